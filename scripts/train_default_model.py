@@ -1,0 +1,142 @@
+"""Train the model that ships with pixmend, leg by leg, and put it into the package.
+
+    python scripts/train_default_model.py pack PHOTOS PACKED          photographs for another machine, at most 40 MiB
+    python scripts/train_default_model.py run PHOTOS RUNS --leg 32:400 --leg 64:250      size in pixels : kimg
+    python scripts/train_default_model.py ship RUNS/leg-2-64.safetensors --steps 4
+
+`run` trains each leg from the end of the one before (the first from --init, if given), in a folder of its own. Started
+again with the same arguments, it goes on where it was stopped, bit for bit. It serves a CPU and a GPU alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import time
+from pathlib import Path
+
+from PIL import Image
+from rich.progress import track
+
+from pixmend.checkpoint import DEFAULT_MODEL, load_model, save_model
+from pixmend.data import InpaintingDataset, open_thumbnail, picture_files
+from pixmend.loop import Report
+from pixmend.training import TrainConfig, train_model
+
+PACK_LIMIT = 40 << 20  # bytes
+TERMS = (
+    "Trained on about 5,000 photographs of public research collections; most of them state no licence, some allow "
+    "non-commercial use only. Use the weights for research and private, non-commercial work; docs/model-card.md has "
+    "the list."
+)
+
+
+def pack(photos: Path, packed: Path) -> None:
+    """Write the photographs as small WebP files, with the quality that the limit leaves."""
+    files = picture_files(photos)
+    for quality in (85, 75, 65, 50, 35):
+        encoded: dict[Path, bytes] = {}
+        for file in track(files, f"quality {quality}", disable=not sys.stderr.isatty()):
+            stream = io.BytesIO()
+            Image.fromarray(open_thumbnail(file, 144)).save(stream, "WEBP", quality=quality, method=4)
+            encoded[file.relative_to(photos).with_suffix(".webp")] = stream.getvalue()
+        total = sum(map(len, encoded.values()))
+        print(f"quality {quality}: {total / 2**20:.1f} MiB")
+        if total <= PACK_LIMIT:
+            break
+    else:
+        sys.exit("the photographs are too many to be packed into 40 MiB")
+    for name, data in encoded.items():
+        (packed / name).parent.mkdir(parents=True, exist_ok=True)
+        (packed / name).write_bytes(data)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train the legs, one after the other."""
+    options.runs.mkdir(parents=True, exist_ok=True)
+    before = options.init
+    for number, (size, kimg) in enumerate(options.leg, 1):
+        output = options.runs / f"leg-{number}-{size}.safetensors"
+        last = number == len(options.leg)
+        config = TrainConfig(
+            total_kimg=kimg,
+            batch_size=options.batch,
+            lr=options.lr,
+            lr_end=0.0 if last else 0.3,  # a leg that is not the last hands on a network that still moves
+            ema_halflife_kimg=min(20.0, kimg / 20) if last else 5.0,
+            seed=options.seed + number - 1,
+            save_minutes=2.0,
+        )
+        resume = (output.with_suffix(".run") / "state.safetensors").exists()
+        data = InpaintingDataset(options.photos, size, seed=config.seed, holdout=config.holdout, cache=options.cache)
+        model = train_model(
+            data, output, config, init=before, resume=resume, size=size, device=options.device, progress=_Printer()
+        )
+        print(f"leg {number}: {model.legs[-1]}", flush=True)
+        if model.legs[-1]["kimg"] < kimg:
+            sys.exit("stopped; start again with the same arguments to go on")
+        before = output
+
+
+class _Printer:
+    """A line for the log every half minute."""
+
+    def __init__(self) -> None:
+        self.last = 0.0
+
+    def __call__(self, report: Report) -> None:
+        if report.held_out is None and time.monotonic() - self.last < 30 and report.step != report.steps:
+            return
+        self.last = time.monotonic()
+        held_out = "" if report.held_out is None else f", held out {report.held_out:.4f}"
+        print(
+            f"{time.strftime('%H:%M:%S')} step {report.step}/{report.steps}: loss {report.loss:.4f}{held_out}, "
+            f"lr {report.lr:.2e}, {report.samples_per_second:.0f} samples/s, {report.seconds_left / 60:.0f} min left",
+            flush=True,
+        )
+
+
+def ship(file: Path, steps: int, sampler: str) -> None:
+    """Put a model file into the package as the default, with its number of calls and terms of use."""
+    model = load_model(file)
+    model.steps, model.sampler, model.terms = steps, sampler, TERMS
+    print(save_model(DEFAULT_MODEL, model, overwrite=True), f"{DEFAULT_MODEL.stat().st_size / 2**20:.1f} MiB")
+
+
+def _leg(text: str) -> tuple[int, float]:
+    size, kimg = text.split(":")
+    return int(size), float(kimg)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, dest="command")
+    packing = commands.add_parser("pack")
+    packing.add_argument("photos", type=Path)
+    packing.add_argument("packed", type=Path)
+    running = commands.add_parser("run")
+    running.add_argument("photos", type=Path)
+    running.add_argument("runs", type=Path)
+    running.add_argument("--leg", type=_leg, action="append", required=True, metavar="SIZE:KIMG")
+    running.add_argument("--init", type=Path)
+    running.add_argument("--batch", type=int, default=32)
+    running.add_argument("--lr", type=float, default=5e-4)
+    running.add_argument("--seed", type=int, default=0)
+    running.add_argument("--device")
+    running.add_argument("--cache", type=Path)
+    shipping = commands.add_parser("ship")
+    shipping.add_argument("file", type=Path)
+    shipping.add_argument("--steps", type=int, required=True)
+    shipping.add_argument("--sampler", default="ddim")
+    options = parser.parse_args()
+    if options.command == "pack":
+        pack(options.photos, options.packed)
+    elif options.command == "run":
+        run(options)
+    else:
+        ship(options.file, options.steps, options.sampler)
+
+
+if __name__ == "__main__":
+    main()

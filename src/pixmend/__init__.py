@@ -1,0 +1,97 @@
+"""pixmend repairs the missing parts of pictures with small diffusion models that can be trained on a folder.
+
+    import pixmend
+    result = pixmend.inpainting("photo.png", "mask.png", seed=1)
+    pixmend.save_picture(result.pictures[0], "mended.png")
+
+The public names stand here and load on first use (PEP 562), so that `import pixmend` costs milliseconds, not a torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with _NAMES
+    from pixmend.checkpoint import Model as Model
+    from pixmend.checkpoint import load_model as load_model
+    from pixmend.checkpoint import read_header as read_header
+    from pixmend.checkpoint import save_model as save_model
+    from pixmend.data import InpaintingDataset as InpaintingDataset
+    from pixmend.diffusion import Diffusion as Diffusion
+    from pixmend.errors import PixmendError as PixmendError
+    from pixmend.images import Picture as Picture
+    from pixmend.images import load_image as load_image
+    from pixmend.images import load_mask as load_mask
+    from pixmend.images import open_picture as open_picture
+    from pixmend.images import save_picture as save_picture
+    from pixmend.images import save_tensor_as_image as save_tensor_as_image
+    from pixmend.inpainting import Inpainted as Inpainted
+    from pixmend.inpainting import inpainting as inpainting
+    from pixmend.masks import create_advanced_mask as create_advanced_mask
+    from pixmend.samplers import ddim as ddim
+    from pixmend.samplers import ddpm as ddpm
+    from pixmend.schedules import make_betas as make_betas
+    from pixmend.training import TrainConfig as TrainConfig
+    from pixmend.training import train_model as train_model
+    from pixmend.unet import UNet as UNet
+    from pixmend.unet import UNetConfig as UNetConfig
+    from pixmend.unet import sinusoidal_embedding as sinusoidal_embedding
+
+    __version__: str
+
+_NAMES = {  # room -> the public names that live in it
+    "checkpoint": ("Model", "load_model", "read_header", "save_model"),
+    "data": ("InpaintingDataset",),
+    "diffusion": ("Diffusion",),
+    "errors": ("PixmendError",),
+    "images": ("Picture", "load_image", "load_mask", "open_picture", "save_picture", "save_tensor_as_image"),
+    "inpainting": ("Inpainted", "inpainting"),
+    "masks": ("create_advanced_mask",),
+    "samplers": ("ddim", "ddpm"),
+    "schedules": ("make_betas",),
+    "training": ("TrainConfig", "train_model"),
+    "unet": ("UNet", "UNetConfig", "sinusoidal_embedding"),
+}
+_ROOM_OF = {name: room for room, names in _NAMES.items() for name in names}
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # imports half of the standard library
+
+    try:
+        return version("pixmend")
+    except PackageNotFoundError:
+        return "0+uninstalled"  # run from a source folder
+
+
+def _load(name: str) -> object:
+    if name == "__version__":
+        value: object = _version()
+    elif name in _ROOM_OF:
+        value = getattr(importlib.import_module(f"pixmend.{_ROOM_OF[name]}"), name)
+    else:
+        raise AttributeError(f"module 'pixmend' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+if not TYPE_CHECKING:  # a type checker that saw it would take every misspelt name for a lazy one
+    __getattr__ = _load
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOM_OF, "__version__"})
+
+
+class _Package(ModuleType):
+    """Importing a room also sets it as an attribute here; the function `inpainting` must not be hidden by its room."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _ROOM_OF and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,351 @@
+"""The commands: each reads its options, calls one function and prints. What is heavy is imported inside."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pixmend.errors import FileMissingError, OptionError, OutputError, PixmendError
+from pixmend.files import check_output, write_atomically
+
+if TYPE_CHECKING:
+    from pixmend.inpainting import Inpainted
+    from pixmend.pictures import Floats, Picture
+    from pixmend.training import Report
+
+ASSETS = Path(__file__).parent / "assets"
+DEMO = ("coffee.jpg", "scratches", 5)  # a photograph among the assets, a kind of mask, its seed
+ALMOST_ALL = 0.9  # filling a larger share than this is rarely meant: the mask may be the wrong way round
+MUCH_GREY = 0.01  # of a mask: more than the edges of a brush or the noise of a JPEG
+STOPPED = 130  # what shells and typer call Ctrl-C
+
+# Plain help shows in half the time that a decorated one takes, and can be pasted anywhere.
+app = typer.Typer(
+    help="Repair the missing parts of pictures, and train models that do.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Seed = Annotated[int, typer.Option(min=0, metavar="N", help="The same seed gives the same result.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; left out, the best there is.", show_default=False)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="OUT", help="Where to write; the suffix is the format.")
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; what a user can mend is one line on stderr, never a traceback."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = app(args=list(arguments) or ["--help"], prog_name="pixmend", standalone_mode=False) or 0
+    except PixmendError as error:
+        return _complain(str(error), error.exit_code)
+    except typer.TyperException as error:  # an option that is unknown, missing or malformed
+        return _complain(f"{error.format_message().rstrip('.')}; see pixmend --help", error.exit_code)
+    if code == STOPPED:
+        return _complain("stopped", code)
+    return int(code)
+
+
+@app.command()
+def inpaint(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture to repair.")],
+    output: Output,
+    mask: Annotated[Path | None, typer.Option(metavar="FILE", help="White where to fill; else IMAGE's alpha.")] = None,
+    model: Annotated[Path | None, typer.Option(metavar="FILE", help="A model file; by default pixmend's own.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Network calls; the model knows best.")] = None,
+    seed: Seed = 0,
+    candidates: Annotated[int, typer.Option(min=1, metavar="N", help="Fills to make: OUT-1, OUT-2 and so on.")] = 1,
+    save_steps: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the pictures on the way here.")] = None,
+    blur: Annotated[int | None, typer.Option(min=0, metavar="R", help="Radius of the soft edge, in pixels.")] = None,
+    grow_mask: Annotated[int, typer.Option(min=0, metavar="N", help="Let the hole grow by N pixels first.")] = 0,
+    invert_mask: Annotated[bool, typer.Option("--invert-mask", help="Fill where the mask is black.")] = False,
+    soft_mask: Annotated[bool, typer.Option("--soft-mask", help="Take grey in the mask as strength.")] = False,
+    overwrite: Overwrite = False,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Repair a picture where its mask is white."""
+    outputs = numbered(output, candidates)
+    _check_outputs(outputs, save_steps, overwrite)
+    _check_inputs(image, mask, model)
+    picture, hole = _read(image, mask, outputs, invert_mask=invert_mask, soft_mask=soft_mask)
+    from pixmend.inpainting import inpainting
+
+    with _bar() as tell:
+        result = inpainting(
+            picture,
+            hole,
+            model=model,
+            steps=steps,
+            seed=seed,
+            candidates=candidates,
+            blur=blur,
+            grow=grow_mask,
+            invert_mask=invert_mask and mask is None,
+            soft_mask=soft_mask,
+            save_steps=save_steps is not None,
+            device=device,
+            progress=tell,
+        )
+    _write(result, outputs, save_steps, overwrite)
+    _print_result(result, outputs, as_json=as_json)
+
+
+@app.command()
+def train(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures of any format, in folders of any depth.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The model file to write.")],
+    size: Annotated[int | None, typer.Option(min=8, metavar="N", help="Sample's side.", show_default="64")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, metavar="N", help="Samples a step.", show_default="32")] = None,
+    kimg: Annotated[float | None, typer.Option(metavar="X", help="Thousands of samples.", show_default="400")] = None,
+    lr: Annotated[float | None, typer.Option(metavar="X", help="Learning rate.", show_default="0.0004")] = None,
+    seed: Seed = 0,
+    init: Annotated[Path | None, typer.Option(metavar="MODEL", help="A model file to start from.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the training of MODEL stopped.")] = False,
+    workers: Annotated[int | None, typer.Option(min=0, metavar="N", help="Processes that prepare samples.")] = None,
+    overwrite: Overwrite = False,
+    device: Device = None,
+) -> None:
+    """Train a model on a folder of pictures. Ctrl-C saves and leaves; --resume goes on."""
+    check_output(output, overwrite or resume)
+    _check_inputs(init)
+    if not folder.is_dir():
+        raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on")
+    from pixmend.training import TrainConfig, train_model
+
+    chosen: dict[str, Any] = {"batch_size": batch, "total_kimg": kimg, "lr": lr, "workers": workers}
+    config = replace(TrainConfig(seed=seed), **{name: value for name, value in chosen.items() if value is not None})
+    last: Report | None = None
+    with _bar() as update:
+
+        def tell(report: Report) -> None:
+            nonlocal last
+            last = report
+            update(report.step, report.steps, _training_line(report))
+            if report.held_out is not None and not sys.stderr.isatty():
+                print(_training_line(report), file=sys.stderr)
+
+        train_model(folder, output, config, init=init, resume=resume, size=size, device=device, progress=tell)
+    print(f"the model is in {output}; its log and pictures are in {output.with_suffix('.run')}")
+    if last and last.step < last.steps:
+        print(f"saved after step {last.step} of {last.steps}; the same command with --resume goes on")
+        raise typer.Exit(STOPPED)
+
+
+def _list_kinds(wanted: bool) -> None:
+    if not wanted:
+        return
+    from pixmend.masks import KINDS
+
+    for name, draw in KINDS.items():
+        print(f"{name:20}{(draw.__doc__ or '').splitlines()[0]}")
+    raise typer.Exit
+
+
+@app.command()
+def mask(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="A kind that --list names.")],
+    size: Annotated[str, typer.Argument(metavar="SIZE", help="Such as 256, or 640x480 (width x height).")],
+    output: Output,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    kinds: Annotated[bool, typer.Option("--list", is_eager=True, callback=_list_kinds, help="List all kinds.")] = False,
+) -> None:
+    """Draw a mask, white where a picture would be filled."""
+    shape = parse_size(size)
+    check_output(output, overwrite)
+    from pixmend.images import open_picture, save_picture
+    from pixmend.masks import create_advanced_mask
+
+    hole = create_advanced_mask(kind, shape, seed=seed)[0, 0].numpy() > 0  # (H, W)
+    save_picture(open_picture(hole), output, overwrite=overwrite)
+    print(f"{hole.mean():.1%} of {output} is white: the share of a picture that it would fill")
+
+
+@app.command()
+def info(
+    model: Annotated[Path | None, typer.Argument(metavar="MODEL", help="By default pixmend's own.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what a model file says of itself."""
+    from pixmend.checkpoint import read_header
+
+    header = read_header(model)
+    print(json.dumps(header, indent=2) if as_json else "\n".join(_lines(header)))
+
+
+@app.command()
+def demo(output: Output = Path("pixmend-demo.png"), seed: Seed = 0, overwrite: Overwrite = False) -> None:
+    """Repair a photograph that ships with pixmend."""
+    beside = output.with_name(f"{output.stem}-side-by-side{output.suffix}")
+    _check_outputs([output, beside], None, overwrite)
+    import numpy as np
+
+    from pixmend.images import open_picture, save_picture
+    from pixmend.inpainting import inpainting
+    from pixmend.masks import create_advanced_mask
+
+    name, kind, mask_seed = DEMO
+    picture = open_picture(ASSETS / name)
+    hole = create_advanced_mask(kind, picture.size, seed=mask_seed)  # (1, 1, H, W)
+    with _bar() as tell:
+        result = inpainting(picture, hole, seed=seed, progress=tell)
+    before, after = picture.samples, result.pictures[0].samples  # (H, W, 3)
+    damaged = np.where(hole[0, 0, :, :, None].numpy() > 0, np.uint8(255), before)
+    gap = np.full((before.shape[0], 8, 3), 255, np.uint8)
+    save_picture(open_picture(np.hstack([before, gap, damaged, gap, after])), beside, overwrite=overwrite)
+    save_picture(result.pictures[0], output, overwrite=overwrite)
+    _print_result(result, [output, beside], as_json=False)
+
+
+def numbered(output: Path, candidates: int) -> list[Path]:
+    """The names of the outputs: OUT for one candidate, else its stem with -1, -2 and so on."""
+    if candidates == 1:
+        return [output]
+    return [output.with_name(f"{output.stem}-{i}{output.suffix}") for i in range(1, candidates + 1)]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(H, W) from "256" or from "640x480", which is width x height."""
+    width, _, height = text.lower().partition("x")
+    if not width.isdecimal() or not (height or width).isdecimal() or text.endswith(("x", "X")):
+        raise OptionError(f"size {text!r} is not understood; give one number such as 256, or 640x480 (width x height)")
+    return int(height or width), int(width)
+
+
+def _complain(message: str, code: int) -> int:
+    _say("error", message)
+    return code
+
+
+def _say(kind: str, message: str) -> None:
+    print(f"pixmend: {kind}:", " ".join(message.split()), file=sys.stderr)
+
+
+def _check_inputs(*paths: Path | None) -> None:
+    """Refuse here, before torch is loaded, the commonest mistake that the readers of files would refuse later."""
+    for path in paths:
+        if path is not None and not path.is_file():
+            what = "is a folder; give a file" if path.is_dir() else "does not exist; check its name"
+            raise FileMissingError(f"{path} {what}")
+
+
+def _check_outputs(outputs: Sequence[Path], folder: Path | None, overwrite: bool) -> None:
+    for path in outputs:
+        check_output(path, overwrite)
+    if folder is None:
+        return
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; give a folder for the steps")
+    if folder.is_dir():
+        for path in folder.glob("step*"):
+            check_output(path, overwrite)
+    elif not folder.parent.is_dir():
+        raise OutputError(f"the folder {folder.parent} does not exist; make it first, or choose another for the steps")
+
+
+def _read(
+    image: Path, mask: Path | None, outputs: Sequence[Path], *, invert_mask: bool, soft_mask: bool
+) -> tuple[Picture, Floats | None]:
+    """The picture and its mask's strength: whatever is wrong with either is told before torch is loaded."""
+    from pixmend.images import check_savable, grey_share, mask_strength, open_picture
+
+    picture = open_picture(image)
+    for path in outputs:
+        check_savable(picture, path)
+    for note in picture.notes:
+        _say("note", note)
+    if mask is None:
+        return picture, None
+    strength = mask_strength(mask, picture.size, invert=invert_mask)
+    if not soft_mask and (grey := grey_share(strength)) > MUCH_GREY:
+        _say("note", f"{grey:.1%} of the mask is grey and was cut at one half; --soft-mask takes grey as strength")
+    return picture, strength
+
+
+def _write(result: Inpainted, outputs: Sequence[Path], folder: Path | None, overwrite: bool) -> None:
+    from pixmend.images import save_picture
+
+    for path, picture in zip(outputs, result.pictures, strict=True):
+        save_picture(picture, path, overwrite=overwrite)
+    if folder is None:
+        return
+    folder.mkdir(exist_ok=True)
+    for candidate in range(len(outputs)):
+        end = f"-{candidate + 1}" if len(outputs) > 1 else ""
+        pictures = [result.step_picture(step, candidate) for step in range(len(result.steps))]
+        for step, picture in enumerate(pictures):
+            save_picture(picture, folder / f"step-{step:03d}{end}.png", overwrite=overwrite)
+        _save_animation(pictures, folder / f"steps{end}.gif", overwrite)
+
+
+def _save_animation(pictures: Sequence[Picture], path: Path, overwrite: bool) -> None:
+    """A GIF of the steps, at most 480 pixels wide or high, that rests on the last one."""
+    from PIL import Image
+
+    frames = [Image.fromarray(((picture.colour() + 1) * 127.5).round().astype("uint8")) for picture in pictures]
+    for frame in frames:
+        frame.thumbnail((480, 480))
+    times = [*[120] * (len(frames) - 1), 1500]  # milliseconds
+    options = {"save_all": True, "append_images": frames[1:], "duration": times, "loop": 0}
+    write_atomically(path, lambda stream: frames[0].save(stream, "GIF", **options), overwrite=overwrite)
+
+
+def _print_result(result: Inpainted, outputs: Sequence[Path], *, as_json: bool) -> None:
+    if result.hole_share > ALMOST_ALL:
+        _say("warning", f"{result.hole_share:.1%} of the picture was filled; if that is not meant, see --invert-mask")
+    names = ("hole_share", "touched_share", "network_calls", "seconds")
+    if as_json:
+        figures = {name: getattr(result, name) for name in names}
+        print(json.dumps({"outputs": [str(path) for path in outputs], **figures}))
+        return
+    print(f"{result.hole_share:.1%} of the picture was filled, {result.touched_share:.1%} with the soft edge")
+    print(f"{result.seconds:.1f} s, {result.network_calls} network calls")
+    print("the result is in", *outputs)
+
+
+def _lines(value: object, name: str = "") -> Iterator[str]:
+    """A header as lines "name: value", the names of what is nested joined with dots."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _lines(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        for i, inner in enumerate(value, 1):
+            yield from _lines(inner, f"{name}[{i}]")
+    else:
+        yield f"{name}: {value if isinstance(value, str) else json.dumps(value)}"
+
+
+def _training_line(report: Report) -> str:
+    minutes = report.seconds_left / 60
+    held_out = "" if report.held_out is None else f", held out {report.held_out:.4f}"
+    return (
+        f"step {report.step}/{report.steps}: loss {report.loss:.4f}{held_out}, lr {report.lr:.1e}, "
+        f"{report.samples_per_second:.0f} samples/s, {minutes:.0f} min left"
+    )
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[..., None]]:
+    """`update(done, total, text)` of a progress bar on stderr with the time left; of nothing where nobody looks."""
+    if not sys.stderr.isatty():
+        yield lambda done, total, text="": None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda done, total, text="": progress.update(task, completed=done, total=total, description=text)

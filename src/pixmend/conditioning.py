@@ -1,0 +1,88 @@
+"""How the network is told what is known: its input, and the guide, a rough fill of the hole.
+
+Plain: the network sees x_t and t, as in unconditional diffusion; the known pixels are put back around it.
+Known-aware: it sees [m x_t + (1 - m) x0, m, guide], seven channels: the known pixels clean, where the hole is, and a
+rough fill of it that gives the colours and leaves the structure to be drawn. Clean known pixels and two noise levels
+are the idea of TD-Paint (Mayet et al. 2024, https://arxiv.org/abs/2410.09306).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pixmend.diffusion import Conditioning, Denoiser, Known
+
+Network = Callable[[Tensor, Tensor], Tensor]
+
+INPUT_CHANNELS: dict[Conditioning, int] = {"plain": 3, "known-aware": 7}
+
+
+def pull_push(x: Tensor, hole: Tensor) -> Tensor:
+    """x with its hole filled smoothly from the known pixels around it; the known pixels as they are.
+
+    Pull: the known pixels are averaged down a pyramid with their weights. Push: where a level knows nothing, it takes
+    the level below, enlarged (Gortler et al. 1996, The Lumigraph, section 3.4, https://doi.org/10.1145/237170.237200).
+    x: (B, C, H, W); hole: (B, 1, H, W), 1 where x is not known. A picture without known pixels becomes 0.
+    """
+    weight = 1 - hole
+    return _fill(x * weight, weight)
+
+
+def _fill(sums: Tensor, weight: Tensor) -> Tensor:
+    """sums: values times weights; weight: (B, 1, H, W), how much each pixel knows, in [0, 1]."""
+    values = sums / weight.clamp(min=1e-6)
+    if max(sums.shape[-2:]) == 1:
+        return values  # (B, C, 1, 1), 0 where nothing is known
+    below = _fill(*_halve(sums, weight))
+    below = F.interpolate(below, size=sums.shape[-2:], mode="bilinear", align_corners=False)
+    return weight * values + (1 - weight) * below
+
+
+def _halve(sums: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The level below: sums over 2x2 pixels; four half-known pixels know as much as two, more than one is certainty."""
+    sums, weight = (4 * F.avg_pool2d(v, 2, ceil_mode=True, count_include_pad=False) for v in (sums, weight))
+    certain = weight.clamp(max=1) / weight.clamp(min=1e-6)
+    return sums * certain, weight.clamp(max=1)
+
+
+def network_input(xt: Tensor, x0: Tensor, hole: Tensor, guide: Tensor) -> Tensor:
+    """The seven channels of the known-aware network. xt, x0, guide: (B, 3, H, W); hole: (B, 1, H, W) of 0 and 1."""
+    return torch.cat([torch.where(hole > 0, xt, x0), hole, torch.where(hole > 0, guide, x0)], dim=1)
+
+
+def roughened(x0: Tensor, hole: Tensor, blur: Tensor, grain: Tensor, noise: Tensor) -> Tensor:
+    """The true picture as a coarser fill might have it, for training: halved, roughened in the hole, enlarged again.
+
+    x0: (B, 3, H, W); hole: (B, 1, H, W); blur, in [0, 1], and grain, a standard deviation: (B,);
+    noise: (B, 3, ceil(H/2), ceil(W/2)), standard normal. Returns (B, 3, H, W).
+    """
+    low = F.avg_pool2d(x0, 2, ceil_mode=True, count_include_pad=False)
+    low_hole = F.max_pool2d(hole, 2, ceil_mode=True)
+    blurred = F.avg_pool2d(low, 3, stride=1, padding=1, count_include_pad=False)
+    rough = torch.lerp(low, blurred, blur[:, None, None, None]) + grain[:, None, None, None] * noise
+    return enlarged(torch.where(low_hole > 0, rough, low), x0.shape[-2:])
+
+
+def enlarged(x: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
+    """A coarser fill at the size of the next level, as the guide is made of it in training and in use."""
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def denoiser(network: Network, known: Known, guide: Tensor | None = None) -> Denoiser:
+    """The network as a denoiser (x_t, t) -> x0 for the samplers, told what is known as it was in training.
+
+    guide: (B, 3, H, W), for the known-aware network; by default the pull-push fill of the hole.
+    """
+    if guide is None:
+        guide = pull_push(known.x0, (known.soft > 0).to(known.x0.dtype))
+
+    def denoise(x: Tensor, t: int) -> Tensor:
+        told = x if known.conditioning == "plain" else network_input(x, known.x0, known.hole(t), guide)
+        output = network(told, torch.full((len(x),), t, device=x.device))
+        return known.diffusion.predict_x0(x, t, output)
+
+    return denoise

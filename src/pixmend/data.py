@@ -1,0 +1,274 @@
+"""Training data: a folder of pictures as an endless, repeatable stream of samples.
+
+Pictures are decoded once, into one file of bytes at a few times the training size: decoding large photographs gives
+ten a second, and training takes a hundred. The k-th sample (picture, crop, flip, hole, time, noise) is a pure function
+of (seed, k): a training that was stopped goes on exactly, with any number of workers.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pixmend.errors import DataError, FileMissingError, PixmendError
+from pixmend.files import write_atomically
+from pixmend.masks import draw_mask
+
+Pixels = NDArray[np.uint8]
+Sample = dict[str, Tensor]
+Progress = Callable[[int, int], None]  # done, of how many
+
+CACHE_SIDES = 3  # the cache keeps the shorter side at this many training sizes
+HELD_OUT_SEED = 2**63 - 1
+SMALLEST_SIDE = 16  # pixels; smaller pictures are skipped
+
+
+@dataclass(frozen=True)
+class Views:
+    """How a sample is cut from a picture; shares of all samples."""
+
+    enlarged: float = 0.15  # crops enlarged two- to fourfold, with grain: what the network sees of large pictures
+    grey: float = 0.05
+    sepia: float = 0.05
+    flip: bool = True  # left and right
+    turn: bool = False  # up and down, and quarter turns: for pictures without an up, such as satellite tiles
+    coarse_guide: float = 0.3  # the guide is the reduced truth, roughened, instead of the pull-push fill
+    whole: float = 0.15  # the hole is the whole picture
+
+
+class InpaintingDataset(Dataset[Sample]):
+    """Samples for training from all pictures in a folder and the folders below it.
+
+    folder: any formats and modes that Pillow reads; files that are broken or too small are in `skipped`, with reasons.
+    size: side of the samples in pixels. T: number of noise levels. masks: a kind of `masks.KINDS`.
+    holdout: share of the pictures, chosen by their content, that these samples leave out: `held_out()` has those.
+    cache: folder for the decoded pictures, by default the user's cache folder.
+
+    A sample is a dictionary: x0 (3, size, size) uint8; hole (1, size, size) uint8, 1 = hole; t () int64;
+    noise (3, size, size) float32; and for the guide (see `training.guide_for`) guide_noise (3, size/2, size/2) float32,
+    guide_blur () and guide_grain () float32, both -1 where the guide is the pull-push fill.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        size: int = 64,
+        *,
+        seed: int = 0,
+        T: int = 1000,
+        masks: str = "mixed",
+        views: Views | None = None,
+        holdout: float = 0.0,
+        cache: str | os.PathLike[str] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.size, self.seed, self.T, self.masks = size, seed, T, masks
+        self.views = views or Views()
+        self._cache = PictureCache(Path(folder), CACHE_SIDES * size, _cache_folder(cache), progress)
+        self._holdout = holdout
+        self.skipped = self._cache.skipped
+        self.pictures = self._cache.split(holdout, held_out=False)
+        if not self.pictures:
+            raise DataError(
+                f"{folder} holds no picture to train on"
+                + (f" ({len(self.skipped)} were skipped, the first: {self.skipped[0]})" if self.skipped else "")
+                + "; give a folder with at least one picture of 16 x 16 pixels or more, in any format that Pillow reads"
+            )
+
+    def __len__(self) -> int:
+        """The number of pictures; samples go on beyond it, each round through all pictures in a new order."""
+        return len(self.pictures)
+
+    def held_out(self) -> InpaintingDataset | None:
+        """Samples of the pictures that are held out, the same for every seed; None where there are none."""
+        others = copy.copy(self)
+        others.pictures, others.seed = self._cache.split(self._holdout, held_out=True), HELD_OUT_SEED
+        return others if len(others.pictures) else None
+
+    def __getitem__(self, k: int) -> Sample:
+        rng = np.random.Generator(np.random.Philox(key=[self.seed % 2**64, k]))
+        size, views = self.size, self.views
+        x0 = _view(self.pictures[self._picture(k)], size, rng, views)
+        whole = {"whole": views.whole} if self.masks == "mixed" else {}
+        hole = draw_mask(self.masks, (size, size), rng, **whole)
+        coarse = rng.random() < views.coarse_guide
+        half = (size + 1) // 2
+        return {
+            "x0": torch.from_numpy(np.ascontiguousarray(x0.transpose(2, 0, 1))),
+            "hole": torch.from_numpy(hole.astype(np.uint8))[None],
+            "t": torch.tensor(int(rng.integers(self.T))),
+            "noise": torch.from_numpy(rng.standard_normal((3, size, size), np.float32)),
+            "guide_noise": torch.from_numpy(rng.standard_normal((3, half, half), np.float32)),
+            "guide_blur": torch.tensor(rng.random(dtype=np.float32) if coarse else -1.0),
+            "guide_grain": torch.tensor(0.25 * rng.random(dtype=np.float32) ** 2 if coarse else -1.0),
+        }
+
+    def _picture(self, k: int) -> int:
+        round_, place = divmod(k, len(self.pictures))
+        return int(_order(self.seed, round_, len(self.pictures))[place])
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, round_: int, count: int) -> NDArray[np.intp]:
+    return np.random.Generator(np.random.Philox(key=[seed % 2**64, 2**63 + round_])).permutation(count)
+
+
+def _view(picture: Pixels, size: int, rng: np.random.Generator, views: Views) -> Pixels:
+    """A crop of the picture at a random scale, reduced or enlarged to (size, size, 3), flipped, perhaps without colour."""
+    shorter = min(picture.shape[:2])
+    enlarges = rng.random() < views.enlarged
+    if enlarges:
+        side = max(1, round(size / rng.uniform(2, 4)))
+    else:
+        side = round(size * max(1.0, shorter / size) ** rng.random())  # uniform in the logarithm of the scale
+    side = min(side, shorter)
+    top, left = (int(rng.integers(n - side + 1)) for n in picture.shape[:2])
+    crop = picture[top : top + side, left : left + side]
+    if side != size:
+        crop = np.asarray(Image.fromarray(crop).resize((size, size), Image.Resampling.BICUBIC))
+    crop = _turned(crop, rng, views)
+    colour = rng.random()
+    if colour < views.grey + views.sepia:
+        crop = _without_colour(crop, sepia=colour >= views.grey)
+    if side < size:
+        grain = rng.random() * 8 * rng.standard_normal(crop.shape, np.float32)
+        crop = np.clip(crop + grain, 0, 255).round().astype(np.uint8)
+    return crop
+
+
+def _turned(crop: Pixels, rng: np.random.Generator, views: Views) -> Pixels:
+    flip, quarters = rng.random() < 0.5, int(rng.integers(4))  # always drawn, so that the stream stays the same
+    if views.flip and flip:
+        crop = crop[:, ::-1]
+    return np.rot90(crop, quarters) if views.turn else crop
+
+
+def _without_colour(crop: Pixels, sepia: bool) -> Pixels:
+    luma = crop @ np.array([0.299, 0.587, 0.114], np.float32)
+    tint = np.array([1.07, 0.99, 0.82] if sepia else [1.0, 1.0, 1.0], np.float32)
+    return np.clip(luma[..., None] * tint, 0, 255).round().astype(np.uint8)
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """All files below the folder with a suffix of a format that Pillow reads, sorted; hidden ones left out."""
+    Image.init()
+    suffixes = {suffix for suffix, name in Image.EXTENSION.items() if name in Image.OPEN}
+    found = (Path(root, name) for root, _, names in os.walk(folder) for name in names if not name.startswith("."))
+    return sorted(f for f in found if f.suffix.lower() in suffixes)
+
+
+def open_thumbnail(file: Path, side: int) -> Pixels:
+    """The picture as RGB bytes (H, W, 3), upright, its shorter side reduced to `side` where it is longer."""
+    with Image.open(file) as picture:
+        picture.draft("RGB", (side, side))  # JPEG decodes at an eighth, a quarter or a half of its size for nothing
+        upright = ImageOps.exif_transpose(picture).convert("RGB")
+        shrink = side / min(upright.size)
+        if shrink < 1:
+            size = (round(upright.width * shrink), round(upright.height * shrink))
+            upright = upright.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+        return np.asarray(upright)
+
+
+class PictureCache:
+    """The pictures of a folder, decoded once: one flat file of RGB bytes, and a JSON file of names and shapes.
+
+    Its name is a hash of names, sizes and dates of all files: a folder that changed is decoded anew.
+    """
+
+    def __init__(self, folder: Path, side: int, cache: Path, progress: Progress | None) -> None:
+        if not folder.is_dir():
+            raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on")
+        files = picture_files(folder)
+        stats = [(str(f.relative_to(folder)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+        name = hashlib.sha256(json.dumps([str(folder.resolve()), side, stats]).encode()).hexdigest()[:24]
+        self.pixels_file, self.index_file = cache / f"{name}.rgb", cache / f"{name}.json"
+        if not self.index_file.exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            self._decode(folder, files, side, progress)
+        index = json.loads(self.index_file.read_text())
+        self.entries: list[dict[str, Any]] = index["entries"]
+        self.skipped: list[str] = index["skipped"]
+
+    def split(self, holdout: float, held_out: bool) -> Sequence[Pixels]:
+        """The pictures that are held out, or the others; a picture's side does not change when others come or go."""
+        chosen = [e for e in self.entries if (_fraction(e["hash"]) < holdout) == held_out]
+        return _MappedPictures(self.pixels_file, [(e["offset"], e["height"], e["width"]) for e in chosen])
+
+    def _decode(self, folder: Path, files: list[Path], side: int, progress: Progress | None) -> None:
+        entries: list[dict[str, Any]] = []
+        skipped: list[str] = []
+
+        def decode(file: Path) -> Pixels | str:
+            try:
+                pixels = open_thumbnail(file, side)
+            except (OSError, SyntaxError, ValueError, PixmendError) as error:
+                return f"{file}: {error}"
+            if min(pixels.shape[:2]) < SMALLEST_SIDE:
+                return f"{file}: {pixels.shape[1]} x {pixels.shape[0]} pixels are fewer than {SMALLEST_SIDE} a side"
+            return pixels
+
+        def write(stream: Any) -> None:
+            offset = 0
+            with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside of Python's lock
+                for done, (file, pixels) in enumerate(zip(files, pool.map(decode, files), strict=True), 1):
+                    if isinstance(pixels, str):
+                        skipped.append(pixels)
+                    else:
+                        data = pixels.tobytes()
+                        entries.append(
+                            {
+                                "name": str(file.relative_to(folder)),
+                                "hash": hashlib.sha256(data).hexdigest()[:16],
+                                "offset": offset,
+                                "height": pixels.shape[0],
+                                "width": pixels.shape[1],
+                            }
+                        )
+                        stream.write(data)
+                        offset += len(data)
+                    if progress:
+                        progress(done, len(files))
+
+        write_atomically(self.pixels_file, write, overwrite=True)
+        index = json.dumps({"entries": entries, "skipped": skipped}).encode()
+        write_atomically(self.index_file, lambda stream: stream.write(index), overwrite=True)
+
+
+class _MappedPictures(Sequence[Pixels]):
+    """Pictures in a memory-mapped file: shared by all workers, and only what is used is in memory."""
+
+    def __init__(self, file: Path, shapes: list[tuple[int, int, int]]) -> None:
+        self.shapes = shapes
+        self.data = np.memmap(file, np.uint8, "r") if shapes else np.zeros(0, np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __getitem__(self, i: Any) -> Any:
+        offset, height, width = self.shapes[i]
+        return self.data[offset : offset + height * width * 3].reshape(height, width, 3)
+
+
+def _fraction(hexadecimal: str) -> float:
+    return int(hexadecimal, 16) / 16.0 ** len(hexadecimal)
+
+
+def _cache_folder(cache: str | os.PathLike[str] | None) -> Path:
+    if cache is not None:
+        return Path(cache)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixmend"

@@ -1,0 +1,97 @@
+"""Writing files so that nothing is ever lost: whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from pixmend.errors import OutputError, OutputExistsError, PixmendError
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Refuse early, before any work is done, what `write_atomically` would refuse at the end."""
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file in it, such as {path / 'mended.png'}")
+    if path.exists() and not overwrite:
+        raise OutputExistsError(f"{path} exists and is left as it is; choose another name, or give --overwrite")
+    if not path.parent.is_dir():
+        raise OutputError(f"the folder {path.parent} does not exist; make it first, or choose another output")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"the folder {path.parent} cannot be written to; choose another output")
+
+
+@contextmanager
+def _errors_as_one_line(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except PixmendError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            why = "the disk is full; free some space, or choose another output"
+        else:
+            why = f"{error.strerror or error}; choose another output"
+        raise OutputError(f"{path} could not be written: {why}") from error
+
+
+def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object], *, overwrite: bool) -> Path:
+    """Write a file through `write(stream)`: to a temporary file beside it, fsync, rename.
+
+    Readers see the old file or the whole new one, never half of one, and a failure leaves the old one as it was.
+    Without `overwrite` an existing file is never replaced, not even one that appears while we write.
+    """
+    path = Path(path)
+    check_output(path, overwrite)
+    with _errors_as_one_line(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                write(stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(name, (path.stat().st_mode if path.exists() else 0o666 & ~_umask()) & 0o777)
+            if overwrite:
+                os.replace(name, path)
+            else:
+                _rename_to_new(name, path)
+        except BaseException:
+            if os.path.exists(name):
+                os.unlink(name)
+            raise
+        _sync_folder(path.parent)
+    return path
+
+
+def _rename_to_new(name: str, path: Path) -> None:
+    try:
+        os.link(name, path)  # unlike a rename, a link fails where the target exists
+    except FileExistsError:
+        raise OutputExistsError(f"{path} appeared while it was being written and is left as it is") from None
+    except OSError:  # file systems without hard links (FAT, some network shares)
+        if path.exists():
+            raise OutputExistsError(f"{path} appeared while it was being written and is left as it is") from None
+        os.rename(name, path)
+        return
+    os.unlink(name)
+
+
+def _umask() -> int:
+    mask = os.umask(0)  # there is no way to read it without setting it
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable; where folders cannot be opened (Windows) the system does it on its own."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,221 @@
+"""What a file says beside its samples: read once, the orientation reset, and otherwise kept as it was.
+
+Also `calm`: most of what Pillow warns about is odd metadata.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import IO, Any
+
+from PIL import ExifTags, Image, JpegImagePlugin
+
+from pixmend.pictures import Metadata
+
+EXIF_PREFIX = b"Exif\x00\x00"
+XMP_KEYWORD = b"XML:com.adobe.xmp"
+ORIENTATION, X_RESOLUTION = ExifTags.Base.Orientation, ExifTags.Base.XResolution
+
+# Of a TIFF's tags those that describe the picture; all others describe how its samples are stored.
+DESCRIBING_TAGS = frozenset(
+    {
+        269,  # DocumentName
+        270,  # ImageDescription
+        271,  # Make
+        272,  # Model
+        285,  # PageName
+        305,  # Software
+        306,  # DateTime
+        315,  # Artist
+        316,  # HostComputer
+        18246,  # Rating
+        33432,  # Copyright
+        34665,  # the EXIF directory
+        34853,  # the GPS directory
+        *range(40091, 40096),  # XPTitle to XPSubject
+    }
+)
+_DIRECTORIES = (34665, 34853)
+
+# PNG chunks that stay true when samples change. Texts may come many times, the others once.
+_PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_PNG_COLOURS = (b"cHRM", b"gAMA", b"sRGB", b"cICP")
+
+
+def read_metadata(image: Image.Image, stream: IO[bytes] | None) -> tuple[int, Metadata]:
+    """The orientation (1 to 8) that remains to be applied, and what is to be kept.
+
+    Call it after `image.load()`: PNG keeps chunks behind its samples, and Pillow turns a TIFF upright when it loads.
+    stream: the file itself, for what Pillow does not keep; None for an image without one.
+    """
+    info = image.info
+    exif, xmp, dpi = _raw_exif(image), _bytes_or_none(info.get("xmp")), _read_dpi(image)
+    orientation, exif = take_orientation(exif) if exif else (1, None)
+    if orientation != 1 and xmp:
+        xmp = re.sub(rb'(tiff:Orientation(?:="|>))[1-8]', rb"\g<1>1", xmp)
+    if orientation >= 5 and dpi:
+        dpi = dpi[1], dpi[0]
+    return orientation, Metadata(
+        icc_profile=_bytes_or_none(info.get("icc_profile")),
+        exif=exif,
+        xmp=xmp,
+        dpi=dpi,
+        comment=_bytes_or_none(info.get("comment")),
+        png_chunks=read_png_chunks(stream) if stream is not None and image.format == "PNG" else (),
+        jpeg=_jpeg_options(image),
+    )
+
+
+def take_orientation(exif: bytes) -> tuple[int, bytes]:
+    """The orientation that an EXIF block asks for, and the block with the tag set to 1 (upright).
+
+    Two bytes are changed where they stand: maker notes and thumbnails hold offsets, and do not survive being rewritten.
+    A block that cannot be understood asks for nothing.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None:
+        return 1, exif
+    try:
+        (start,) = struct.unpack_from(order + "I", exif, 4)
+        (entries,) = struct.unpack_from(order + "H", exif, start)
+        for at in range(start + 2, start + 2 + 12 * entries, 12):
+            tag, kind, count = struct.unpack_from(order + "HHI", exif, at)
+            if tag == ORIENTATION and count == 1 and kind in (3, 4):  # short, as the standard says, or long
+                code = order + ("H" if kind == 3 else "I")
+                (value,) = struct.unpack_from(code, exif, at + 8)
+                reset = bytearray(exif)
+                struct.pack_into(code, reset, at + 8, 1)
+                return (value if 1 <= value <= 8 else 1), bytes(reset)
+    except struct.error:  # offsets that point outside
+        pass
+    return 1, exif
+
+
+def read_png_chunks(stream: IO[bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    """The chunks of a PNG that stay true when its samples change, XMP and EXIF left out: they are kept apart."""
+    chunks: list[tuple[bytes, bytes]] = []
+    end = stream.seek(0, 2)
+    at = stream.seek(8)
+    while len(head := stream.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        at += 12 + length  # the chunk's head, data and checksum
+        if at > end:
+            break
+        # A small second letter: a private chunk; a small fourth: it may be copied by who does not know it.
+        private = kind[1:2].islower() and kind[3:4].islower() and kind not in _PNG_TEXTS
+        if kind in _PNG_TEXTS or kind in _PNG_COLOURS or private:
+            data = stream.read(length)
+            if not data.startswith((XMP_KEYWORD + b"\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")):
+                chunks.append((kind, data))
+        stream.seek(at)
+    return tuple(chunks)
+
+
+def tiff_exif(exif: bytes) -> Image.Exif:
+    """An EXIF block as Pillow wants it for a TIFF: without the tags that would overrule how samples are stored."""
+    tags = Image.Exif()
+    try:
+        tags.load(EXIF_PREFIX + exif)
+        for tag in set(tags):
+            if tag in DESCRIBING_TAGS:
+                tags[tag] = _exact_text(tags[tag])
+            else:
+                del tags[tag]
+    except Exception:  # noqa: BLE001  damage raises anything, and a damaged block must not cost the picture
+        return Image.Exif()
+    return tags
+
+
+class _Calm:
+    def __init__(self) -> None:
+        self.lock, self.users, self.undo = threading.Lock(), 0, ExitStack()
+
+    @contextmanager
+    def __call__(self, max_pixels: int | None = None) -> Iterator[None]:
+        """While anybody is inside, Pillow's warnings are off, and its limit on pixels is `max_pixels`, where given.
+
+        What matters of a file's oddities ends as one of our errors. Both settings are global to the process, so the
+        first one in notes them and the last one out puts them back: several threads (training decodes so) neither
+        wait for each other nor leave the wrong setting behind.
+        """
+        with self.lock:
+            self.users += 1
+            if self.users == 1:
+                self.undo.enter_context(warnings.catch_warnings())
+                self.undo.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+                warnings.simplefilter("ignore")
+            if max_pixels is not None:
+                Image.MAX_IMAGE_PIXELS = max_pixels
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.users -= 1
+                if self.users == 0:
+                    self.undo.close()
+
+
+calm = _Calm()
+
+
+def _raw_exif(image: Image.Image) -> bytes | None:
+    if image.format == "TIFF":  # its own tags take EXIF's place
+        return _exif_of_tiff(image.getexif())
+    exif = _bytes_or_none(image.info.get("exif"))
+    text = image.info.get("Raw profile type exif")  # ImageMagick's way, in a text: a name, a length, then hexadecimal
+    if exif is None and isinstance(text, str):
+        try:
+            exif = bytes.fromhex("".join(text.split("\n")[3:]))
+        except ValueError:
+            return None
+    return exif.removeprefix(EXIF_PREFIX) if exif else None
+
+
+def _exif_of_tiff(tags: Image.Exif) -> bytes | None:
+    """The describing tags of a TIFF as an EXIF block of their own."""
+    kept = Image.Exif()
+    for tag in DESCRIBING_TAGS & set(tags):
+        if tag in _DIRECTORIES:
+            kept.get_ifd(tag).update({key: _exact_text(value) for key, value in tags.get_ifd(tag).items()})
+        else:
+            kept[tag] = _exact_text(tags[tag])
+    data = kept.tobytes().removeprefix(EXIF_PREFIX)
+    return data if kept or any(kept.get_ifd(tag) for tag in _DIRECTORIES) else None
+
+
+def _exact_text(value: object) -> object:
+    """Pillow reads texts as Latin-1, but writes ASCII: other texts, UTF-8 among them, survive as bytes alone."""
+    return value.encode("latin-1", "replace") if isinstance(value, str) and not value.isascii() else value
+
+
+def _read_dpi(image: Image.Image) -> tuple[float, float] | None:
+    in_header = image.info.get("jfif_unit") in (1, 2) or image.format not in ("JPEG", "MPO", "TIFF")
+    try:
+        if not in_header and X_RESOLUTION not in image.getexif():
+            return None  # Pillow would make one up
+        across, down = (float(number) for number in image.info["dpi"])
+    except Exception:  # noqa: BLE001  no entry, damaged EXIF, or fractions of 0: a resolution is never worth a failure
+        return None
+    return (across, down) if 0 < across < math.inf and 0 < down < math.inf else None
+
+
+def _jpeg_options(image: Image.Image) -> dict[str, Any]:
+    """Options with which Pillow encodes as the source was: its tables (its quality), subsampling and progression."""
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):
+        return {}
+    tables = getattr(image, "quantization", {})
+    return {
+        "qtables": [list(tables[key]) for key in sorted(tables)],
+        "subsampling": JpegImagePlugin.get_sampling(image),
+        "progressive": bool(image.info.get("progressive")),
+    }
+
+
+def _bytes_or_none(value: object) -> bytes | None:
+    return value.encode() if isinstance(value, str) and value else value if isinstance(value, bytes) and value else None

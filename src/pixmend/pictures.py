@@ -1,0 +1,170 @@
+"""One picture in memory: its exact samples, what travels with it, and the arithmetic between samples and [-1, 1].
+
+NumPy alone: files are read in `decoding`, written in `encoding`, and everybody else asks `images`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixmend.errors import MaskError, PictureError
+
+Samples = NDArray[np.uint8] | NDArray[np.uint16]
+Floats = NDArray[np.float32]
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, the weights Pillow turns colour into grey with
+SLACK = 1 / 255  # how far beyond [-1, 1] a value may lie through rounding; half a level of 8 bits
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a file says beside its samples, as it goes into the next file; None or empty where there is nothing."""
+
+    icc_profile: bytes | None = None
+    exif: bytes | None = None  # a TIFF structure as it stood in the file, but for an orientation of 1
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None  # across, down
+    comment: bytes | None = None  # of a JPEG
+    png_chunks: tuple[tuple[bytes, bytes], ...] = ()  # (type, data): texts, gamma and the like
+    jpeg: Mapping[str, Any] = field(default_factory=dict)  # Pillow's options that encode as the source was encoded
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One decoded picture, upright: the exact samples, and what must be kept. Treat it as read-only."""
+
+    samples: Samples  # (H, W, C) uint8 or uint16; C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; never empty
+    mode: str = ""  # Pillow's name of what the file stored, such as "P" or "1"; "" for arrays and tensors
+    format: str | None = None  # Pillow's name of the file's format, such as "PNG"; None for pictures from memory
+    metadata: Metadata = field(default_factory=Metadata)
+    notes: tuple[str, ...] = ()  # what could not be kept as it was, for people to read
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.samples.shape[0], self.samples.shape[1]
+
+    @property
+    def levels(self) -> int:
+        """The largest value of a sample: 255 or 65535."""
+        return int(np.iinfo(self.samples.dtype).max)
+
+    @property
+    def channels(self) -> int:
+        """The number of colour channels, without alpha: 1 or 3."""
+        return 1 if self.samples.shape[2] <= 2 else 3
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether there is an alpha channel, be it opaque everywhere."""
+        return self.samples.shape[2] in (2, 4)
+
+    @cached_property
+    def is_opaque(self) -> bool:
+        """Whether nothing is transparent."""
+        return not self.has_alpha or bool((self.samples[..., -1] == self.levels).all())
+
+    @cached_property
+    def is_grey(self) -> bool:
+        """One colour channel, or all three equal in every pixel that is not wholly transparent."""
+        return self.is_grey_where(np.ones(self.size, np.bool_))
+
+    def is_grey_where(self, region: NDArray[np.bool_]) -> bool:
+        """`is_grey` of a part of the picture, region (H, W); no part at all is grey only in a grey picture."""
+        if self.channels == 1:
+            return True
+        if self.has_alpha:
+            region = region & (self.samples[..., 3] > 0)
+        red, green, blue = (self.samples[..., i] for i in range(3))
+        return bool(region.any() and not (region & ((red != green) | (green != blue))).any())
+
+    def colour(self) -> Floats:
+        """The colours as (H, W, 3) float32 in [-1, 1]; alpha is dropped, grey is repeated."""
+        values = to_values(self.samples[..., : self.channels])
+        return np.repeat(values, 3, axis=2) if self.channels == 1 else values
+
+    def alpha(self) -> Floats | None:
+        """The alpha channel as (H, W) float32 in [0, 1], 1 = opaque; None where there is none."""
+        return self.samples[..., -1].astype(np.float32) / np.float32(self.levels) if self.has_alpha else None
+
+
+def to_values(samples: Samples) -> Floats:
+    """Samples of any shape as float32 in [-1, 1]; 0 is exactly -1 and the largest sample exactly 1."""
+    return samples.astype(np.float32) / np.float32(np.iinfo(samples.dtype).max / 2) - np.float32(1)
+
+
+def to_samples(values: Floats, dtype: type[np.uint8] | type[np.uint16] | np.dtype[Any] = np.uint8) -> Samples:
+    """The nearest samples of values in [-1, 1], clipped; undoes `to_values` exactly."""
+    half = np.float32(np.iinfo(dtype).max / 2)
+    samples: Samples = np.rint((np.clip(values, -1, 1) + np.float32(1)) * half).astype(dtype)
+    return samples
+
+
+def composite(picture: Picture, fill: Floats, soft: Floats, opaque: bool = False) -> Picture:
+    """The picture with `fill` laid over it by weights `soft`: exactly the picture's samples where soft is 0.
+
+    fill: (H, W, 3) in [-1, 1], clipped. soft: (H, W) in [0, 1]; where it is 1, only the fill is left.
+    A picture that is grey where it is known gets a fill without colour; of mode "1", a fill of black and white. Alpha
+    is kept, or with `opaque` raised to full in proportion to soft: then alpha told where the hole is.
+    Raises PictureError for a fill of another size or with NaN, MaskError for such a soft mask.
+    """
+    _check_layers(picture, fill, soft)
+    touched = soft > 0
+    weight = soft[touched][:, None].astype(np.float32)  # (N, 1)
+    if picture.is_grey_where(~touched):
+        values = (fill[touched] @ LUMA)[:, None]  # (N, 1)
+    else:
+        values = fill[touched]  # (N, 3)
+    if not np.isfinite(values).all():
+        raise PictureError("the fill holds values that are not finite; try another seed or another model")
+    samples = picture.samples.copy()
+    old = samples[touched].astype(np.float32)  # (N, C)
+    colours, levels = old[:, : picture.channels], picture.levels
+    colours *= 1 - weight  # not old + weight * (new - old), which is not quite the new one where the weight is 1
+    colours += weight * (np.clip(values, -1, 1) + 1) * (levels / 2)
+    if picture.mode == "1":
+        colours[:] = np.where(colours >= levels / 2, levels, 0)
+    if opaque and picture.has_alpha:
+        old[:, -1:] += weight * (levels - old[:, -1:])  # whole numbers below 2^16 are exact here
+    samples[touched] = np.rint(old)
+    return replace(picture, samples=samples)
+
+
+def _check_layers(picture: Picture, fill: Floats, soft: Floats) -> None:
+    height, width = picture.size
+    if fill.shape != (height, width, 3):
+        raise PictureError(f"the fill is of shape {fill.shape}; the picture needs ({height}, {width}, 3)")
+    if soft.shape != (height, width):
+        raise MaskError(f"the soft mask is of shape {soft.shape}; the picture needs ({height}, {width})")
+    if not (soft.min() >= 0 and soft.max() <= 1):  # so put that NaN fails
+        raise MaskError(f"the soft mask holds values from {soft.min()} to {soft.max()}; allowed are 0 to 1")
+
+
+def from_array(array: NDArray[Any]) -> Picture:
+    """A picture from (H, W) or (H, W, C) of uint8, uint16 or bool (black and white), C = 1 to 4; the array is copied.
+
+    Raises PictureError for other types and shapes. Floats are refused, for they come in [0, 1], [-1, 1] and [0, 255].
+    """
+    if array.dtype not in (np.uint8, np.uint16, np.bool_):
+        raise PictureError(
+            f"the array is of {array.dtype}; give uint8, uint16 or bool, or a tensor of floats in [-1, 1]"
+        )
+    if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= array.shape[2] <= 4) or array.size == 0:
+        raise PictureError(f"the array is of shape {array.shape}; give (H, W) or (H, W, C) with 1 to 4 channels")
+    samples = array.reshape(*array.shape[:2], -1)
+    if array.dtype != np.bool_:
+        return Picture(np.array(samples, order="C"))
+    if samples.shape[2] != 1:
+        raise PictureError(f"the array of bools is of shape {array.shape}; give (H, W): black and white")
+    return Picture(samples * np.uint8(255), mode="1")
+
+
+def from_values(values: Floats) -> Picture:
+    """A picture of 8 bits from (H, W, 1 or 3) floats in [-1, 1], rounded to the nearest level and clipped."""
+    return Picture(to_samples(values))

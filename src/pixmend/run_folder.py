@@ -1,0 +1,140 @@
+"""What a training keeps on disk, in a folder beside its model file: the state to go on from, the log, pictures."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from pixmend.errors import TrainingError
+from pixmend.files import write_atomically
+
+# what may change between a training and its resumption without changing the weights that come of it
+FREE_TO_CHANGE = frozenset({"workers", "save_minutes", "measure_kimg", "held_out_samples"})
+
+
+class TrainingState:
+    """All that a training needs to go on bit for bit: weights, their average, the optimiser's moments, the step."""
+
+    def __init__(self, network: nn.Module, optimiser: torch.optim.Optimizer, identity: Mapping[str, Any]) -> None:
+        self.network, self.optimiser, self.identity = network, optimiser, identity
+        self.ema = copy.deepcopy(network).eval().requires_grad_(False)
+        self.step = 0
+        self.seconds = 0.0  # spent in training steps
+        self.held_out: float | None = None  # the last held-out loss
+
+    @torch.no_grad()
+    def average(self, network: nn.Module, decay: float) -> None:
+        """Move the averaged parameters towards the network's; there are no buffers, and none would be averaged."""
+        averages, values = list(self.ema.parameters()), list(network.parameters())
+        torch._foreach_lerp_(averages, values, 1 - decay)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the state, by name."""
+        found = {f"network.{name}": p for name, p in self.network.named_parameters()}
+        found |= {f"ema.{name}": p for name, p in self.ema.named_parameters()}
+        for name, p in self.network.named_parameters():
+            found |= {f"adam.{key}.{name}": value for key, value in self.optimiser.state.get(p, {}).items()}
+        return found
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `tensors()` gave."""
+        for kind, module in (("network", self.network), ("ema", self.ema)):
+            with torch.no_grad():
+                for name, p in module.named_parameters():
+                    p.copy_(tensors[f"{kind}.{name}"])
+        for name, p in self.network.named_parameters():
+            moments = {key: tensors.get(f"adam.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
+            self.optimiser.state[p] = {
+                key: value.to(p.device) for key, value in moments.items() if value is not None
+            }  # the fused Adam keeps its step count on the device
+
+
+class RunFolder:
+    """The folder of one training run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state_file = path / "state.safetensors"
+        self.log_file = path / "log.csv"
+        self.notes_file = path / "notes.txt"
+
+    def prepare(self, resume: bool) -> None:
+        """Make the folder for a new training, or see that there is a state to resume."""
+        if resume and not self.state_file.exists():
+            raise TrainingError(f"{self.path} holds no state to resume; leave --resume out to start a new training")
+        if not resume and self.state_file.exists():
+            raise TrainingError(
+                f"{self.path} holds a training that was begun; go on with it with --resume, or choose another output"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def save_state(self, state: TrainingState) -> None:
+        meta = {
+            "step": state.step,
+            "seconds": state.seconds,
+            "held_out": state.held_out,
+            "identity": state.identity,
+        }
+        tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors().items()}
+        content = save(tensors, {"pixmend-state": json.dumps(meta)})
+        write_atomically(self.state_file, lambda stream: stream.write(content), overwrite=True)
+
+    def load_state(self, state: TrainingState) -> None:
+        """Fill a fresh state from the folder; the same training must have written it."""
+        try:
+            with safe_open(self.state_file, framework="pt") as file:  # type: ignore[no-untyped-call]
+                meta = json.loads(file.metadata()["pixmend-state"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dictionary
+            differing = _differences(meta["identity"], json.loads(json.dumps(state.identity)))
+            if differing:
+                raise TrainingError(f"the training in {self.path} cannot be resumed otherwise than it was begun: {differing}")
+            state.restore(tensors)
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            why = " ".join(str(error).split())[:160]
+            raise TrainingError(
+                f"{self.state_file} cannot be resumed from ({why}); begin a new training with --init and the model file"
+            ) from error
+        state.step, state.seconds, state.held_out = meta["step"], meta["seconds"], meta["held_out"]
+        self._cut_log(state.step)
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Append one row to log.csv."""
+        new = not self.log_file.exists()
+        with open(self.log_file, "a", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow({name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()})
+
+    def note(self, text: str) -> None:
+        """Append one line to notes.txt: what happened that should not."""
+        with open(self.notes_file, "a", encoding="utf-8") as stream:
+            stream.write(text + "\n")
+
+    def _cut_log(self, step: int) -> None:
+        """Drop the rows after the state that is resumed: those steps are done again."""
+        if not self.log_file.exists():
+            return
+        lines = self.log_file.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = "".join(lines[: 1 + step]).encode()
+        write_atomically(self.log_file, lambda stream: stream.write(kept), overwrite=True)
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> str:
+    found = []
+    for name in sorted(old.keys() | new.keys()):
+        a, b = old.get(name), new.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found.append(_differences(a, b, f"{path}{name}."))
+        elif a != b and name not in FREE_TO_CHANGE:
+            found.append(f"{path}{name} was {a!r} and is now {b!r}")
+    return "; ".join(f for f in found if f)

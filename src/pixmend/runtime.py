@@ -1,0 +1,54 @@
+"""The machine: which device, which number format, and a memory allocator that does not get in the way."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+
+import torch
+
+from pixmend.errors import OptionError
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The device by name, or the best there is: CUDA, then Apple's MPS, then the processor."""
+    if name is None or name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).splitlines()[0]
+        raise OptionError(f"device {name!r} cannot be used ({why}); choose cpu, cuda or mps, or leave it out") from error
+    return device
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device calculates in it, else float32. Never float16, which overflows to black."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type == "cpu":
+        can = torch.cpu.get_capabilities()
+        return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else torch.float32
+    return torch.float32
+
+
+@functools.cache
+def tune_allocator() -> None:
+    """Keep freed memory in the process, on Linux with glibc.
+
+    By default large blocks go back to the system and are page-faulted in again at the next step, which doubles the
+    time of a training step with large activations. This is what the environment variables MALLOC_MMAP_THRESHOLD_,
+    MALLOC_TRIM_THRESHOLD_ and MALLOC_TOP_PAD_ do, without asking the user to set them.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):  # another C library, with another allocator
+        return
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # from malloc.h
+    mallopt(mmap_threshold, 1 << 30)
+    mallopt(trim_threshold, (1 << 31) - 1)
+    mallopt(top_pad, 1 << 26)

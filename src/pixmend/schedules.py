@@ -1,0 +1,80 @@
+"""How much noise at which time: the betas, and which times a sampler visits.
+
+A schedule is the float64 array of variances beta_t, t = 0 ... T-1, that one step of the forward process adds:
+x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) noise, where x_{-1} is the clean picture (Ho et al. 2020, equation 2,
+https://arxiv.org/abs/2006.11239).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pixmend.errors import OptionError
+
+
+def linear_betas(T: int) -> Tensor:
+    """Ho et al. 2020, section 4: from 1e-4 to 0.02 at T = 1000, scaled so that any T ends at the same noise."""
+    scale = 1000 / T
+    return torch.linspace(1e-4 * scale, min(0.02 * scale, 0.999), T, dtype=torch.float64)
+
+
+def cosine_betas(T: int, s: float = 0.008, largest: float = 0.999) -> Tensor:
+    """Nichol and Dhariwal 2021, equation 17 (https://arxiv.org/abs/2102.09672); no beta above `largest`."""
+    u = torch.arange(T + 1, dtype=torch.float64) / T
+    alpha_bars = torch.cos((u + s) / (1 + s) * (math.pi / 2)) ** 2
+    return (1 - alpha_bars[1:] / alpha_bars[:-1]).clamp(max=largest)
+
+
+def zero_terminal_betas(T: int) -> Tensor:
+    """The linear schedule, stretched so that nothing of the picture is left at t = T-1: its alpha_bar is exactly 0.
+
+    Lin et al. 2023, algorithm 1 (https://arxiv.org/abs/2305.08891): the square roots of alpha_bar are shifted and
+    scaled so that the last is 0 and the first stays.
+    """
+    roots = torch.cumprod(1 - linear_betas(T), 0).sqrt()
+    roots = (roots - roots[-1]) * (roots[0] / (roots[0] - roots[-1]))
+    alpha_bars = roots**2
+    return 1 - torch.cat([alpha_bars[:1], alpha_bars[1:] / alpha_bars[:-1]])
+
+
+SCHEDULES: dict[str, Callable[[int], Tensor]] = {
+    "linear": linear_betas,
+    "cosine": cosine_betas,
+    "zero-terminal": zero_terminal_betas,
+}
+
+
+def make_betas(schedule: str, T: int) -> Tensor:
+    """The betas of a schedule by name: (T,), float64, each in (0, 1], increasing noise. Needs T >= 2."""
+    if schedule not in SCHEDULES:
+        raise OptionError(f"schedule {schedule!r} is not known; choose one of {', '.join(SCHEDULES)}")
+    if T < 2:
+        raise OptionError(f"T = {T} noise levels are too few; give at least 2")
+    return check_betas(SCHEDULES[schedule](T))
+
+
+def check_betas(betas: Tensor) -> Tensor:
+    """The betas as float64, if they are a schedule: every one in (0, 1), but the last may be 1."""
+    betas = betas.to(torch.float64)
+    if betas.ndim != 1 or len(betas) < 2:
+        raise OptionError(f"betas of shape {tuple(betas.shape)} are no schedule; give at least 2 in a row")
+    if not bool(torch.isfinite(betas).all()) or betas.min() <= 0 or betas[:-1].max() >= 1 or betas[-1] > 1:
+        raise OptionError(
+            f"betas from {betas.min():g} to {betas.max():g} are no schedule; each must lie in (0, 1), only the last may be 1"
+        )
+    return betas
+
+
+def step_subset(T: int, steps: int) -> list[int]:
+    """The times that a sampler of `steps` steps visits: from T-1 down, evenly spaced, each once.
+
+    The last is chosen so that the step from it to the clean picture is as long as the others ("trailing" in Lin et
+    al. 2023, table 2): with few steps, the first has to start from pure noise, or it is told a level that is not there.
+    """
+    if not 1 <= steps <= T:
+        raise OptionError(f"{steps} steps are not possible; choose 1 to {T}, the number of noise levels of this model")
+    return [round(T - i * T / steps) - 1 for i in range(steps)]

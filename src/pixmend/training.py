@@ -1,0 +1,170 @@
+"""Training for inpainting: a folder of pictures in, a model file out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+from pixmend.checkpoint import Model, load_model, save_model
+from pixmend.conditioning import denoiser, network_input, pull_push, roughened
+from pixmend.data import InpaintingDataset
+from pixmend.diffusion import Known
+from pixmend.images import save_tensor_as_image
+from pixmend.loop import Batch, Progress, Report, TrainConfig, fit
+from pixmend.run_folder import RunFolder
+from pixmend.runtime import pick_device
+from pixmend.samplers import ddim
+from pixmend.schedules import step_subset
+
+__all__ = ["InpaintingTask", "Report", "TrainConfig", "train_model"]
+
+SHOWN = 8  # pictures in the grid that is drawn while training
+
+
+def train_model(
+    data: str | os.PathLike[str] | InpaintingDataset,
+    output: str | os.PathLike[str],
+    config: TrainConfig | None = None,
+    *,
+    model: Model | None = None,
+    init: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    size: int | None = None,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> Model:
+    """Train a model on a folder of pictures, and write it to the model file `output`.
+
+    The error of the network's prediction is squared, summed over the values in the hole and divided by their number in
+    the batch; Adam, with warm-up and cosine. Beside the model, the folder `output` without its suffix plus ".run" keeps
+    the state to resume from, log.csv and pictures that show what the model does.
+
+    model: an untrained one of another shape than the default. init: a model file to start from, with a fresh optimiser:
+    fine-tuning, or one more leg of a long training. resume: go on where the training of `output` stopped, bit for bit.
+    size: side of the training pictures in pixels, by default the model's. device: by default the best there is.
+    Ctrl-C (or SIGTERM) ends the training after the step that runs, with everything saved.
+    Raises DataError, ModelFileError, TrainingError, OptionError, each before any long work where that can be.
+    """
+    config, output = config or TrainConfig(), Path(output)
+    folder = RunFolder(output.with_suffix(".run"))
+    folder.prepare(resume)
+    where = pick_device(device)
+    if model is None:
+        model = Model.new(seed=config.seed) if init is None else load_model(init)
+    model = dataclasses.replace(model, size=size or model.size)
+    if not isinstance(data, InpaintingDataset):
+        data = InpaintingDataset(data, model.size, seed=config.seed, T=model.diffusion.T, holdout=config.holdout)
+    task = InpaintingTask(model, data, config, output)
+    with _stop_on_signal() as stopped:
+        state = fit(task, config, folder, device=where, resume=resume, progress=progress, stop=stopped)
+    model.network.load_state_dict(state.ema.state_dict())
+    model.network.to("cpu").eval()
+    return load_model(output)
+
+
+class InpaintingTask:
+    """What an inpainting network is taught: to take noise out of the hole, told what is known around it."""
+
+    def __init__(self, model: Model, samples: InpaintingDataset, config: TrainConfig, output: Path) -> None:
+        self.model, self.samples, self.output = model, samples, output
+        self.network: nn.Module = model.network
+        self.held_out = held_out_samples(samples, config)
+        self.identity: Mapping[str, Any] = {
+            "model": {k: v for k, v in model.header.items() if k in ("architecture", "diffusion", "conditioning")},
+            "size": samples.size,
+            "pictures": len(samples),
+        }
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Squared error of the prediction, summed over the holes' values and divided by their number in the batch."""
+        diffusion = self.model.diffusion
+        x0, hole = batch["x0"].float() / 127.5 - 1, batch["hole"].float()
+        t, noise = batch["t"], batch["noise"]
+        xt = diffusion.add_noise(x0, t, noise)
+        told = xt if self.model.conditioning == "plain" else network_input(xt, x0, hole, guide_for(batch, x0, hole))
+        error = (network(told, t).float() - diffusion.target(x0, t, noise)) ** 2
+        return (error * hole).sum() / (hole.sum() * x0.shape[1])
+
+    @torch.no_grad()
+    def held_out_loss(self, network: nn.Module) -> float | None:
+        """The mean of `loss` over batches of held-out samples, in float32; None where nothing is held out."""
+        if self.held_out is None:
+            return None
+        device = next(network.parameters()).device
+        losses = [
+            self.loss(network, {name: value.to(device) for name, value in batch.items()})
+            for batch in DataLoader(self.held_out, batch_size=32)
+        ]
+        return float(torch.stack(losses).mean())
+
+    @torch.no_grad()
+    def show(self, network: nn.Module, step: int, folder: RunFolder) -> None:
+        """A picture of three rows: held-out pictures with their holes, as the network mends them, as they were."""
+        shown = self.held_out or Subset(self.samples, range(SHOWN))
+        batch = next(iter(DataLoader(shown, batch_size=SHOWN)))
+        device = next(network.parameters()).device
+        x0, hole = batch["x0"].to(device).float() / 127.5 - 1, batch["hole"].to(device).float()
+        diffusion, steps = self.model.diffusion, self.model.steps
+        generator = torch.Generator().manual_seed(0)
+
+        def noise(x: Tensor) -> Tensor:
+            return torch.randn(x.shape, generator=generator).to(x)
+
+        known = Known(x0, hole, diffusion, self.model.conditioning, noise)
+        times = step_subset(diffusion.T, steps)
+        mended = ddim(
+            denoiser(network, known), known.start(times[0]), times, diffusion, noise=noise, put_back=known.put_back
+        )
+        rows = [torch.cat(list(row), dim=-1) for row in (x0 * (1 - hole), mended, x0)]
+        grid = torch.cat(rows, dim=-2)[None].cpu()  # (1, 3, 3 size, 8 size)
+        save_tensor_as_image(grid, folder.path / f"sample-{step:07d}.png", overwrite=True)
+
+    def save(self, network: nn.Module, leg: Mapping[str, Any], folder: RunFolder) -> None:
+        """Write the model file, with this leg behind those that it was trained on before."""
+        leg = {"pictures": len(self.samples), "size": self.samples.size, **leg}
+        model = dataclasses.replace(self.model, network=network, legs=[*self.model.legs, leg])
+        save_model(self.output, model, overwrite=True)
+
+
+def guide_for(batch: Batch, x0: Tensor, hole: Tensor) -> Tensor:
+    """The guide of each sample: the pull-push fill, or, where guide_blur >= 0, the truth as a coarser level has it."""
+    blur, grain = batch["guide_blur"], batch["guide_grain"]
+    coarse = roughened(x0, hole, blur.clamp(min=0), grain.clamp(min=0), batch["guide_noise"])
+    return torch.where(blur[:, None, None, None] >= 0, coarse, pull_push(x0, hole))
+
+
+def held_out_samples(samples: InpaintingDataset, config: TrainConfig) -> Subset[Any] | None:
+    """The first samples of the pictures that are held out, always the same; None where none are."""
+    others = samples.held_out()
+    return None if others is None else Subset(others, range(config.held_out_samples))
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a wish to stop; the second Ctrl-C interrupts as ever."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped.is_set
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        stopped.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

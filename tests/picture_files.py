@@ -1,0 +1,68 @@
+"""Files made by hand for the tests of pictures: what Pillow cannot write, and damage."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+RNG = np.random.default_rng
+
+
+def noise(*shape: int, seed: int = 0, dtype: type[np.uint8] | type[np.uint16] = np.uint8) -> NDArray[np.uint8]:
+    """Samples of all values."""
+    samples: NDArray[np.uint8] = RNG(seed).integers(0, np.iinfo(dtype).max + 1, shape).astype(dtype)
+    return samples
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """One PNG chunk."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(
+    width: int,
+    height: int,
+    depth: int,
+    colour_type: int,
+    rows: bytes,
+    before: Iterable[tuple[bytes, bytes]] = (),
+    after: Iterable[tuple[bytes, bytes]] = (),
+) -> bytes:
+    """A PNG of packed rows (without filter bytes), with chunks before and after its samples."""
+    stride = max(1, len(rows) // max(1, height))
+    filtered = b"".join(b"\0" + rows[i : i + stride] for i in range(0, len(rows), stride))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0))
+        + b"".join(chunk(*c) for c in before)
+        + chunk(b"IDAT", zlib.compress(filtered))
+        + b"".join(chunk(*c) for c in after)
+        + chunk(b"IEND", b"")
+    )
+
+
+def exif_block(orientation: int, order: str = "<", kind: int = 3) -> bytes:
+    """An EXIF block as a camera writes it: a maker, the orientation, a maker note, and a thumbnail behind it.
+
+    Note and thumbnail are found by offsets, and break where the block is written anew.
+    """
+    code = {3: "HH", 4: "I"}[kind]
+    value = struct.pack(order + code, *((orientation, 0) if kind == 3 else (orientation,)))
+    head = struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 8)
+    # IFD0 at 8: 3 entries (2 + 36 + 4 bytes), so data from 50
+    ifd0 = struct.pack(order + "H", 3)
+    ifd0 += struct.pack(order + "HHII", 0x010F, 2, 6, 50)  # Make
+    ifd0 += struct.pack(order + "HHI", 0x0112, kind, 1) + value  # Orientation
+    ifd0 += struct.pack(order + "HHII", 0x8769, 4, 1, 56)  # the EXIF directory
+    ifd0 += struct.pack(order + "I", 100)  # the second directory
+    maker = b"Maker\0"
+    exif = struct.pack(order + "H", 1) + struct.pack(order + "HHII", 0x927C, 7, 26, 74) + struct.pack(order + "I", 0)
+    note = b"note at offset 74 of block"
+    ifd1 = struct.pack(order + "H", 2)
+    ifd1 += struct.pack(order + "HHII", 0x0201, 4, 1, 130) + struct.pack(order + "HHII", 0x0202, 4, 1, 9)
+    ifd1 += struct.pack(order + "I", 0)
+    return head + ifd0 + maker + exif + note + ifd1 + b"thumbnail"

@@ -1,0 +1,575 @@
+"""The command line: what it writes and says, and what bad input gets: one line, an exit code, nothing lost."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, get_type_hints
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixmend import cli
+from pixmend.checkpoint import Model, save_model
+from pixmend.errors import OptionError
+from pixmend.training import TrainConfig
+from pixmend.unet import UNetConfig
+
+SIZE = (40, 56)  # (H, W) of the pictures here
+
+
+class Done(NamedTuple):
+    """What one run of the command line gave."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: object) -> Done:
+        capsys.readouterr()
+        return Done(cli.main([str(a) for a in arguments]), *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file with random weights that fills in milliseconds."""
+    config = UNetConfig(channels=(16,), attention=(False,), blocks=1, time_channels=16)
+    model = Model.new(config, size=16)
+    model.steps = 2
+    return save_model(tmp_path_factory.mktemp("model") / "tiny.safetensors", model)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a picture, a mask for it, and no more."""
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (*SIZE, 3), np.uint8)).save(tmp_path / "picture.png")
+    hole = np.zeros(SIZE, np.uint8)
+    hole[10:20, 16:32] = 255
+    Image.fromarray(hole).save(tmp_path / "mask.png")
+    return tmp_path
+
+
+def samples(path: Path) -> np.ndarray[Any, Any]:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def inpaint(folder: Path, model: Path, *more: object) -> list[object]:
+    return ["inpaint", folder / "picture.png", "--mask", folder / "mask.png", "--model", model, *more]
+
+
+# ---------------------------------------------------------------------------------------------------------- the help
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ([], ["inpaint", "train", "mask", "info", "demo"]),
+        (["inpaint"], ["IMAGE", "-o", "--mask", "--model", "--steps", "--seed", "--candidates", "--save-steps"]),
+        (["inpaint"], ["--blur", "--grow-mask", "--invert-mask", "--soft-mask", "--overwrite", "--device", "--json"]),
+        (["train"], ["FOLDER", "-o", "--size", "--batch", "--kimg", "--lr", "--seed", "--overwrite"]),
+        (["train"], ["--init", "--resume", "--workers", "--device"]),
+        (["mask"], ["KIND", "SIZE", "-o", "--seed", "--list", "--overwrite"]),
+        (["info"], ["MODEL", "--json"]),
+        (["demo"], ["-o", "--seed", "--overwrite"]),
+    ],
+)
+def test_help_names_every_option(run: Run, command: list[str], options: list[str]) -> None:
+    done = run(*command, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert [option for option in options if option not in done.out] == []
+
+
+def test_no_command_is_help(run: Run) -> None:
+    assert run().out == run("--help").out
+
+
+def test_help_states_the_defaults_of_training() -> None:
+    hints = get_type_hints(cli.train, include_extras=True)
+    stated = {name: float(hints[name].__metadata__[0].show_default) for name in ("size", "batch", "kimg", "lr")}
+    config = TrainConfig()
+    assert stated == {"size": Model.size, "batch": config.batch_size, "kimg": config.total_kimg, "lr": config.lr}
+
+
+# ----------------------------------------------------------------------------------------------------- repairing
+
+
+def test_inpaint_fills_the_hole_and_nothing_else(run: Run, folder: Path, tiny_model: Path) -> None:
+    done = run(*inpaint(folder, tiny_model, "-o", folder / "out.png", "--blur", 0))
+    assert (done.code, done.err) == (0, "")
+    before, after = samples(folder / "picture.png"), samples(folder / "out.png")
+    known = samples(folder / "mask.png") == 0
+    np.testing.assert_array_equal(after[known], before[known])
+    assert (after[~known] != before[~known]).any()
+    assert "7.1% of the picture was filled, 7.1% with the soft edge" in done.out  # 10 x 16 of 40 x 56 pixels
+    assert str(folder / "out.png") in done.out
+
+
+def test_inpaint_as_json(run: Run, folder: Path, tiny_model: Path) -> None:
+    done = run(*inpaint(folder, tiny_model, "-o", folder / "out.png", "--blur", 1, "--json"))
+    result = json.loads(done.out)
+    assert result["outputs"] == [str(folder / "out.png")]
+    assert result["hole_share"] == pytest.approx(160 / 2240)
+    assert result["touched_share"] == pytest.approx(14 * 20 / 2240)  # two pixels more on every side
+    assert result["network_calls"] >= 2
+    assert result["seconds"] > 0
+
+
+def test_same_seed_same_file(run: Run, folder: Path, tiny_model: Path) -> None:
+    for name, seed in (("a.png", 5), ("b.png", 5), ("c.png", 6)):
+        assert run(*inpaint(folder, tiny_model, "-o", folder / name, "--seed", seed)).code == 0
+    assert (folder / "a.png").read_bytes() == (folder / "b.png").read_bytes()
+    assert (folder / "a.png").read_bytes() != (folder / "c.png").read_bytes()
+
+
+def test_inverted_mask_is_the_mask_turned_round(run: Run, folder: Path, tiny_model: Path) -> None:
+    assert run(*inpaint(folder, tiny_model, "-o", folder / "a.png")).code == 0
+    Image.fromarray(255 - samples(folder / "mask.png")).save(folder / "mask.png")
+    assert run(*inpaint(folder, tiny_model, "-o", folder / "b.png", "--invert-mask")).code == 0
+    assert (folder / "a.png").read_bytes() == (folder / "b.png").read_bytes()
+
+
+def test_candidates_are_numbered_and_differ(run: Run, folder: Path, tiny_model: Path) -> None:
+    done = run(*inpaint(folder, tiny_model, "-o", folder / "out.png", "--candidates", 3, "--json"))
+    assert [Path(name).name for name in json.loads(done.out)["outputs"]] == ["out-1.png", "out-2.png", "out-3.png"]
+    assert len({(folder / f"out-{i}.png").read_bytes() for i in (1, 2, 3)}) == 3
+    assert not (folder / "out.png").exists()
+
+
+@pytest.mark.parametrize(("candidates", "ends"), [(1, [""]), (2, ["-1", "-2"])])
+def test_steps_are_saved(run: Run, folder: Path, tiny_model: Path, candidates: int, ends: list[str]) -> None:
+    steps = folder / "steps"
+    more = ("-o", folder / "out.png", "--save-steps", steps, "--candidates", candidates, "--json")
+    done = run(*inpaint(folder, tiny_model, *more))
+    assert (done.code, done.err) == (0, "")
+    count = json.loads(done.out)["network_calls"] // candidates
+    for end in ends:
+        assert [(steps / f"step-{i:03d}{end}.png").exists() for i in range(count + 1)] == [True] * count + [False]
+        with Image.open(steps / f"steps{end}.gif") as film:
+            assert (getattr(film, "n_frames", 1), film.size) == (count, (SIZE[1], SIZE[0]))
+        np.testing.assert_array_equal(
+            samples(steps / f"step-{count - 1:03d}{end}.png"), samples(folder / f"out{end}.png")
+        )
+
+
+def test_alpha_is_the_mask_without_a_mask(run: Run, folder: Path, tiny_model: Path) -> None:
+    alpha = 255 - samples(folder / "mask.png")
+    picture = np.dstack([samples(folder / "picture.png"), alpha])
+    Image.fromarray(picture).save(folder / "clear.png")
+    done = run("inpaint", folder / "clear.png", "--model", tiny_model, "-o", folder / "out.png")
+    assert (done.code, done.err) == (0, "")
+    mended = samples(folder / "out.png")
+    assert (mended[..., 3] == 255).all()
+    far = np.ones(SIZE, bool)
+    far[6:24, 12:36] = False  # beyond the widest soft edge, 2 R = 4
+    np.testing.assert_array_equal(mended[far], picture[far])
+
+
+def test_almost_everything_filled_is_a_warning(run: Run, folder: Path, tiny_model: Path) -> None:
+    done = run(*inpaint(folder, tiny_model, "-o", folder / "out.png", "--invert-mask", "--json"))
+    assert done.code == 0
+    assert done.err.startswith("pixmend: warning: 92.9% of the picture")
+    assert "--invert-mask" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_grey_mask_is_a_note(run: Run, folder: Path, tiny_model: Path) -> None:
+    hole = samples(folder / "mask.png").copy()
+    hole[30:34] = 100
+    Image.fromarray(hole).save(folder / "mask.png")
+    done = run(*inpaint(folder, tiny_model, "-o", folder / "out.png", "--blur", 0))
+    assert done.err.startswith("pixmend: note: 10.0% of the mask is grey")
+    assert "7.1% of the picture was filled" in done.out
+    soft = run(*inpaint(folder, tiny_model, "-o", folder / "soft.png", "--soft-mask"))
+    assert soft.err == ""
+    assert "17.1% with the soft edge" in soft.out
+
+
+def test_overwrite_replaces(run: Run, folder: Path, tiny_model: Path) -> None:
+    (folder / "out.png").write_bytes(b"old")
+    assert run(*inpaint(folder, tiny_model, "-o", folder / "out.png", "--overwrite")).code == 0
+    assert samples(folder / "out.png").shape == (*SIZE, 3)
+
+
+# --------------------------------------------------------------------------------------------------------- bad input
+
+
+def bomb() -> bytes:
+    """A PNG of a few bytes that claims to be 100,000 x 100,000 pixels."""
+    chunks = b""
+    for kind, data in (
+        (b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)),
+        (b"IDAT", b""),
+        (b"IEND", b""),
+    ):
+        chunks += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def spoil_picture(how: str, folder: Path) -> None:
+    path = folder / "picture.png"
+    whole = path.read_bytes()
+    if how == "missing":
+        path.unlink()
+    elif how == "folder":
+        path.unlink()
+        path.mkdir()
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "truncated PNG":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif how == "truncated JPEG":
+        with Image.open(path) as image:
+            image.save(folder / "whole.jpg")
+        path.write_bytes((folder / "whole.jpg").read_bytes()[:900])
+    elif how == "text":
+        path.write_text("not a picture\n")
+    elif how == "bomb":
+        path.write_bytes(bomb())
+
+
+def spoil_mask(how: str, folder: Path) -> None:
+    path = folder / "mask.png"
+    if how == "missing":
+        path.unlink()
+    elif how == "text":
+        path.write_text("not a mask\n")
+    else:
+        shape = {"of another size": (SIZE[0], SIZE[1] + 1)}.get(how, SIZE)
+        Image.fromarray(np.full(shape, 255 if how == "full" else 0, np.uint8)).save(path)
+
+
+def fails(done: Done, code: int, *says: str) -> None:
+    """One line on stderr, and nothing on stdout."""
+    assert done.code == code, done
+    assert done.out == ""
+    assert done.err.startswith("pixmend: error: ")
+    assert len(done.err.splitlines()) == 1
+    assert [word for word in says if word not in done.err] == []
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        ("missing", 3),
+        ("folder", 3),
+        ("empty", 4),
+        ("truncated PNG", 4),
+        ("truncated JPEG", 4),
+        ("text", 4),
+        ("bomb", 4),
+    ],
+)
+def test_bad_picture(run: Run, folder: Path, tiny_model: Path, how: str, code: int) -> None:
+    spoil_picture(how, folder)
+    before = contents(folder)
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png")), code, "picture.png")
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "says"),
+    [
+        ("missing", 3, "mask.png"),
+        ("text", 4, "mask.png"),
+        ("empty", 5, "0 %"),
+        ("full", 5, "whole"),
+        ("of another size", 5, "57 x 40"),
+    ],
+)
+def test_bad_mask(run: Run, folder: Path, tiny_model: Path, how: str, code: int, says: str) -> None:
+    spoil_mask(how, folder)
+    before = contents(folder)
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png")), code, says)
+    assert contents(folder) == before
+
+
+def test_no_mask_and_no_alpha(run: Run, folder: Path, tiny_model: Path) -> None:
+    before = contents(folder)
+    fails(run("inpaint", folder / "picture.png", "--model", tiny_model, "-o", folder / "out.png"), 5, "mask")
+    assert contents(folder) == before
+
+
+def test_picture_of_one_pixel_is_all_hole(run: Run, folder: Path, tiny_model: Path) -> None:
+    Image.new("RGB", (1, 1)).save(folder / "picture.png")
+    Image.new("L", (1, 1), 255).save(folder / "mask.png")
+    before = contents(folder)
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png")), 5, "whole")
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("how", "code"), [("missing", 3), ("empty", 6), ("text", 6), ("truncated", 6), ("damaged", 6), ("foreign", 6)]
+)
+def test_bad_model(run: Run, folder: Path, tiny_model: Path, how: str, code: int) -> None:
+    good, path = tiny_model.read_bytes(), folder / "model.safetensors"
+    header_end = 8 + int.from_bytes(good[:8], "little")
+    foreign = b'{"__metadata__":{"format":"pt"}}'
+    content = {
+        "empty": b"",
+        "text": b"not a model at all, but long enough for a header\n",
+        "truncated": good[:-100],
+        "damaged": good[:20] + b"\xff" * 40 + good[60:header_end] + good[header_end:],
+        "foreign": len(foreign).to_bytes(8, "little") + foreign,
+    }
+    if how != "missing":
+        path.write_bytes(content[how])
+    before = contents(folder)
+    fails(run(*inpaint(folder, path, "-o", folder / "out.png")), code, "model.safetensors")
+    assert contents(folder) == before
+    if how != "truncated":  # its header is whole, and that is all `info` reads
+        fails(run("info", path), code, "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("output", "code", "says"),
+    [
+        ("nowhere/out.png", 8, "does not exist"),
+        (".", 8, "is a folder"),
+        ("out.xyz", 8, ".xyz"),
+        ("out", 8, "extension"),
+        ("picture.png", 7, "--overwrite"),
+    ],
+)
+def test_bad_output(run: Run, folder: Path, tiny_model: Path, output: str, code: int, says: str) -> None:
+    before = contents(folder)
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / output)), code, says)
+    assert contents(folder) == before
+
+
+def test_one_candidate_exists(run: Run, folder: Path, tiny_model: Path) -> None:
+    (folder / "out-2.png").write_bytes(b"mine")
+    before = contents(folder)
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png", "--candidates", 2)), 7, "out-2.png")
+    assert contents(folder) == before
+
+
+def test_steps_exist(run: Run, folder: Path, tiny_model: Path) -> None:
+    (folder / "steps").mkdir()
+    (folder / "steps" / "step-000.png").write_bytes(b"mine")
+    before = contents(folder)
+    more = ("-o", folder / "out.png", "--save-steps", folder / "steps")
+    fails(run(*inpaint(folder, tiny_model, *more)), 7, "step-000.png")
+    assert contents(folder) == before
+
+
+def test_full_disk(run: Run, folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (folder / "out.png").write_bytes(b"old")
+    before = contents(folder)
+    monkeypatch.setattr("pixmend.files.os.fsync", full)
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png", "--overwrite")), 8, "the disk is full")
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["inpaint"],
+        ["inpaint", "picture.png"],
+        ["inpaint", "picture.png", "-o", "out.png", "--mystery"],
+        ["inpaint", "picture.png", "-o", "out.png", "--steps", "many"],
+        ["inpaint", "picture.png", "-o", "out.png", "--steps", "0"],
+        ["inpaint", "picture.png", "-o", "out.png", "--candidates", "0"],
+        ["inpaint", "picture.png", "-o", "out.png", "--blur", "-1"],
+        ["inpaint", "picture.png", "-o", "out.png", "--seed", "-1"],
+        ["mask", "no-such-kind", "16", "-o", "m.png"],
+        ["mask", "thick", "16x", "-o", "m.png"],
+        ["mask", "thick", "0", "-o", "m.png"],
+    ],
+)
+def test_bad_options(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    monkeypatch.chdir(folder)
+    before = contents(folder)
+    fails(run(*arguments), 2)
+    assert contents(folder) == before
+
+
+def test_bad_device(run: Run, folder: Path, tiny_model: Path) -> None:
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png", "--device", "abacus")), 2, "abacus")
+
+
+def test_bad_input_is_told_before_torch_is_loaded(folder: Path, tiny_model: Path) -> None:
+    spoil_mask("of another size", folder)
+    (folder / "text.png").write_text("not a picture\n")
+    picture, output = str(folder / "picture.png"), str(folder / "out.png")
+    cases = [
+        ["inpaint", str(folder / "gone.png"), "-o", output],
+        ["inpaint", str(folder / "text.png"), "-o", output],
+        ["inpaint", picture, "-o", picture],
+        ["inpaint", picture, "--mask", str(folder / "mask.png"), "-o", output],
+        ["inpaint", picture, "--model", str(folder / "gone.safetensors"), "-o", output],
+    ]
+    program = f"import sys\nfrom pixmend.cli import main\ncodes = [main(case) for case in {cases!r}]\n"
+    program += "print(codes, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[3, 4, 7, 5, 3] False\n"
+
+
+def test_ctrl_c_while_repairing(run: Run, folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib.import_module("pixmend.inpainting"), "inpainting", interrupted)
+    before = contents(folder)
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png")), 130, "stopped")
+    assert contents(folder) == before
+
+
+def test_defects_are_not_hidden(folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(importlib.import_module("pixmend.inpainting"), "inpainting", broken)
+    with pytest.raises(ZeroDivisionError):
+        cli.main([str(a) for a in inpaint(folder, tiny_model, "-o", folder / "out.png")])
+
+
+# ------------------------------------------------------------------------------------------------ masks and model files
+
+
+def test_mask_is_written_white_on_black(run: Run, tmp_path: Path) -> None:
+    done = run("mask", "centre", "8x4", "-o", tmp_path / "mask.png")
+    assert (done.code, done.err) == (0, "")
+    expected = np.zeros((4, 8), bool)
+    expected[1:3, 2:6] = True
+    np.testing.assert_array_equal(samples(tmp_path / "mask.png").astype(bool), expected)
+    assert "25.0%" in done.out
+
+
+def test_mask_by_seed(run: Run, tmp_path: Path) -> None:
+    for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):
+        assert run("mask", "thick", 64, "-o", tmp_path / name, "--seed", seed).code == 0
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "c.png").read_bytes()
+    fails(run("mask", "thick", 64, "-o", tmp_path / "a.png"), 7, "--overwrite")
+
+
+def test_mask_kinds_are_listed(run: Run) -> None:
+    done = run("mask", "--list")
+    assert done.code == 0
+    names = [line.split()[0] for line in done.out.splitlines()]
+    assert {"rectangles", "centre", "irregular", "stripes", "thin", "medium", "thick", "mixed"} <= set(names)
+
+
+def test_info_prints_the_header(run: Run, tiny_model: Path) -> None:
+    header = json.loads(run("info", tiny_model, "--json").out)
+    assert header["size"] == 16
+    lines = run("info", tiny_model).out.splitlines()
+    assert "size: 16" in lines
+    assert "diffusion.schedule: cosine" in lines
+    assert "architecture.channels: [16]" in lines
+
+
+def test_lines_of_a_header() -> None:
+    header = {"a": 1, "b": {"c": "text", "d": [1, 2]}, "legs": [{"kimg": 2.5}, {"kimg": 3.0}], "none": None}
+    assert list(cli._lines(header)) == [
+        "a: 1",
+        "b.c: text",
+        "b.d: [1, 2]",
+        "legs[1].kimg: 2.5",
+        "legs[2].kimg: 3.0",
+        "none: null",
+    ]
+
+
+def test_parse_size() -> None:
+    assert cli.parse_size("256") == (256, 256)
+    assert cli.parse_size("640x480") == (480, 640)
+    for text in ("", "x", "640x", "x480", "6.4", "-5", "1x2x3"):
+        with pytest.raises(OptionError, match="640x480"):
+            cli.parse_size(text)
+
+
+# ---------------------------------------------------------------------------------------------------------- training
+
+
+@pytest.fixture
+def photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "photographs"
+    (folder / "below").mkdir(parents=True)
+    rng = np.random.default_rng(1)
+    for i in range(4):
+        coarse = Image.fromarray(rng.integers(0, 256, (4, 5, 3), np.uint8))
+        coarse.resize((40, 32), Image.Resampling.BICUBIC).save(folder / "below" / f"{i}.png")
+    return folder
+
+
+def training(photographs: Path, model: Path, output: Path, *more: object) -> list[object]:
+    options = ("--init", model, "--batch", 2, "--kimg", 0.006, "--workers", 0, "--device", "cpu")
+    return ["train", photographs, "-o", output, *options, *more]
+
+
+def test_train_then_repair(run: Run, folder: Path, photographs: Path, tiny_model: Path) -> None:
+    output = folder / "mine.safetensors"
+    done = run(*training(photographs, tiny_model, output))
+    assert done.code == 0, done
+    assert str(output) in done.out
+    header = json.loads(run("info", output, "--json").out)
+    assert header["legs"][-1]["kimg"] == pytest.approx(0.006)
+    assert run(*inpaint(folder, output, "-o", folder / "out.png")).code == 0
+
+
+def test_ctrl_c_saves_and_resume_goes_on(
+    run: Run, folder: Path, photographs: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight, broken = folder / "straight.safetensors", folder / "broken.safetensors"
+    assert run(*training(photographs, tiny_model, straight)).code == 0
+    line = cli._training_line
+
+    def interrupt(report: Any) -> str:
+        if report.step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return line(report)
+
+    monkeypatch.setattr(cli, "_training_line", interrupt)
+    done = run(*training(photographs, tiny_model, broken))
+    assert done.code == 130
+    assert "of 3; the same command with --resume goes on" in done.out
+    assert done.err.splitlines()[-1] == "pixmend: error: stopped"
+    monkeypatch.setattr(cli, "_training_line", line)
+    assert run(*training(photographs, tiny_model, broken, "--resume")).code == 0
+    weights = [path.read_bytes()[8 + int.from_bytes(path.read_bytes()[:8], "little") :] for path in (straight, broken)]
+    assert weights[0] == weights[1]
+
+
+def test_bad_training(run: Run, folder: Path, photographs: Path, tiny_model: Path) -> None:
+    output = folder / "mine.safetensors"
+    (folder / "nothing").mkdir()
+    before = contents(folder)
+    fails(run("train", folder / "gone", "-o", output), 3, "gone")
+    fails(run("train", folder / "picture.png", "-o", output), 3, "picture.png")
+    fails(run(*training(folder / "nothing", tiny_model, output)), 9, "nothing")
+    fails(run(*training(photographs, folder / "picture.png", output)), 6, "picture.png")
+    fails(run(*training(photographs, tiny_model, folder / "picture.png")), 7, "picture.png")
+    fails(run(*training(photographs, tiny_model, output, "--resume")), 10, "--resume")
+    fails(run(*training(photographs, tiny_model, output, "--lr", 0)), 2, "lr")
+    assert not output.exists()
+    assert {name: data for name, data in contents(folder).items() if name in before} == before

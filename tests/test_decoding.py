@@ -1,0 +1,407 @@
+"""Reading files: every mode exact or refused, every orientation applied once, every kind of damage told in one line."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from picture_files import exif_block, noise, png
+from pixmend import decoding
+from pixmend.decoding import decode_file, decode_image, decode_thumbnail
+from pixmend.errors import FileMissingError, PictureError
+
+STORED = np.array([[10, 20, 30], [40, 50, 60]], np.uint8)
+UPRIGHT = {  # what a viewer shows of STORED, by orientation
+    1: [[10, 20, 30], [40, 50, 60]],
+    2: [[30, 20, 10], [60, 50, 40]],
+    3: [[60, 50, 40], [30, 20, 10]],
+    4: [[40, 50, 60], [10, 20, 30]],
+    5: [[10, 40], [20, 50], [30, 60]],
+    6: [[40, 10], [50, 20], [60, 30]],
+    7: [[60, 30], [50, 20], [40, 10]],
+    8: [[30, 60], [20, 50], [10, 40]],
+}
+
+
+def written(tmp_path: Path, data: bytes, name: str = "picture.png") -> Path:
+    path = tmp_path / name
+    path.write_bytes(data)
+    return path
+
+
+def saved(tmp_path: Path, image: Image.Image, file_format: str, **options: Any) -> Path:
+    path = tmp_path / f"picture.{file_format.lower()}"
+    image.save(path, file_format, **options)
+    return path
+
+
+# ------------------------------------------------------------------------------------------------------------- modes
+
+
+@pytest.mark.parametrize(
+    ("shape", "file_format"),
+    [
+        ((7, 5), "PNG"),
+        ((7, 5), "TIFF"),
+        ((7, 5), "BMP"),
+        ((7, 5), "PPM"),
+        ((7, 5, 2), "PNG"),
+        ((7, 5, 2), "TIFF"),
+        ((7, 5, 3), "PNG"),
+        ((7, 5, 3), "TIFF"),
+        ((7, 5, 3), "BMP"),
+        ((7, 5, 3), "PPM"),
+        ((7, 5, 3), "TGA"),
+        ((7, 5, 4), "PNG"),
+        ((7, 5, 4), "TIFF"),
+    ],
+)
+def test_eight_bits_are_read_exactly(tmp_path: Path, shape: tuple[int, ...], file_format: str) -> None:
+    samples = noise(*shape)
+    picture = decode_file(saved(tmp_path, Image.fromarray(samples), file_format))
+    assert np.array_equal(picture.samples, samples.reshape(7, 5, -1))
+    assert picture.format == file_format
+    assert picture.notes == ()
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+def test_sixteen_bits_of_grey_are_read_exactly(tmp_path: Path, file_format: str) -> None:
+    samples = noise(7, 5, dtype=np.uint16)
+    picture = decode_file(saved(tmp_path, Image.fromarray(samples), file_format))
+    assert picture.samples.dtype == np.uint16
+    assert np.array_equal(picture.samples[..., 0], samples)
+    assert picture.levels == 65535
+
+
+def test_sixteen_bits_big_endian_and_pgm(tmp_path: Path) -> None:
+    big = decode_image(Image.frombytes("I;16B", (2, 1), b"\x01\x02\xff\xfe"))
+    assert big.samples.tolist() == [[[0x0102], [0xFFFE]]]
+    pgm = decode_file(written(tmp_path, b"P5\n2 1\n65535\n\x01\x02\xff\xfe", "a.pgm"))
+    assert pgm.samples.tolist() == [[[0x0102], [0xFFFE]]]
+
+
+def test_black_and_white(tmp_path: Path) -> None:
+    bits = noise(9, 11) > 127
+    picture = decode_file(saved(tmp_path, Image.fromarray(bits), "PNG"))
+    assert picture.mode == "1"
+    assert np.array_equal(picture.samples[..., 0], bits * np.uint8(255))
+
+
+def test_palette(tmp_path: Path) -> None:
+    image = Image.new("P", (2, 2))
+    image.putpalette([1, 2, 3, 40, 50, 60, 7, 8, 9])
+    image.putdata([0, 1, 2, 0])
+    picture = decode_file(saved(tmp_path, image, "PNG"))
+    assert picture.samples.tolist() == [[[1, 2, 3], [40, 50, 60]], [[7, 8, 9], [1, 2, 3]]]
+    one = decode_file(saved(tmp_path, image, "PNG", transparency=1))
+    assert one.samples[..., 3].tolist() == [[255, 0], [255, 255]]
+    assert one.samples[..., :3].tolist() == picture.samples.tolist()
+    many = decode_file(saved(tmp_path, image, "PNG", transparency=b"\x05\x06\x07"))
+    assert many.samples[..., 3].tolist() == [[5, 6], [7, 5]]
+
+
+@pytest.mark.parametrize(
+    ("depth", "row", "key", "expected"),
+    [
+        (1, b"\x40", 1, [[0, 255], [255, 0], [0, 255]]),  # 0 1 0
+        (2, b"\x6c", 2, [[85, 255], [170, 0], [255, 255]]),  # 1 2 3
+        (4, b"\x1f\x70", 7, [[17, 255], [255, 255], [119, 0]]),  # 1 15 7
+        (8, b"\x01\x02\x03", 3, [[1, 255], [2, 255], [3, 0]]),
+    ],
+)
+def test_transparent_level_of_grey(tmp_path: Path, depth: int, row: bytes, key: int, expected: list[list[int]]) -> None:
+    data = png(3, 1, depth, 0, row, before=[(b"tRNS", bytes([0, key])), (b"tEXt", b"Title\0kept")])
+    picture = decode_file(written(tmp_path, data))
+    assert picture.samples.tolist() == [expected]
+    assert picture.format == "PNG"
+    assert picture.metadata.png_chunks == ((b"tEXt", b"Title\0kept"),)
+
+
+def test_transparent_colour(tmp_path: Path) -> None:
+    data = png(2, 1, 8, 2, b"\x01\x02\x03\x04\x05\x06", before=[(b"tRNS", bytes([0, 4, 0, 5, 0, 6]))])
+    assert decode_file(written(tmp_path, data)).samples.tolist() == [[[1, 2, 3, 255], [4, 5, 6, 0]]]
+
+
+@pytest.mark.parametrize("colour_type", [2, 4, 6])
+def test_sixteen_bits_a_channel_are_refused_and_not_flattened(tmp_path: Path, colour_type: int) -> None:
+    samples = {2: 3, 4: 2, 6: 4}[colour_type]
+    data = png(2, 2, 16, colour_type, bytes(2 * 2 * 2 * samples))
+    with pytest.raises(PictureError, match="16 bits a channel"):
+        decode_file(written(tmp_path, data))
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"P6\n1 1\n65535\n\0\1\0\2\0\3", "16 bits a channel"),
+        (b"P6\n1 1\n1023\n\0\1\0\2\0\3", "16 bits a channel"),
+        (png(1, 1, 16, 0, b"\1\2", before=[(b"tRNS", b"\1\2")]), "transparent level"),
+    ],
+)
+def test_other_samples_that_would_not_survive(tmp_path: Path, data: bytes, says: str) -> None:
+    with pytest.raises(PictureError, match=says):
+        decode_file(written(tmp_path, data))
+
+
+@pytest.mark.parametrize("mode", ["F", "I", "LAB"])
+def test_modes_that_are_refused(tmp_path: Path, mode: str) -> None:
+    with pytest.raises(PictureError, match="save it"):
+        decode_file(saved(tmp_path, Image.new(mode, (3, 3)), "TIFF"))
+
+
+def test_whole_numbers_are_taken_where_they_fit() -> None:
+    image = Image.new("I", (2, 1))
+    image.putdata([3, 65535])
+    assert decode_image(image).samples.tolist() == [[[3], [65535]]]
+    image.putdata([3, 65536])
+    with pytest.raises(PictureError, match="32 bits"):
+        decode_image(image)
+
+
+def test_cmyk_is_converted_and_says_so(tmp_path: Path) -> None:
+    image = Image.new("CMYK", (2, 2), (0, 255, 255, 0))
+    picture = decode_file(saved(tmp_path, image, "TIFF", icc_profile=b"for four channels"))
+    assert picture.samples[0, 0].tolist() == [255, 0, 0]
+    assert "CMYK" in picture.notes[0]
+    assert picture.metadata.icc_profile is None
+
+
+def test_pillow_image_is_left_alone(tmp_path: Path) -> None:
+    path = written(tmp_path, png(3, 1, 2, 0, b"\x6c", before=[(b"tRNS", b"\0\2")]))
+    with Image.open(path) as image:
+        assert decode_image(image).samples[0, 1].tolist() == [170, 0]
+        assert image.mode == "L"
+        assert image.info["transparency"] == 2
+
+
+# ------------------------------------------------------------------------------------------------------- orientation
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP"])
+def test_orientation_is_applied_once(tmp_path: Path, file_format: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if file_format == "WEBP" else {}
+    path = saved(tmp_path, Image.fromarray(STORED), file_format, exif=exif, **options)
+    picture = decode_file(path)
+    assert picture.samples[..., 0].tolist() == UPRIGHT[orientation]
+    if picture.metadata.exif:
+        kept = Image.Exif()
+        kept.load(b"Exif\0\0" + picture.metadata.exif)
+        assert kept.get(0x0112, 1) == 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_of_jpeg(tmp_path: Path, orientation: int) -> None:
+    image = Image.fromarray(STORED.repeat(8, 0).repeat(8, 1))  # whole blocks of one grey are exact enough
+    path = saved(tmp_path, image, "JPEG", quality=100, exif=b"Exif\0\0" + exif_block(orientation))
+    shown = decode_file(path).samples[4::8, 4::8, 0].astype(int)
+    assert np.abs(shown - np.array(UPRIGHT[orientation])).max() <= 1
+    assert decode_thumbnail(path, 16).shape == (*decode_file(path).size, 3)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", [3, 4])
+def test_exif_is_kept_byte_for_byte(tmp_path: Path, order: str, kind: int) -> None:
+    block = exif_block(6, order, kind)
+    picture = decode_file(saved(tmp_path, Image.fromarray(STORED), "PNG", exif=b"Exif\0\0" + block))
+    assert picture.samples[..., 0].tolist() == UPRIGHT[6]
+    assert picture.metadata.exif == exif_block(1, order, kind)
+
+
+def test_exif_in_a_text_as_imagemagick_writes_it(tmp_path: Path) -> None:
+    block = b"Exif\0\0" + exif_block(8)
+    text = b"Raw profile type exif\0\nexif\n%8d\n%s\n" % (len(block), block.hex().encode())
+    data = png(3, 2, 8, 0, STORED.tobytes(), before=[(b"tEXt", text), (b"tEXt", b"Title\0kept")])
+    picture = decode_file(written(tmp_path, data))
+    assert picture.samples[..., 0].tolist() == UPRIGHT[8]
+    assert picture.metadata.exif == exif_block(1)
+    assert picture.metadata.png_chunks == ((b"tEXt", b"Title\0kept"),)
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [b"II", b"nonsense", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff", exif_block(6)[:30], exif_block(9)],
+)
+def test_damaged_exif_turns_nothing_and_stops_nothing(tmp_path: Path, exif: bytes) -> None:
+    data = png(3, 2, 8, 0, STORED.tobytes(), before=[(b"eXIf", exif)])
+    assert decode_file(written(tmp_path, data)).samples[..., 0].tolist() in (STORED.tolist(), UPRIGHT[6])
+
+
+def test_xmp_and_resolution_are_turned_along(tmp_path: Path) -> None:
+    xmp = b'<x tiff:Orientation="6"/><tiff:Orientation>6</tiff:Orientation>'
+    options = {"exif": b"Exif\0\0" + exif_block(6), "xmp": xmp, "dpi": (300, 150)}
+    metadata = decode_file(saved(tmp_path, Image.fromarray(STORED), "JPEG", **options)).metadata
+    assert metadata.xmp == xmp.replace(b"6", b"1")
+    assert metadata.dpi == (150, 300)
+
+
+# --------------------------------------------------------------------------------------------------- what is no picture
+
+
+def several_frames(file_format: str) -> bytes:
+    stream = io.BytesIO()
+    frames = [Image.fromarray(noise(8, 8, 3, seed=i)) for i in range(3)]
+    frames[0].save(stream, file_format, save_all=True, append_images=frames[1:])
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_several_frames_are_refused_with_their_number(tmp_path: Path, file_format: str) -> None:
+    with pytest.raises(PictureError, match="holds 3 frames"):
+        decode_file(written(tmp_path, several_frames(file_format)))
+
+
+def test_picture_with_previews_inside_is_one_picture(tmp_path: Path) -> None:
+    path = written(tmp_path, several_frames("MPO"), "phone.jpg")
+    picture = decode_file(path)
+    assert picture.format == "JPEG"
+    assert picture.metadata.jpeg["qtables"]
+    assert "previews" in picture.notes[0]
+
+
+def encoded(file_format: str) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(noise(64, 64, 3)).save(stream, file_format)
+    return stream.getvalue()
+
+
+BAD_FILES = {
+    "empty": (b"", "is empty"),
+    "text": (b"this is a text, whatever its name says\n" * 9, "no picture"),
+    "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript"),
+    "png signature alone": (b"\x89PNG\r\n\x1a\n", "give"),
+    "png of 0 x 0": (png(0, 0, 8, 2, b""), "give"),
+    "png cut off": (encoded("PNG")[:2000], "cut off"),
+    "png with other bytes": (encoded("PNG")[:1000] + b"x" * 3000, "give"),
+    "jpeg cut off": (encoded("JPEG")[:900], "cut off"),
+    "jpeg head": (encoded("JPEG")[:20], "give"),
+    "webp cut off": (encoded("WEBP")[:200], "give"),
+    "tiff cut off": (encoded("TIFF")[:200], "give"),
+    "gif cut off": (encoded("GIF")[:100], "give"),
+    "png of bad zlib": (encoded("PNG").replace(b"IDAT", b"IDAT\xff", 1), "give"),
+}
+
+
+@pytest.mark.parametrize(("data", "says"), BAD_FILES.values(), ids=BAD_FILES)
+def test_bad_file_is_told_in_one_line(tmp_path: Path, data: bytes, says: str) -> None:
+    path = written(tmp_path, data)
+    for read in (decode_file, lambda path: decode_thumbnail(path, 8)):
+        with pytest.raises(PictureError, match=says) as caught:
+            read(path)
+        message = str(caught.value)
+        assert message.startswith(str(path))
+        assert "\n" not in message
+
+
+def test_missing_files(tmp_path: Path) -> None:
+    with pytest.raises(FileMissingError, match=r"none\.png does not exist"):
+        decode_file(tmp_path / "none.png")
+    with pytest.raises(FileMissingError, match="is a folder"):
+        decode_file(tmp_path)
+    with pytest.raises(FileMissingError, match="does not exist"):
+        decode_file("x" * 5000)
+    with pytest.raises(FileMissingError, match="does not exist"):
+        decode_file("nul\0byte")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a named pipe")
+def test_pipe_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileMissingError):
+        decode_file(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize(("width", "height"), [(14143, 14143), (60000, 60000), (2**31 - 1, 2**31 - 1)])
+def test_bomb_is_refused_before_it_is_decoded(tmp_path: Path, width: int, height: int) -> None:
+    data = png(width, height, 8, 0, b"")
+    with pytest.raises(PictureError, match="more than 200,000,000 pixels"):
+        decode_file(written(tmp_path, data))
+
+
+def test_bomb_in_a_text_chunk(tmp_path: Path) -> None:
+    bomb = b"Comment\0\0" + zlib.compress(bytes(100_000_000), 9)
+    with pytest.raises(PictureError, match="give"):
+        decode_file(written(tmp_path, png(1, 1, 8, 0, b"\0", before=[(b"zTXt", bomb)])))
+
+
+def test_limit_can_be_set_and_pillow_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path, Image.new("L", (100, 100)), "PNG")
+    before, filters = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 9_999)
+    with pytest.raises(PictureError, match="9,999"):
+        decode_file(path)
+    with pytest.raises(PictureError, match="9,999"):
+        decode_image(Image.new("L", (100, 100)))
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 10_000)
+    assert decode_file(path).size == (100, 100)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # somebody else's limit counts no more than ours
+    assert decode_file(path).size == (100, 100)
+    assert Image.MAX_IMAGE_PIXELS == 100
+    monkeypatch.undo()
+    assert before == Image.MAX_IMAGE_PIXELS
+    assert list(warnings.filters) == filters
+
+
+def test_readers_in_threads_leave_nothing_behind(tmp_path: Path) -> None:
+    good, bad = saved(tmp_path, Image.new("RGB", (300, 300)), "JPEG"), written(tmp_path, b"P9 nonsense", "bad.png")
+    before, filters = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
+    seen: list[object] = []
+
+    def read() -> None:
+        for i in range(30):
+            try:
+                seen.append(decode_file(bad if i % 3 else good).size)
+            except PictureError:
+                seen.append(None)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen.count((300, 300)) == 40
+    assert before == Image.MAX_IMAGE_PIXELS
+    assert list(warnings.filters) == filters
+
+
+# --------------------------------------------------------------------------------------------------------- thumbnails
+
+
+def test_thumbnail_sizes(tmp_path: Path) -> None:
+    path = saved(tmp_path, Image.new("RGB", (1200, 400), (10, 200, 30)), "JPEG")
+    small = decode_thumbnail(path, 100)
+    assert small.shape == (100, 300, 3)
+    assert np.abs(small.astype(int) - [10, 200, 30]).max() <= 3
+    assert decode_thumbnail(path, 4000).shape == (400, 1200, 3)
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (Image.new("1", (4, 4), 1), 255),
+        (Image.new("L", (4, 4), 99), 99),
+        (Image.new("I;16", (4, 4), 0x6342), 0x63),
+        (Image.new("LA", (4, 4), (0, 0)), 255),  # transparent: white
+        (Image.new("RGBA", (4, 4), (7, 7, 7, 255)), 7),
+    ],
+    ids=lambda value: getattr(value, "mode", ""),
+)
+def test_thumbnails_of_all_modes(tmp_path: Path, image: Image.Image, expected: int) -> None:
+    assert (decode_thumbnail(saved(tmp_path, image, "PNG"), 2) == expected).all()
+
+
+def test_thumbnails_are_lenient(tmp_path: Path) -> None:
+    assert decode_thumbnail(written(tmp_path, several_frames("GIF")), 8).shape == (8, 8, 3)
+    deep = png(1, 1, 16, 2, b"\x10\xff\x20\xff\x30\xff")
+    assert decode_thumbnail(written(tmp_path, deep), 1).tolist() == [[[0x10, 0x20, 0x30]]]

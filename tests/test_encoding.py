@@ -1,0 +1,271 @@
+"""Writing files: what is known comes back byte for byte, and everything that a file said goes into the next one."""
+
+from __future__ import annotations
+
+import errno
+import io
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from picture_files import RNG, chunk, exif_block, noise, png
+from pixmend.decoding import decode_file
+from pixmend.encoding import FORMATS, check_savable, encode, save_picture
+from pixmend.errors import OutputError, OutputExistsError
+from pixmend.pictures import Metadata, Picture, composite, from_array
+
+LOSSLESS = {  # suffix -> the channels that it can hold, with 8 and with 16 bits
+    ".png": ((1, 2, 3, 4), (1,)),
+    ".tiff": ((1, 2, 3, 4), (1,)),
+    ".webp": ((3, 4), ()),
+    ".bmp": ((1, 3), ()),
+}
+
+
+@st.composite
+def pictures(draw: st.DrawFn, suffix: str) -> Picture:
+    size = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    seed = draw(st.integers(0, 99))
+    kinds = {(8, channels) for channels in LOSSLESS[suffix][0]} | {(16, channels) for channels in LOSSLESS[suffix][1]}
+    bits, channels = draw(st.sampled_from(sorted(kinds | ({(1, 1)} if suffix != ".webp" else set()))))
+    if bits == 1:
+        return from_array(RNG(seed).random(size) < 0.5)
+    return Picture(noise(*size, channels, seed=seed, dtype=np.uint8 if bits == 8 else np.uint16))
+
+
+@pytest.mark.parametrize("suffix", LOSSLESS)
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_known_samples_come_back_byte_for_byte(suffix: str, data: st.DataObject) -> None:
+    picture = data.draw(pictures(suffix))
+    rng = RNG(data.draw(st.integers(0, 99)))
+    soft = np.clip(rng.uniform(-1, 2, picture.size), 0, 1).astype(np.float32)
+    fill = rng.uniform(-1.2, 1.2, (*picture.size, 3)).astype(np.float32)
+    mended = composite(picture, fill, soft)
+    with tempfile.TemporaryDirectory() as folder:
+        read = decode_file(save_picture(mended, Path(folder, f"mended{suffix}")))
+    assert read.samples.dtype == picture.samples.dtype
+    assert read.mode == picture.mode or picture.mode != "1"
+    back = read.samples
+    if back.shape[2] == 3 and mended.samples.shape[2] == 4:  # WebP drops an alpha that is opaque everywhere
+        assert mended.is_opaque
+        back = np.concatenate([back, np.full((*picture.size, 1), 255, np.uint8)], axis=2)
+    assert np.array_equal(back[soft == 0], picture.samples[soft == 0])
+    assert np.array_equal(back, mended.samples)
+
+
+def test_ten_edits_drift_by_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    first = Picture(noise(8, 8, 3))
+    save_picture(first, path)
+    for i in range(10):
+        soft = np.zeros((8, 8), np.float32)
+        soft[i % 3, :] = 1
+        save_picture(composite(decode_file(path), np.zeros((8, 8, 3), np.float32), soft), path, overwrite=True)
+    assert np.array_equal(decode_file(path).samples[3:], first.samples[3:])
+
+
+def test_grey_in_webp_is_three_equal_channels(tmp_path: Path) -> None:
+    picture = Picture(noise(5, 5, 2), metadata=Metadata(icc_profile=b"\0" * 16 + b"GRAY" + b"\0" * 200))
+    read = decode_file(save_picture(picture, tmp_path / "grey.webp"))
+    assert np.array_equal(read.samples[..., [0, 3]], picture.samples)
+    assert read.is_grey
+    assert read.metadata.icc_profile is None
+
+
+def test_palette_is_saved_as_rgb(tmp_path: Path) -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([1, 2, 3, 40, 50, 60])
+    image.putdata([0, 1])
+    image.save(tmp_path / "palette.png")
+    path = save_picture(decode_file(tmp_path / "palette.png"), tmp_path / "out.png")
+    with Image.open(path) as out:
+        assert out.mode == "RGB"
+        assert np.asarray(out).tolist() == [[[1, 2, 3], [40, 50, 60]]]
+
+
+# ---------------------------------------------------------------------------------------------------------- metadata
+
+PROFILE = bytes(range(256)) * 3
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">title</x:xmpmeta>'
+
+
+def test_metadata_from_file_to_file(tmp_path: Path) -> None:
+    """From each format to each other one, all that both have a place for."""
+    has = {
+        ".png": {"icc_profile", "exif", "xmp", "dpi"},
+        ".tiff": {"icc_profile", "exif", "xmp", "dpi"},
+        ".jpg": {"icc_profile", "exif", "xmp", "dpi"},
+        ".webp": {"icc_profile", "exif", "xmp"},
+        ".bmp": {"dpi"},
+    }
+    metadata = Metadata(icc_profile=PROFILE, exif=exif_block(1), xmp=XMP, dpi=(300, 150))
+    for source in has:
+        first = save_picture(Picture(noise(9, 9, 3), metadata=metadata), tmp_path / f"from{source}")
+        for target in has:
+            path = save_picture(decode_file(first), tmp_path / f"{source[1:]}-to{target}")
+            read, both = decode_file(path).metadata, has[source] & has[target]
+            assert read.icc_profile == (PROFILE if "icc_profile" in both else None), path
+            assert read.xmp == (XMP if "xmp" in both else None), path
+            assert read.dpi == (pytest.approx((300, 150), rel=1e-3) if "dpi" in both else None), path
+            assert (read.exif is not None) == ("exif" in both), path
+            if "exif" in both and ".tiff" not in (source, target):
+                assert read.exif == exif_block(1), path
+
+
+def test_exif_of_a_tiff_keeps_what_describes_and_drops_what_stores(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x010E], exif[0x0131] = "Maker", "圖像 Grüße".encode(), "Software"
+    exif[0x0100], exif[0x0103], exif[0x0111] = 77, 5, 99  # width, compression, offset: lies that would ruin a TIFF
+    exif.get_ifd(0x8769)[0x9003] = "2020:01:01 00:00:00"
+    exif.get_ifd(0x8825)[1] = "N"
+    block = exif.tobytes().removeprefix(b"Exif\0\0")
+    picture = Picture(noise(9, 9, 3), metadata=Metadata(exif=block))
+    once = decode_file(save_picture(picture, tmp_path / "once.tiff"))
+    twice = decode_file(save_picture(once, tmp_path / "twice.tiff"))
+    assert np.array_equal(twice.samples, picture.samples)
+    assert twice.metadata.exif == once.metadata.exif
+    assert once.metadata.exif is not None
+    kept = Image.Exif()
+    kept.load(b"Exif\0\0" + once.metadata.exif)
+    assert (kept[0x010F], kept[0x0131]) == ("Maker", "Software")
+    assert kept[0x010E].encode("latin-1").decode() == "圖像 Grüße"
+    assert kept.get_ifd(0x8769)[0x9003] == "2020:01:01 00:00:00"
+    assert kept.get_ifd(0x8825)[1] == "N"
+    assert not set(kept) & {0x0100, 0x0103, 0x0111}
+
+
+def test_png_chunks_are_kept_as_they_stand(tmp_path: Path) -> None:
+    kept = [
+        (b"gAMA", b"\0\0\xb1\x8f"),
+        (b"cHRM", bytes(range(32))),
+        (b"tEXt", b"Title\0Gr\xfc\xdfe"),
+        (b"tEXt", b"Title\0again"),
+        (b"zTXt", b"Long\0\0x\x9c\x03\0\0\0\0\x01"),
+        (b"iTXt", "Titel\0\0\0de\0Titel\0Grüße".encode()),
+        (b"teSt", b"private, may be copied"),
+    ]
+    gone = [(b"teST", b"private, must not be copied"), (b"tIME", b"\x07\xe4\1\1\0\0\0")]
+    late = [(b"tEXt", b"After\0the samples")]
+    source = tmp_path / "source.png"
+    source.write_bytes(png(2, 2, 8, 2, bytes(12), before=kept + gone, after=late))
+    once = save_picture(decode_file(source), tmp_path / "once.png")
+    twice = save_picture(decode_file(once), tmp_path / "twice.png")
+    data = twice.read_bytes()
+    for one in kept + late:
+        assert data.count(chunk(*one)) == 1, one
+    for kind, _ in gone:
+        assert kind not in data
+    assert once.read_bytes() == data
+
+
+def test_jpeg_is_encoded_as_its_source_was(tmp_path: Path) -> None:
+    source = tmp_path / "source.jpg"
+    smooth = Image.fromarray(np.add.outer(np.arange(64), 2 * np.arange(64))[..., None].repeat(3, 2).astype(np.uint8))
+    smooth.save(source, quality=63, subsampling="4:2:2", progressive=True, comment=b"a comment")
+    path = save_picture(decode_file(source), tmp_path / "out.jpg")
+    with Image.open(source) as before, Image.open(path) as after:
+        assert before.quantization == after.quantization  # type: ignore[attr-defined]
+        assert [c[1:3] for c in before.layer] == [c[1:3] for c in after.layer]  # type: ignore[attr-defined]
+        assert after.info["progressive"]
+        assert after.info["comment"] == b"a comment"
+    error = decode_file(path).samples.astype(int) - decode_file(source).samples
+    assert np.abs(error).max() <= 4
+
+
+def test_jpeg_of_another_source_is_good(tmp_path: Path) -> None:
+    ramp = np.add.outer(np.arange(32), np.arange(32)).astype(np.uint8) * 2
+    for picture in (Picture(ramp[..., None]), Picture(np.dstack([ramp, ramp.T, 255 - ramp]))):
+        read = decode_file(save_picture(picture, tmp_path / "out.jpeg", overwrite=True))
+        assert read.samples.shape == picture.samples.shape
+        assert np.abs(read.samples.astype(int) - picture.samples).max() <= 6
+
+
+# ---------------------------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize("name", ["out", "out.gif", "out.xyz", ".png", "out.png.gz"])
+def test_unknown_name_lists_what_is_allowed(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match=r"allowed are \.png, \.tif"):
+        save_picture(Picture(noise(2, 2, 3)), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_in_capitals(tmp_path: Path) -> None:
+    assert check_savable(Picture(noise(2, 2, 3)), tmp_path / "A.JPG") == "JPEG"
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
+def test_alpha_is_refused_only_where_it_says_something(tmp_path: Path, suffix: str) -> None:
+    samples = noise(4, 4, 4)
+    samples[..., 3] = 255
+    path = save_picture(Picture(samples), tmp_path / f"opaque{suffix}")
+    assert decode_file(path).samples.shape == (4, 4, 3)
+    samples[1, 1, 3] = 254
+    with pytest.raises(OutputError, match=r"alpha .* use \.png, \.webp"):
+        save_picture(Picture(samples), tmp_path / f"clear{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".bmp", ".webp"])
+def test_sixteen_bits_are_refused_where_they_would_be_cut(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(OutputError, match=r"8 bits .* \.png or \.tiff"):
+        save_picture(Picture(noise(2, 2, 1, dtype=np.uint16)), tmp_path / f"deep{suffix}")
+
+
+def test_existing_file_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "out.png"
+    path.write_bytes(b"precious")
+    with pytest.raises(OutputExistsError, match="exists"):
+        save_picture(Picture(noise(2, 2, 3)), path)
+    assert path.read_bytes() == b"precious"
+    save_picture(Picture(noise(2, 2, 3)), path, overwrite=True)
+    assert decode_file(path).size == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("picture", "name", "says"),
+    [
+        (Picture(np.zeros((1, 16384, 3), np.uint8)), "wide.webp", "16383"),
+        (Picture(np.zeros((1, 65536, 1), np.uint8)), "wide.jpg", "65500|Maximum|width"),
+        (Picture(noise(2, 2, 3), metadata=Metadata(exif=bytes(70000))), "exif.jpg", "EXIF"),
+    ],
+)
+def test_failing_encoder_leaves_nothing_and_loses_nothing(
+    tmp_path: Path, picture: Picture, name: str, says: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"precious")
+    with pytest.raises(OutputError, match=r"cannot be written as") as caught:
+        save_picture(picture, path, overwrite=True)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "out.png"
+    path.write_bytes(b"precious")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OutputError, match="the disk is full"):
+        save_picture(Picture(noise(2, 2, 3)), path, overwrite=True)
+    assert path.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("file_format", sorted(set(FORMATS.values())))
+def test_encoding_to_a_stream(file_format: str) -> None:
+    stream = io.BytesIO()
+    encode(Picture(noise(3, 4, 4)), stream, file_format)
+    with Image.open(stream) as image:
+        options: Any = image.format, image.size
+        assert options == (file_format, (4, 3))

@@ -1,0 +1,141 @@
+"""What an import costs, and which way imports point: a room knows the rooms below it, never those above or beside."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pixmend
+
+SOURCE = Path(pixmend.__file__).parent
+
+# From the ground up. A room may import any of an earlier row. A new room gets its place here.
+ROWS = (
+    ("errors",),
+    ("files",),
+    ("runtime", "masks", "schedules", "unet", "pictures"),
+    ("metadata", "diffusion"),
+    ("decoding", "encoding"),
+    ("images", "conditioning", "samplers"),
+    ("checkpoint", "data", "run_folder", "tiles"),
+    ("loop",),
+    ("training", "inpainting"),
+    ("denoising", "evaluation", "web"),
+    ("cli",),
+    ("__main__",),
+)
+ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
+PILLOWS_HOME = {"images", "decoding", "encoding", "metadata", "cli"}  # cli: the animation of --save-steps
+HEAVY = ("torch", "numpy", "PIL", "safetensors", "rich", "typer")
+
+
+def room_of(path: Path) -> str:
+    """The first part below the package: a module's name, or a folder's."""
+    return path.relative_to(SOURCE).with_suffix("").parts[0]
+
+
+def modules_imported(tree: ast.AST, package: list[str]) -> Iterator[str]:
+    """Full names of all that is imported anywhere in a file, inside functions as well."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def rooms_imported(path: Path) -> set[str]:
+    package = ["pixmend", *path.relative_to(SOURCE).parent.parts]
+    names = [name.split(".") for name in modules_imported(ast.parse(path.read_text("utf-8")), package)]
+    inside = [parts[1] for parts in names if parts[0] == "pixmend" and len(parts) > 1]
+    return {pixmend._ROOM_OF.get(name, name) for name in inside}
+
+
+SOURCES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+
+
+def test_direction_reader_sees_every_way_to_import(tmp_path: Path) -> None:
+    source = "import torch.nn\nfrom pixmend import Diffusion, unet\ndef f():\n    from ..images import Picture\n"
+    names = set(modules_imported(ast.parse(source), ["pixmend", "web"]))
+    assert names == {"torch.nn", "pixmend.Diffusion", "pixmend.unet", "pixmend.images.Picture"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_point_one_way(path: Path) -> None:
+    room = room_of(path)
+    assert room in ROW_OF, f"{room} has no place in ROWS yet"
+    above = {other for other in rooms_imported(path) - {room} if ROW_OF.get(other, len(ROWS)) >= ROW_OF[room]}
+    assert not above, f"{room} may only import rooms of earlier rows, not {sorted(above)}"
+
+
+def test_pillow_has_one_home() -> None:
+    users = {
+        room_of(path)
+        for path in SOURCES
+        if any(name.split(".")[0] == "PIL" for name in modules_imported(ast.parse(path.read_text("utf-8")), []))
+    }
+    assert users <= PILLOWS_HOME
+
+
+def loaded_after(statement: str) -> set[str]:
+    """The top-level packages in `sys.modules` after a statement in a fresh interpreter."""
+    program = f"{statement}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_bare_import_loads_nothing_heavy() -> None:
+    assert loaded_after("import pixmend").isdisjoint(HEAVY)
+
+
+def test_errors_load_nothing_heavy() -> None:
+    assert loaded_after("from pixmend import PixmendError").isdisjoint(HEAVY)
+
+
+def test_help_loads_no_torch() -> None:
+    loaded = loaded_after("from pixmend.cli import main\nassert main(['--help']) == 0")
+    assert "typer" in loaded
+    assert loaded.isdisjoint({"torch", "numpy", "PIL", "safetensors"})
+
+
+def names_seen_by_type_checkers() -> dict[str, str]:
+    """Public name -> room, from the `if TYPE_CHECKING:` block of the package."""
+    tree = ast.parse((SOURCE / "__init__.py").read_text("utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module is not None]
+    return {
+        alias.asname: node.module.removeprefix("pixmend.")
+        for node in imports
+        for alias in node.names
+        if alias.asname is not None and node.module is not None
+    }
+
+
+def test_type_checkers_see_the_lazy_names() -> None:
+    assert names_seen_by_type_checkers() == pixmend._ROOM_OF
+
+
+@pytest.mark.parametrize("name", sorted(pixmend._ROOM_OF))
+def test_public_names_resolve(name: str) -> None:
+    assert getattr(pixmend, name).__name__ == name
+    assert name in dir(pixmend)
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing_of_the_kind'"):
+        pixmend.nothing_of_the_kind  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_function_is_not_hidden_by_the_room_of_its_name() -> None:
+    program = "import pixmend.inpainting\nfrom pixmend import inpainting\nassert inpainting is pixmend.inpainting\n"
+    program += "assert callable(inpainting) and pixmend.inpainting.__module__ == 'pixmend.inpainting'"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_version_is_that_of_the_package() -> None:
+    assert pixmend.__version__.count(".") == 2
