@@ -20,7 +20,8 @@ from PIL import Image
 from rich.progress import track
 
 from pixmend.checkpoint import DEFAULT_MODEL, load_model, save_model
-from pixmend.data import InpaintingDataset, open_thumbnail, picture_files
+from pixmend.data import InpaintingDataset
+from pixmend.images import open_thumbnail, picture_files
 from pixmend.loop import Report
 from pixmend.training import TrainConfig, train_model
 
@@ -110,6 +111,7 @@ def _leg(text: str) -> tuple[int, float]:
 
 
 def main() -> None:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, dest="command")
     packing = commands.add_parser("pack")

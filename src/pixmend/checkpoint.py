@@ -109,7 +109,7 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
         raise ModelFileError(f"{path} has a header that is not complete ({error!r}); get the file again") from error
     except (SafetensorError, RuntimeError) as error:
         why = " ".join(str(error).split())[:160]
-        raise ModelFileError(f"{path} is damaged, its weights do not fit its header ({why}); get the file again") from error
+        raise ModelFileError(f"{path} is damaged: weights and header do not fit ({why}); get it again") from error
     model.network.eval()
     return model
 
@@ -119,13 +119,13 @@ def read_header(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     path = Path(DEFAULT_MODEL if path is None else path)
     header = read_metadata(path).get("pixmend")
     if header is None:
-        raise ModelFileError(f"{path} is a safetensors file, but of another program; give one that `pixmend train` wrote")
+        raise ModelFileError(f"{path} is a safetensors file of another program; give one that `pixmend train` wrote")
     try:
         content = json.loads(header)
     except (TypeError, ValueError) as error:
         raise ModelFileError(f"{path} has a header that cannot be read ({error}); get the file again") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ModelFileError(f"{path} holds no model, but {content.get('format') if isinstance(content, dict) else '?'!r}")
+        raise ModelFileError(f"{path} does not hold a model of pixmend; give a file that `pixmend train` wrote")
     if content.get("version") != VERSION:
         raise ModelFileError(
             f"{path} is of version {content.get('version')!r}; this pixmend reads version {VERSION}: update pixmend"
@@ -155,7 +155,7 @@ def read_metadata(path: Path) -> Mapping[str, Any]:
 
 
 def _from_header(header: Mapping[str, Any]) -> Model:
-    shape = {name: tuple(v) if isinstance(v, list) else v for name, v in header["architecture"].items()}
+    shape: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in header["architecture"].items()}
     config = UNetConfig(**shape)
     noise = header["diffusion"]
     schedule = noise["schedule"]

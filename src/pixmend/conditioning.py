@@ -22,7 +22,7 @@ INPUT_CHANNELS: dict[Conditioning, int] = {"plain": 3, "known-aware": 7}
 
 
 def pull_push(x: Tensor, hole: Tensor) -> Tensor:
-    """x with its hole filled smoothly from the known pixels around it; the known pixels as they are.
+    """Pictures with their holes filled smoothly from the known pixels around; known pixels as they are.
 
     Pull: the known pixels are averaged down a pyramid with their weights. Push: where a level knows nothing, it takes
     the level below, enlarged (Gortler et al. 1996, The Lumigraph, section 3.4, https://doi.org/10.1145/237170.237200).

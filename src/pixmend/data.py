@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from pixmend.errors import DataError, FileMissingError, PixmendError
 from pixmend.files import write_atomically
+from pixmend.images import open_thumbnail, picture_files
 from pixmend.masks import draw_mask
 
 Pixels = NDArray[np.uint8]
@@ -104,8 +105,8 @@ class InpaintingDataset(Dataset[Sample]):
         rng = np.random.Generator(np.random.Philox(key=[self.seed % 2**64, k]))
         size, views = self.size, self.views
         x0 = _view(self.pictures[self._picture(k)], size, rng, views)
-        whole = {"whole": views.whole} if self.masks == "mixed" else {}
-        hole = draw_mask(self.masks, (size, size), rng, **whole)
+        parameters: dict[str, Any] = {"whole": views.whole} if self.masks == "mixed" else {}
+        hole = draw_mask(self.masks, (size, size), rng, **parameters)
         coarse = rng.random() < views.coarse_guide
         half = (size + 1) // 2
         return {
@@ -129,7 +130,7 @@ def _order(seed: int, round_: int, count: int) -> NDArray[np.intp]:
 
 
 def _view(picture: Pixels, size: int, rng: np.random.Generator, views: Views) -> Pixels:
-    """A crop of the picture at a random scale, reduced or enlarged to (size, size, 3), flipped, perhaps without colour."""
+    """A crop of the picture at a random scale, as (size, size, 3); flipped, perhaps without colour."""
     shorter = min(picture.shape[:2])
     enlarges = rng.random() < views.enlarged
     if enlarges:
@@ -164,26 +165,6 @@ def _without_colour(crop: Pixels, sepia: bool) -> Pixels:
     return np.clip(luma[..., None] * tint, 0, 255).round().astype(np.uint8)
 
 
-def picture_files(folder: Path) -> list[Path]:
-    """All files below the folder with a suffix of a format that Pillow reads, sorted; hidden ones left out."""
-    Image.init()
-    suffixes = {suffix for suffix, name in Image.EXTENSION.items() if name in Image.OPEN}
-    found = (Path(root, name) for root, _, names in os.walk(folder) for name in names if not name.startswith("."))
-    return sorted(f for f in found if f.suffix.lower() in suffixes)
-
-
-def open_thumbnail(file: Path, side: int) -> Pixels:
-    """The picture as RGB bytes (H, W, 3), upright, its shorter side reduced to `side` where it is longer."""
-    with Image.open(file) as picture:
-        picture.draft("RGB", (side, side))  # JPEG decodes at an eighth, a quarter or a half of its size for nothing
-        upright = ImageOps.exif_transpose(picture).convert("RGB")
-        shrink = side / min(upright.size)
-        if shrink < 1:
-            size = (round(upright.width * shrink), round(upright.height * shrink))
-            upright = upright.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-        return np.asarray(upright)
-
-
 class PictureCache:
     """The pictures of a folder, decoded once: one flat file of RGB bytes, and a JSON file of names and shapes.
 
@@ -216,8 +197,8 @@ class PictureCache:
         def decode(file: Path) -> Pixels | str:
             try:
                 pixels = open_thumbnail(file, side)
-            except (OSError, SyntaxError, ValueError, PixmendError) as error:
-                return f"{file}: {error}"
+            except PixmendError as error:
+                return str(error)
             if min(pixels.shape[:2]) < SMALLEST_SIDE:
                 return f"{file}: {pixels.shape[1]} x {pixels.shape[0]} pixels are fewer than {SMALLEST_SIDE} a side"
             return pixels

@@ -38,7 +38,7 @@ class Diffusion:
 
     def __init__(self, schedule: str | Tensor = "cosine", T: int = 1000, prediction: Prediction = "v") -> None:
         if prediction not in get_args(Prediction):
-            raise OptionError(f"prediction {prediction!r} is not known; choose one of {', '.join(get_args(Prediction))}")
+            raise OptionError(f"prediction {prediction!r} is not known; choose {', '.join(get_args(Prediction))}")
         self.schedule = schedule if isinstance(schedule, str) else "custom"
         self.betas = make_betas(schedule, T) if isinstance(schedule, str) else check_betas(schedule)
         self.alphas = 1 - self.betas
@@ -46,7 +46,7 @@ class Diffusion:
         self.prediction: Prediction = prediction
         if prediction == "eps" and self.alpha_bars[-1] == 0:
             raise OptionError(
-                "eps cannot be predicted with zero terminal signal: at the last t, x0 would be 0/0; choose prediction v or x0"
+                "eps cannot be predicted with zero terminal signal, x0 would be 0/0 at the last t; choose v or x0"
             )
 
     @property

@@ -12,10 +12,12 @@ import os
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -32,10 +34,11 @@ from pixmend.tiles import tiled
 
 WIDEST = 0.5  # of the network's size: how wide a hole may be at the level where it is filled first
 CONTEXT = 0.5  # of the network's size: how much known picture stands around the hole at that level
-REFINE_FROM = 0.5  # of all noise: where the finer levels start
+REFINE_FROM = 0.5  # of all noise levels: where the finer levels start
 REFINE_STEPS = 3
 
-Progress = Callable[[int, int], None]  # network calls done, of how many
+Progress = Callable[[int, int], None]  # steps done, of how many
+OnStep = Callable[[Tensor], None]  # the state of the window after a step, (1, 3, h, w)
 
 
 @dataclass(frozen=True)
@@ -47,28 +50,47 @@ class Window:
     bottom: int
     right: int
 
-    def of(self, array: np.ndarray) -> np.ndarray:
+    def of(self, array: NDArray[Any]) -> NDArray[Any]:
         """A view of this part of an array (H, W, ...)."""
         return array[self.top : self.bottom, self.left : self.right]
 
 
-@dataclass
+@dataclass(frozen=True)
+class Job:
+    """A picture and what is to be filled in it."""
+
+    picture: Picture
+    soft: NDArray[np.float32]  # (H, W), the soft mask
+    window: Window
+    opaque: bool  # whether the mask was the picture's own transparency, which ends with the fill
+
+    def paste(self, fill: Tensor) -> Picture:
+        """The whole picture with a fill of the window, (1, 3, h, w) of any size; nothing but the window is touched."""
+        soft = self.window.of(self.soft)
+        values = enlarged(fill.float(), soft.shape)[0].permute(1, 2, 0).numpy()
+        part = replace(self.picture, samples=self.window.of(self.picture.samples))
+        samples = self.picture.samples.copy()
+        self.window.of(samples)[:] = composite(part, values, soft, opaque=self.opaque).samples
+        return replace(self.picture, samples=samples)
+
+
+@dataclass(frozen=True)
 class Inpainted:
-    """What `inpainting` did: one picture for each candidate, and how it came about."""
+    """What `inpainting` made: one picture for each candidate, and how it came about."""
 
     pictures: list[Picture]
     hole_share: float  # of the picture that was to be filled
     touched_share: float  # of the picture that may have changed: the hole and its soft edge
-    network_calls: int
+    network_calls: int  # steps of the sampler, of all candidates together
     seconds: float
-    steps: list[Tensor] = field(default_factory=list)  # the window's fill after each step, (candidates, 3, h, w)
-    _paste: Callable[[Tensor], Picture] | None = None
+    job: Job
+    steps: list[list[Tensor]]  # of each candidate: the window after each step, (1, 3, h, w); empty if not asked for
 
     def step_picture(self, step: int, candidate: int = 0) -> Picture:
-        """The whole picture as it was after a step; needs `save_steps=True`."""
-        if self._paste is None:
+        """The whole picture as it was after a step; needs `inpainting(..., save_steps=True)`."""
+        if not self.steps:
             raise OptionError("no steps were kept; call inpainting(..., save_steps=True)")
-        return self._paste(self.steps[step][candidate])
+        return self.job.paste(self.steps[candidate][step])
 
 
 def inpainting(
@@ -91,163 +113,151 @@ def inpainting(
     """Fill the hole of a picture.
 
     image, mask: a path, a Pillow image, a NumPy array or a tensor each. White in the mask is filled; without a mask,
-    what is transparent in the picture is. model: a model file, or a `Model`; by default the one that ships with pixmend.
-    A `Model` that was never trained is allowed, with a warning.
+    what is transparent in the picture is. model: a model file, or a `Model`; by default the one that ships with
+    pixmend. A `Model` that was never trained is allowed, with a warning.
     steps: network calls at the coarsest level, by default what suits the model. sampler: a name in `SAMPLERS`.
     candidates: so many different fills; number i is what seed + i gives alone. The same seed gives the same result.
     blur: radius R of the soft edge in pixels, see `load_mask`; grow: pixels that the hole is grown by first.
+    save_steps: keep the pictures on the way. progress: called after every step.
     Raises FileMissingError, PictureError, MaskError, ModelFileError, OptionError.
     """
     started = time.perf_counter()
-    picture, soft, opaque = _read(image, mask, blur=blur, grow=grow, invert=invert_mask, soft=soft_mask)
     if candidates < 1:
         raise OptionError(f"{candidates} candidates are too few; ask for 1 or more")
+    picture, soft = _read(image, mask, blur=blur, grow=grow, invert=invert_mask, soft=soft_mask)
     if not isinstance(model, Model):
         model = load_model(model)
     elif not model.legs:
         warnings.warn("the model was never trained: its fill is noise", stacklevel=2)
-    filling = Filling(model, steps or model.steps, sampler or model.sampler, pick_device(device), progress)
-    window = _window_around(soft, filling.context(soft))
-    pixels = torch.from_numpy(window.of(picture.colour()).copy()).permute(2, 0, 1)[None]  # (1, 3, h, w)
-    part = torch.from_numpy(window.of(soft).copy())[None, None]  # (1, 1, h, w)
-    kept: list[Tensor] = []
-    fill = filling(pixels, part, seed, candidates, kept.append if save_steps else None)
+    filling = Filling(model, steps, sampler, device)
+    halvings = filling.halvings(soft)
+    window = _window_around(soft, round(CONTEXT * model.size) * 2**halvings)
+    job = Job(picture, soft, window, opaque=mask is None)
+    part = replace(picture, samples=window.of(picture.samples)).colour()
+    x = torch.from_numpy(part).permute(2, 0, 1)[None]  # (1, 3, h, w)
+    hole = torch.from_numpy(window.of(soft))[None, None]  # (1, 1, h, w)
 
-    def paste(x: Tensor) -> Picture:
-        small = enlarged(x[None], (part.shape[-2], part.shape[-1]))[0].permute(1, 2, 0).numpy()
-        canvas = np.zeros((*soft.shape, 3), np.float32)
-        window.of(canvas)[:] = small
-        return composite(picture, canvas, soft, opaque=opaque)
+    pictures, kept, calls = [], [], 0
+    for i in range(candidates):  # one after the other: a result must not depend on what is made beside it
+        states: list[Tensor] = []
 
-    return Inpainted(
-        [paste(x) for x in fill],
-        float((soft >= 1).mean()),
-        float((soft > 0).mean()),
-        filling.calls,
-        time.perf_counter() - started,
-        kept,
-        paste if save_steps else None,
-    )
+        def on_step(state: Tensor, states: list[Tensor] = states) -> None:
+            nonlocal calls
+            calls += 1
+            if save_steps:
+                states.append(state.cpu())
+            if progress:
+                progress(calls, filling.steps(halvings) * candidates)
 
-
-def _read(
-    image: Source, mask: Source | None, *, blur: int | None, grow: int, invert: bool, soft: bool
-) -> tuple[Picture, np.ndarray, bool]:
-    """The picture, its soft mask (H, W), and whether the mask was the picture's own transparency."""
-    picture = open_picture(image)
-    if mask is None:
-        if not picture.has_alpha:
-            raise MaskError("there is no mask, and the picture is nowhere transparent; give a mask, white where to fill")
-        hole: Source = mask_from_alpha(picture)
-    else:
-        hole = mask
-    softened = load_mask(hole, picture.size, blur=blur, grow=grow, invert=invert, soft=soft)[0, 0].numpy()
-    if not softened.any():
-        raise MaskError(
-            "the mask marks nothing: 0 % of the picture would be filled; paint white what is to be filled, or use --invert-mask"
-        )
-    if softened.min() > 0:
-        raise MaskError(
-            "the mask covers the whole picture, so that nothing is known to go on; leave some of it black, or use --invert-mask"
-        )
-    return picture, softened, mask is None
+        pictures.append(job.paste(filling(x, hole, halvings, seed + i, on_step)))
+        kept.append(states)
+    hole_share, touched_share = float((soft >= 1).mean()), float((soft > 0).mean())
+    seconds = time.perf_counter() - started
+    return Inpainted(pictures, hole_share, touched_share, calls, seconds, job, kept if save_steps else [])
 
 
 class Filling:
-    """The levels of one fill, coarse to fine, and the network that draws them."""
+    """Fills windows with a model: the levels, coarse to fine, and the sampler at each."""
 
-    def __init__(
-        self, model: Model, steps: int, sampler: str, device: torch.device, progress: Progress | None = None
-    ) -> None:
+    def __init__(self, model: Model, steps: int | None, sampler: str | None, device: str | None) -> None:
+        sampler = sampler or model.sampler
         if sampler not in SAMPLERS:
             raise OptionError(f"sampler {sampler!r} is not known; choose one of {', '.join(SAMPLERS)}")
         tune_allocator()
-        self.model, self.sample, self.device, self.progress = model, SAMPLERS[sampler], device, progress
+        self.model, self.sampler, self.device = model, SAMPLERS[sampler], pick_device(device)
         T = model.diffusion.T
-        self.first_times = step_subset(T, steps)
+        self.first_times = step_subset(T, model.steps if steps is None else steps)
         self.finer_times = [t for t in step_subset(T, round(REFINE_STEPS / REFINE_FROM)) if t < REFINE_FROM * T]
-        self.network = model.network.to(device).eval()
-        self.dtype = fast_dtype(device)
-        self.calls = 0
+        self.network = model.network.to(self.device).eval()
+        self.dtype = fast_dtype(self.device)
 
-    def halvings(self, soft: np.ndarray) -> int:
-        """How often the window is halved, until the hole is narrow enough to be seen across."""
+    def steps(self, halvings: int) -> int:
+        """The number of steps of one fill."""
+        return len(self.first_times) + halvings * len(self.finer_times)
+
+    def halvings(self, soft: NDArray[np.float32]) -> int:
+        """How often a picture is halved until its hole is narrow enough to be seen across."""
         width, halvings = 2 * _reach(soft > 0), 0
         while width / 2**halvings > WIDEST * self.model.size:
             halvings += 1
         return halvings
 
-    def context(self, soft: np.ndarray) -> int:
-        """Pixels of known picture around the hole."""
-        return round(CONTEXT * self.model.size) * 2 ** self.halvings(soft)
-
-    def __call__(
-        self, x: Tensor, soft: Tensor, seed: int, candidates: int, on_step: Callable[[Tensor], None] | None = None
-    ) -> Tensor:
-        """Fill a window. x: (1, 3, H, W), soft: (1, 1, H, W). Returns (candidates, 3, H, W), on the CPU."""
-        levels = [(x, soft)]
-        for _ in range(self.halvings(soft[0, 0].numpy())):
-            levels.append(_halved(*levels[-1]))
-        generators = [torch.Generator().manual_seed(seed + i) for i in range(candidates)]
-        total = len(self.first_times) + (len(levels) - 1) * len(self.finer_times)
-        fills: list[Tensor] = []
-        for done in range(candidates):  # one after the other: a result must not depend on what was made beside it
-            fill: Tensor | None = None
-            for level, (known, hole) in enumerate(reversed(levels)):
-
-                def step(t: int, state: Tensor, x0: Tensor) -> None:
-                    self.calls += 1
-                    if on_step:
-                        on_step(state.cpu())
-                    if self.progress:
-                        self.progress(self.calls, total * candidates)
-
-                fill = self._fill_level(known, hole, fill, generators[done], step)
-            assert fill is not None
-            fills.append(fill.cpu())
-        return torch.cat(fills)
-
     @torch.inference_mode()
+    def __call__(self, x: Tensor, soft: Tensor, halvings: int, seed: int, on_step: OnStep) -> Tensor:
+        """Fill a window. x: (1, 3, H, W), soft: (1, 1, H, W). Returns (1, 3, H, W), on the CPU."""
+        levels = [(x, soft)]
+        for _ in range(halvings):
+            levels.append(_halved(*levels[-1]))
+        generator = torch.Generator().manual_seed(seed)
+        fill: Tensor | None = None
+        for known, hole in reversed(levels):
+            fill = self._fill_level(known.to(self.device), hole.to(self.device), fill, generator, on_step)
+        return x if fill is None else fill.cpu()
+
     def _fill_level(
-        self,
-        x: Tensor,
-        soft: Tensor,
-        coarser: Tensor | None,
-        generator: torch.Generator,
-        step: Callable[[int, Tensor, Tensor], None],
+        self, x: Tensor, soft: Tensor, coarser: Tensor | None, generator: torch.Generator, on_step: OnStep
     ) -> Tensor:
         diffusion = self.model.diffusion
 
-        def noise(like: Tensor) -> Tensor:
+        def noise(like: Tensor) -> Tensor:  # drawn on the CPU: the same on every device
             return torch.randn(like.shape, generator=generator).to(like)
 
-        known = Known(x.to(self.device), soft.to(self.device), diffusion, self.model.conditioning, noise)
-        network = tiled(self._call, known.soft, self.model.size)
+        known = Known(x, soft, diffusion, self.model.conditioning, noise)
         if coarser is None:
             times, guide = self.first_times, None
             start = known.start(times[0])
         else:
             times, guide = self.finer_times, enlarged(coarser, x.shape[-2:])
-            guide = torch.where(known.soft > 0, guide, known.x0)
             start = known.put_back(diffusion.add_noise(guide, times[0], noise(guide)), times[0], times[0])
-        return self.sample(
-            denoiser(network, known, guide), start, times, diffusion, noise=noise, put_back=known.put_back, callback=step
+        denoise = denoiser(tiled(self._call, soft, self.model.size), known, guide)
+        return self.sampler(
+            denoise,
+            start,
+            times,
+            diffusion,
+            noise=noise,
+            put_back=known.put_back,
+            callback=lambda t, state, x0: on_step(state),
         )
 
     def _call(self, x: Tensor, t: Tensor) -> Tensor:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.network(x, t).float()
+            output: Tensor = self.network(x, t)
+        return output.float()
+
+
+def _read(
+    image: Source, mask: Source | None, *, blur: int | None, grow: int, invert: bool, soft: bool
+) -> tuple[Picture, NDArray[np.float32]]:
+    """The picture, and its soft mask (H, W); at least one pixel is hole, and at least one is known."""
+    picture = open_picture(image)
+    if mask is None:
+        if not picture.has_alpha:
+            raise MaskError("there is no mask, and nothing is transparent; give a mask, white where to fill")
+        mask = mask_from_alpha(picture)
+    softened = load_mask(mask, picture.size, blur=blur, grow=grow, invert=invert, soft=soft)[0, 0].numpy()
+    if not softened.any():
+        raise MaskError(
+            "the mask marks nothing, 0 % of the picture would be filled; paint white what is to be filled, "
+            "or use --invert-mask"
+        )
+    if softened.min() > 0:
+        raise MaskError(
+            "the mask covers the whole picture, so that nothing is known to go on; leave some of it black, "
+            "or use --invert-mask"
+        )
+    return picture, softened
 
 
 def _halved(x: Tensor, soft: Tensor) -> tuple[Tensor, Tensor]:
-    """The next coarser level: a pixel is the mean of what is known of its four, and hole where nothing is."""
+    """The next coarser level: a pixel is the mean of what is known of its four, and hole where half of it is not."""
     known = (soft == 0).to(x.dtype)
     weight = F.avg_pool2d(known, 2, ceil_mode=True, count_include_pad=False)
     mean = F.avg_pool2d(x * known, 2, ceil_mode=True, count_include_pad=False) / weight.clamp(min=1e-6)
     return mean, (weight < 0.5).to(soft.dtype)
 
 
-def _reach(hole: np.ndarray) -> int:
+def _reach(hole: NDArray[np.bool_]) -> int:
     """The largest distance, in pixels along rows, columns and diagonals, from the hole to what is known."""
     left = torch.from_numpy(hole)[None, None].float()
     scale = 1
@@ -259,7 +269,7 @@ def _reach(hole: np.ndarray) -> int:
     return reach * scale
 
 
-def _window_around(soft: np.ndarray, context: int) -> Window:
+def _window_around(soft: NDArray[np.float32], context: int) -> Window:
     """The hole's bounding box with `context` pixels of picture around it, cut at the picture's borders."""
     (rows,), (columns,) = (np.nonzero((soft > 0).any(axis)) for axis in (1, 0))
     return Window(

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -90,9 +89,17 @@ Progress = Callable[[Report], None]
 class Task(Protocol):
     """What `fit` needs to know of what it trains."""
 
-    network: nn.Module
-    samples: Dataset[Any]  # the k-th is a pure function of k, for any k
-    identity: Mapping[str, Any]  # what must be the same for a training to be resumed, as JSON
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+
+    @property
+    def samples(self) -> Dataset[Any]:
+        """The k-th is a pure function of k, for any k."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What must be the same for a training to be resumed, as JSON."""
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """The loss of a batch that lies on the network's device: a number."""
@@ -150,8 +157,8 @@ def fit(
             folder.note(f"step {state.step}: loss {value:g}, gradient {float(norm):g}; dropped")
             if bad >= config.bad_steps:
                 raise TrainingError(
-                    f"{bad} steps in a row up to step {state.step} had a loss or gradient that is not finite; the state "
-                    f"of the last save is kept in {folder.state_file}: go on from it with a lower learning rate than {config.lr:g}"
+                    f"{bad} steps in a row up to step {state.step} had a loss or gradient that is not finite; the last "
+                    f"good state is kept in {folder.state_file}: start again with a learning rate below {config.lr:g}"
                 )
         state.step += 1
         state.seconds = clock.tick()
@@ -207,9 +214,7 @@ def _row(report: Report, config: TrainConfig) -> dict[str, float | None]:
     }
 
 
-def _leg(
-    state: TrainingState, config: TrainConfig, report: Report, device: torch.device, bf16: bool
-) -> dict[str, Any]:
+def _leg(state: TrainingState, config: TrainConfig, report: Report, device: torch.device, bf16: bool) -> dict[str, Any]:
     kimg = state.step * config.batch_size / 1000
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     return {

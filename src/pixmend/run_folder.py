@@ -34,12 +34,12 @@ class TrainingState:
     @torch.no_grad()
     def average(self, network: nn.Module, decay: float) -> None:
         """Move the averaged parameters towards the network's; there are no buffers, and none would be averaged."""
-        averages, values = list(self.ema.parameters()), list(network.parameters())
-        torch._foreach_lerp_(averages, values, 1 - decay)
+        for average, value in zip(self.ema.parameters(), network.parameters(), strict=True):
+            average.lerp_(value, 1 - decay)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state, by name."""
-        found = {f"network.{name}": p for name, p in self.network.named_parameters()}
+        found: dict[str, Tensor] = {f"network.{name}": p for name, p in self.network.named_parameters()}
         found |= {f"ema.{name}": p for name, p in self.ema.named_parameters()}
         for name, p in self.network.named_parameters():
             found |= {f"adam.{key}.{name}": value for key, value in self.optimiser.state.get(p, {}).items()}
@@ -91,12 +91,12 @@ class RunFolder:
     def load_state(self, state: TrainingState) -> None:
         """Fill a fresh state from the folder; the same training must have written it."""
         try:
-            with safe_open(self.state_file, framework="pt") as file:  # type: ignore[no-untyped-call]
+            with safe_open(self.state_file, framework="pt") as file:
                 meta = json.loads(file.metadata()["pixmend-state"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dictionary
             differing = _differences(meta["identity"], json.loads(json.dumps(state.identity)))
             if differing:
-                raise TrainingError(f"the training in {self.path} cannot be resumed otherwise than it was begun: {differing}")
+                raise TrainingError(f"{self.path} cannot be resumed otherwise than it was begun: {differing}")
             state.restore(tensors)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             why = " ".join(str(error).split())[:160]

@@ -14,13 +14,15 @@ from pixmend.errors import OptionError
 def pick_device(name: str | None = None) -> torch.device:
     """The device by name, or the best there is: CUDA, then Apple's MPS, then the processor."""
     if name is None or name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         why = str(error).splitlines()[0]
-        raise OptionError(f"device {name!r} cannot be used ({why}); choose cpu, cuda or mps, or leave it out") from error
+        raise OptionError(f"device {name!r} cannot be used ({why}); choose cpu, cuda or mps, or none") from error
     return device
 
 

@@ -64,7 +64,8 @@ def check_betas(betas: Tensor) -> Tensor:
         raise OptionError(f"betas of shape {tuple(betas.shape)} are no schedule; give at least 2 in a row")
     if not bool(torch.isfinite(betas).all()) or betas.min() <= 0 or betas[:-1].max() >= 1 or betas[-1] > 1:
         raise OptionError(
-            f"betas from {betas.min():g} to {betas.max():g} are no schedule; each must lie in (0, 1), only the last may be 1"
+            f"betas from {betas.min():g} to {betas.max():g} are no schedule; "
+            "each must lie in (0, 1), only the last may be 1"
         )
     return betas
 

@@ -35,7 +35,7 @@ def tiled(network: Network, hole: Tensor, size: int) -> Network:
         for k in range(0, len(tiles), many):
             part = tiles[k : k + many]
             out = network(torch.cat(part), t[:1].expand(len(part) * len(x)))
-            for (i, j), tile in zip(corners[k : k + many], out.split(len(x)), strict=True):
+            for (i, j), tile in zip(corners[k : k + many], torch.split(out, len(x)), strict=True):
                 total[..., i : i + sides[0], j : j + sides[1]] += weight * tile
                 weights[..., i : i + sides[0], j : j + sides[1]] += weight
         return total / weights.clamp(min=1e-6)
@@ -62,7 +62,7 @@ def _corners(hole: Tensor, sides: tuple[int, int], phase: int) -> list[tuple[int
 
 
 def _starts(length: int, side: int, phase: int) -> list[int]:
-    """Where tiles begin along one side: half a tile apart, from a shifted place on, both ends of the picture covered."""
+    """Where tiles begin along one side: half a tile apart, from a shifted place on, both ends covered."""
     if length <= side:
         return [0]
     step = max(1, side // 2)

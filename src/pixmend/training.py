@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from pixmend.run_folder import RunFolder
 from pixmend.runtime import pick_device
 from pixmend.samplers import ddim
 from pixmend.schedules import step_subset
+from pixmend.unet import UNet
 
 __all__ = ["InpaintingTask", "Report", "TrainConfig", "train_model"]
 
@@ -77,7 +78,7 @@ class InpaintingTask:
 
     def __init__(self, model: Model, samples: InpaintingDataset, config: TrainConfig, output: Path) -> None:
         self.model, self.samples, self.output = model, samples, output
-        self.network: nn.Module = model.network
+        self.network = model.network
         self.held_out = held_out_samples(samples, config)
         self.identity: Mapping[str, Any] = {
             "model": {k: v for k, v in model.header.items() if k in ("architecture", "diffusion", "conditioning")},
@@ -93,7 +94,8 @@ class InpaintingTask:
         xt = diffusion.add_noise(x0, t, noise)
         told = xt if self.model.conditioning == "plain" else network_input(xt, x0, hole, guide_for(batch, x0, hole))
         error = (network(told, t).float() - diffusion.target(x0, t, noise)) ** 2
-        return (error * hole).sum() / (hole.sum() * x0.shape[1])
+        loss: Tensor = (error * hole).sum() / (hole.sum() * x0.shape[1])
+        return loss
 
     @torch.no_grad()
     def held_out_loss(self, network: nn.Module) -> float | None:
@@ -132,7 +134,7 @@ class InpaintingTask:
     def save(self, network: nn.Module, leg: Mapping[str, Any], folder: RunFolder) -> None:
         """Write the model file, with this leg behind those that it was trained on before."""
         leg = {"pictures": len(self.samples), "size": self.samples.size, **leg}
-        model = dataclasses.replace(self.model, network=network, legs=[*self.model.legs, leg])
+        model = dataclasses.replace(self.model, network=cast(UNet, network), legs=[*self.model.legs, leg])
         save_model(self.output, model, overwrite=True)
 
 

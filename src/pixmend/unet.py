@@ -31,7 +31,7 @@ class UNetConfig:
     patch: int = 1  # side of the patches that become channels; 1 works on pixels
     channels: tuple[int, ...] = (32, 64, 128, 192)  # at every level, finest first; the next level has half the size
     blocks: int = 1  # residual blocks at every level, on the way down and again on the way up
-    attention: tuple[bool, ...] = (False, False, False, True)  # at every level: look at the whole picture after each block
+    attention: tuple[bool, ...] = (False, False, False, True)  # at every level: blocks see the whole picture
     head_channels: int = 32  # smaller heads are much slower
     time_channels: int = 128
     groups: int = 16  # of the group normalisation
@@ -53,7 +53,7 @@ class UNetConfig:
     @property
     def stride(self) -> int:
         """Sides are padded to a multiple of this inside the network, and cut again at its end."""
-        return self.patch * 2 ** (len(self.channels) - 1)
+        return int(self.patch * 2 ** (len(self.channels) - 1))
 
 
 def sinusoidal_embedding(t: Tensor, channels: int, max_period: float = 10_000.0) -> Tensor:
@@ -84,7 +84,7 @@ class ResidualBlock(nn.Module):
         h = self.conv1(F.silu(self.norm1(x)))
         scale, shift = self.time(time)[:, :, None, None].chunk(2, dim=1)  # (B, out_channels, 1, 1) each
         h = self.conv2(F.silu(torch.addcmul(shift, self.norm2(h), 1 + scale)))
-        return h + self.shortcut(x)  # type: ignore[no-any-return]  # a module's call is Any
+        return torch.add(h, self.shortcut(x))
 
 
 class Attention(nn.Module):
@@ -102,7 +102,8 @@ class Attention(nn.Module):
         qkv = self.qkv(self.norm(x)).view(b, 3, self.heads, c // self.heads, height * width)
         q, k, v = qkv.transpose(-1, -2).unbind(1)  # (B, heads, HW, head_channels) each
         h = F.scaled_dot_product_attention(q, k, v)
-        return x + self.out(h.transpose(-1, -2).reshape(b, c, height, width))
+        h = self.out(h.transpose(-1, -2).reshape(b, c, height, width))
+        return torch.add(x, h)
 
 
 class Stage(nn.Module):
@@ -165,7 +166,7 @@ class UNet(nn.Module):
         for level in reversed(range(len(self.up))):
             if level < len(self.grow):
                 h = F.interpolate(self.grow[level](h), scale_factor=2.0, mode="nearest")  # (B, c[level], 2H, 2W)
-            for stage in self.up[level]:  # type: ignore[union-attr]
+            for stage in self.up[level]:  # type: ignore[attr-defined]
                 h = stage(torch.cat([h, skips.pop()], dim=1), time)
 
         h = F.pixel_shuffle(self.last(F.silu(self.norm(h))), self.config.patch)  # (B, out_channels, H', W')
