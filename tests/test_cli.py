@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixmend import cli
+from pixmend import cli, demo
 from pixmend.checkpoint import Model, save_model
 from pixmend.errors import OptionError
+from pixmend.masks import create_advanced_mask
 from pixmend.training import TrainConfig
 from pixmend.unet import UNetConfig
 
@@ -212,6 +213,25 @@ def test_overwrite_replaces(run: Run, folder: Path, tiny_model: Path) -> None:
     (folder / "out.png").write_bytes(b"old")
     assert run(*inpaint(folder, tiny_model, "-o", folder / "out.png", "--overwrite")).code == 0
     assert samples(folder / "out.png").shape == (*SIZE, 3)
+
+
+def test_demo_shows_before_damaged_and_after(
+    run: Run, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixmend.checkpoint.DEFAULT_MODEL", tiny_model)
+    done = run("demo", "-o", tmp_path / "mended.png")
+    assert (done.code, done.err) == (0, "")
+    assert "mended.png" in done.out
+    original = samples(demo.ASSETS / demo.EXAMPLE.photograph)
+    width = original.shape[1]
+    beside = samples(tmp_path / "mended-side-by-side.png")
+    before, damaged, after = (beside[:, i * (width + demo.GAP) :][:, :width] for i in range(3))
+    np.testing.assert_array_equal(before, original)
+    np.testing.assert_array_equal(after, samples(tmp_path / "mended.png"))
+    hole = create_advanced_mask(demo.EXAMPLE.kind, original.shape[:2], seed=demo.EXAMPLE.seed)[0, 0].numpy() > 0
+    assert (damaged[hole] == 255).all()
+    np.testing.assert_array_equal(damaged[~hole], original[~hole])
+    fails(run("demo", "-o", tmp_path / "mended.png"), 7, "--overwrite")
 
 
 # --------------------------------------------------------------------------------------------------------- bad input
@@ -529,8 +549,12 @@ def training(photographs: Path, model: Path, output: Path, *more: object) -> lis
 
 def test_train_then_repair(run: Run, folder: Path, photographs: Path, tiny_model: Path) -> None:
     output = folder / "mine.safetensors"
+    (photographs / "broken.jpg").write_bytes(b"not a picture")
+    Image.new("RGB", (3, 3)).save(photographs / "tiny.png")
     done = run(*training(photographs, tiny_model, output))
     assert done.code == 0, done
+    notes = [line for line in done.err.splitlines() if line.startswith("pixmend: note: left out: ")]
+    assert sorted(Path(line.split()[4].rstrip(":")).name for line in notes) == ["broken.jpg", "tiny.png"]
     assert str(output) in done.out
     header = json.loads(run("info", output, "--json").out)
     assert header["legs"][-1]["kimg"] == pytest.approx(0.006)

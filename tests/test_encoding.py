@@ -16,7 +16,7 @@ from PIL import Image
 
 from picture_files import RNG, chunk, exif_block, noise, png
 from pixmend.decoding import decode_file
-from pixmend.encoding import FORMATS, check_savable, encode, save_picture
+from pixmend.encoding import FORMATS, check_savable, encode, save_animation, save_picture
 from pixmend.errors import OutputError, OutputExistsError
 from pixmend.pictures import Metadata, Picture, composite, from_array
 
@@ -269,3 +269,19 @@ def test_encoding_to_a_stream(file_format: str) -> None:
     with Image.open(stream) as image:
         options: Any = image.format, image.size
         assert options == (file_format, (4, 3))
+
+
+def test_animation_rests_on_its_last_picture(tmp_path: Path) -> None:
+    shades = [from_array(np.full((30, 600, 3), level, np.uint8)) for level in (0, 100, 200)]
+    path = save_animation(shades, tmp_path / "steps.gif")
+    with Image.open(path) as film:
+        assert (getattr(film, "n_frames", 1), film.size, film.info["loop"]) == (3, (480, 24), 0)
+        seen = []
+        for i in range(3):
+            film.seek(i)
+            seen.append((film.convert("RGB").getpixel((5, 5)), film.info["duration"]))
+    assert seen == [((0, 0, 0), 120), ((100, 100, 100), 120), ((200, 200, 200), 1500)]
+    with pytest.raises(OutputExistsError):
+        save_animation(shades, path)
+    with pytest.raises(OutputError, match="at least one picture"):
+        save_animation([], tmp_path / "none.gif")

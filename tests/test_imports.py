@@ -18,19 +18,20 @@ SOURCE = Path(pixmend.__file__).parent
 ROWS = (
     ("errors",),
     ("files",),
-    ("runtime", "masks", "schedules", "unet", "pictures"),
-    ("metadata", "diffusion"),
-    ("decoding", "encoding"),
+    ("runtime", "strokes", "soft_masks", "schedules", "unet", "pictures"),
+    ("mask_kinds", "metadata", "diffusion"),
+    ("masks", "decoding", "encoding"),
     ("images", "conditioning", "samplers"),
     ("checkpoint", "data", "run_folder", "tiles"),
     ("loop",),
     ("training", "inpainting"),
-    ("denoising", "evaluation", "web"),
+    ("demo", "denoising", "evaluation", "web"),
     ("cli",),
     ("__main__",),
 )
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
-PILLOWS_HOME = {"images", "decoding", "encoding", "metadata", "cli"}  # cli: the animation of --save-steps
+# data: crops are resized there, hundreds a second, with no Picture in between
+PILLOWS_HOME = {"images", "decoding", "encoding", "metadata", "data"}
 HEAVY = ("torch", "numpy", "PIL", "safetensors", "rich", "typer")
 
 

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pixmend.errors import FileMissingError, OptionError, OutputError, PixmendError
-from pixmend.files import check_output, write_atomically
+from pixmend.files import check_output
 
 if TYPE_CHECKING:
+    from pixmend.data import InpaintingDataset
     from pixmend.inpainting import Inpainted
     from pixmend.pictures import Floats, Picture
-    from pixmend.training import Report
+    from pixmend.training import Report, TrainConfig
 
-ASSETS = Path(__file__).parent / "assets"
-DEMO = ("coffee.jpg", "scratches", 5)  # a photograph among the assets, a kind of mask, its seed
 ALMOST_ALL = 0.9  # filling a larger share than this is rarely meant: the mask may be the wrong way round
 MUCH_GREY = 0.01  # of a mask: more than the edges of a brush or the noise of a JPEG
 STOPPED = 130  # what shells and typer call Ctrl-C
@@ -122,10 +121,13 @@ def train(
     _check_inputs(init)
     if not folder.is_dir():
         raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on")
+    from pixmend.checkpoint import Model, load_model
     from pixmend.training import TrainConfig, train_model
 
     chosen: dict[str, Any] = {"batch_size": batch, "total_kimg": kimg, "lr": lr, "workers": workers}
     config = replace(TrainConfig(seed=seed), **{name: value for name, value in chosen.items() if value is not None})
+    trained = Model.new(seed=seed) if init is None else load_model(init)
+    samples = _samples(folder, size or trained.size, trained.diffusion.T, config)
     last: Report | None = None
     with _bar() as update:
 
@@ -136,11 +138,22 @@ def train(
             if report.held_out is not None and not sys.stderr.isatty():
                 print(_training_line(report), file=sys.stderr)
 
-        train_model(folder, output, config, init=init, resume=resume, size=size, device=device, progress=tell)
+        train_model(samples, output, config, model=trained, resume=resume, size=size, device=device, progress=tell)
     print(f"the model is in {output}; its log and pictures are in {output.with_suffix('.run')}")
     if last and last.step < last.steps:
         print(f"saved after step {last.step} of {last.steps}; the same command with --resume goes on")
         raise typer.Exit(STOPPED)
+
+
+def _samples(folder: Path, size: int, T: int, config: TrainConfig) -> InpaintingDataset:
+    """What `train_model` would make of the folder; here, to show the time it takes and to name what is left out."""
+    from pixmend.data import InpaintingDataset
+
+    with _bar() as update:
+        samples = InpaintingDataset(folder, size, seed=config.seed, T=T, holdout=config.holdout, progress=update)
+    for reason in samples.skipped:
+        _say("note", f"left out: {reason}")
+    return samples
 
 
 def _list_kinds(wanted: bool) -> None:
@@ -190,21 +203,12 @@ def demo(output: Output = Path("pixmend-demo.png"), seed: Seed = 0, overwrite: O
     """Repair a photograph that ships with pixmend."""
     beside = output.with_name(f"{output.stem}-side-by-side{output.suffix}")
     _check_outputs([output, beside], None, overwrite)
-    import numpy as np
+    from pixmend.demo import run_demo
+    from pixmend.images import save_picture
 
-    from pixmend.images import open_picture, save_picture
-    from pixmend.inpainting import inpainting
-    from pixmend.masks import create_advanced_mask
-
-    name, kind, mask_seed = DEMO
-    picture = open_picture(ASSETS / name)
-    hole = create_advanced_mask(kind, picture.size, seed=mask_seed)  # (1, 1, H, W)
     with _bar() as tell:
-        result = inpainting(picture, hole, seed=seed, progress=tell)
-    before, after = picture.samples, result.pictures[0].samples  # (H, W, 3)
-    damaged = np.where(hole[0, 0, :, :, None].numpy() > 0, np.uint8(255), before)
-    gap = np.full((before.shape[0], 8, 3), 255, np.uint8)
-    save_picture(open_picture(np.hstack([before, gap, damaged, gap, after])), beside, overwrite=overwrite)
+        result, side_by_side = run_demo(seed=seed, progress=tell)
+    save_picture(side_by_side, beside, overwrite=overwrite)
     save_picture(result.pictures[0], output, overwrite=overwrite)
     _print_result(result, [output, beside], as_json=False)
 
@@ -275,7 +279,7 @@ def _read(
 
 
 def _write(result: Inpainted, outputs: Sequence[Path], folder: Path | None, overwrite: bool) -> None:
-    from pixmend.images import save_picture
+    from pixmend.images import save_animation, save_picture
 
     for path, picture in zip(outputs, result.pictures, strict=True):
         save_picture(picture, path, overwrite=overwrite)
@@ -284,22 +288,10 @@ def _write(result: Inpainted, outputs: Sequence[Path], folder: Path | None, over
     folder.mkdir(exist_ok=True)
     for candidate in range(len(outputs)):
         end = f"-{candidate + 1}" if len(outputs) > 1 else ""
-        pictures = [result.step_picture(step, candidate) for step in range(len(result.steps))]
+        pictures = [result.step_picture(step, candidate) for step in range(len(result.steps[candidate]))]
         for step, picture in enumerate(pictures):
             save_picture(picture, folder / f"step-{step:03d}{end}.png", overwrite=overwrite)
-        _save_animation(pictures, folder / f"steps{end}.gif", overwrite)
-
-
-def _save_animation(pictures: Sequence[Picture], path: Path, overwrite: bool) -> None:
-    """A GIF of the steps, at most 480 pixels wide or high, that rests on the last one."""
-    from PIL import Image
-
-    frames = [Image.fromarray(((picture.colour() + 1) * 127.5).round().astype("uint8")) for picture in pictures]
-    for frame in frames:
-        frame.thumbnail((480, 480))
-    times = [*[120] * (len(frames) - 1), 1500]  # milliseconds
-    options = {"save_all": True, "append_images": frames[1:], "duration": times, "loop": 0}
-    write_atomically(path, lambda stream: frames[0].save(stream, "GIF", **options), overwrite=overwrite)
+        save_animation(pictures, folder / f"steps{end}.gif", overwrite=overwrite)
 
 
 def _print_result(result: Inpainted, outputs: Sequence[Path], *, as_json: bool) -> None:

@@ -78,6 +78,7 @@ class InpaintingDataset(Dataset[Sample]):
         cache: str | os.PathLike[str] | None = None,
         progress: Progress | None = None,
     ) -> None:
+        self.folder = Path(folder)
         self.size, self.seed, self.T, self.masks = size, seed, T, masks
         self.views = views or Views()
         self._cache = PictureCache(Path(folder), CACHE_SIDES * size, _cache_folder(cache), progress)
@@ -102,7 +103,7 @@ class InpaintingDataset(Dataset[Sample]):
         return others if len(others.pictures) else None
 
     def __getitem__(self, k: int) -> Sample:
-        rng = np.random.Generator(np.random.Philox(key=[self.seed % 2**64, k]))
+        rng = _generator(self.seed, k)
         size, views = self.size, self.views
         x0 = _view(self.pictures[self._picture(k)], size, rng, views)
         parameters: dict[str, Any] = {"whole": views.whole} if self.masks == "mixed" else {}
@@ -126,7 +127,11 @@ class InpaintingDataset(Dataset[Sample]):
 
 @lru_cache(maxsize=4)
 def _order(seed: int, round_: int, count: int) -> NDArray[np.intp]:
-    return np.random.Generator(np.random.Philox(key=[seed % 2**64, 2**63 + round_])).permutation(count)
+    return _generator(seed, 2**63 + round_).permutation(count)  # no k comes up there
+
+
+def _generator(seed: int, k: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=np.array([seed % 2**64, k], np.uint64)))
 
 
 def _view(picture: Pixels, size: int, rng: np.random.Generator, views: Views) -> Pixels:
@@ -162,7 +167,8 @@ def _turned(crop: Pixels, rng: np.random.Generator, views: Views) -> Pixels:
 def _without_colour(crop: Pixels, sepia: bool) -> Pixels:
     luma = crop @ np.array([0.299, 0.587, 0.114], np.float32)
     tint = np.array([1.07, 0.99, 0.82] if sepia else [1.0, 1.0, 1.0], np.float32)
-    return np.clip(luma[..., None] * tint, 0, 255).round().astype(np.uint8)
+    tinted: Pixels = np.clip(luma[..., None] * tint, 0, 255).round().astype(np.uint8)
+    return tinted
 
 
 class PictureCache:

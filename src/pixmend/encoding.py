@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,7 +14,7 @@ from PIL import Image, PngImagePlugin
 from pixmend.errors import OutputError
 from pixmend.files import check_output, write_atomically
 from pixmend.metadata import EXIF_PREFIX, XMP_KEYWORD, calm, tiff_exif
-from pixmend.pictures import Picture
+from pixmend.pictures import Picture, to_samples
 
 FORMATS = {
     ".png": "PNG",
@@ -27,6 +28,8 @@ FORMATS = {
 _WITH_ALPHA = ("PNG", "TIFF", "WEBP")
 _WITH_16_BITS = ("PNG", "TIFF")
 _WITH_1_BIT = ("PNG", "TIFF", "BMP")
+_GIF_SIDE = 480  # pixels
+_GIF_MILLISECONDS = (120, 1500)  # for which a picture stands, and the last one
 _JPEG_DEFAULTS = {"quality": 95, "subsampling": "4:4:4"}  # for pictures that were no JPEG before
 
 
@@ -66,6 +69,24 @@ def check_savable(picture: Picture, path: str | os.PathLike[str]) -> str:
             f"{path}: {file_format} cannot keep the picture's alpha (transparent parts); use .png, .webp or .tiff"
         )
     return file_format
+
+
+def save_animation(pictures: Sequence[Picture], path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Write pictures of one size as an endless GIF that rests on the last one, whole or not at all.
+
+    Reduced to at most 480 pixels wide and high, 256 colours a picture, without alpha. Raises OutputExistsError, and
+    OutputError for no pictures at all and for a failing disk.
+    """
+    if not pictures:
+        raise OutputError(f"{path} would be an animation of nothing; give at least one picture")
+    frames = [Image.fromarray(to_samples(picture.colour())) for picture in pictures]
+    for frame in frames:
+        frame.thumbnail((_GIF_SIDE, _GIF_SIDE))
+    usual, last = _GIF_MILLISECONDS
+    encoded = io.BytesIO()
+    durations = [*[usual] * (len(frames) - 1), last]
+    frames[0].save(encoded, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    return write_atomically(Path(path), lambda stream: stream.write(encoded.getbuffer()), overwrite=overwrite)
 
 
 def encode(picture: Picture, stream: IO[bytes], file_format: str) -> None:

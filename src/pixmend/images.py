@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixmend.decoding import decode_file, decode_image, decode_thumbnail
-from pixmend.encoding import check_savable, encode, save_picture
+from pixmend.encoding import check_savable, encode, save_animation, save_picture
 from pixmend.errors import FileMissingError, MaskError, OptionError, PictureError
 from pixmend.pictures import LUMA, SLACK, Floats, Metadata, Picture, composite, from_array, from_values
 
@@ -41,6 +41,7 @@ __all__ = [
     "open_picture",
     "open_thumbnail",
     "picture_files",
+    "save_animation",
     "save_picture",
     "save_tensor_as_image",
 ]
@@ -106,8 +107,9 @@ def load_mask(
     """The soft mask of a mask file, image, array or tensor: (1, 1, H, W) float32 in [0, 1], 1 = hole.
 
     The hole is where the mask is white, cut at one half (see `mask_strength`), grown by `grow` pixels. Outside of the
-    hole the soft mask falls off within 2 R pixels, R = blur (sigma R/2); None takes the largest R up to 2 that grows
-    the filled area by at most a half. With `soft`, grey is kept as strength, and nothing is cut or feathered.
+    hole the soft mask falls off within 2 R pixels, R = blur (sigma R/2); None takes the largest R up to 2 whose
+    soft edge is at most half of the hole and half of what is known. With `soft`, grey is kept as strength, and nothing
+    is cut or feathered.
 
     size: of the picture that the mask is for. A mask of another size is refused with MaskError, or with `resize`
     brought to it; then a pixel is hole where any part of it was.

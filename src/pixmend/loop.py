@@ -162,7 +162,6 @@ def fit(
                 )
         state.step += 1
         state.seconds = clock.tick()
-        stopping = stop()
         measures = state.step == config.steps or _crosses(state.step, config)
         held_out = task.held_out_loss(state.ema) if measures else None
         state.held_out = state.held_out if held_out is None else held_out
@@ -172,6 +171,7 @@ def fit(
             progress(report)
         if measures:
             task.show(state.ema, state.step, folder)
+        stopping = stop()
         if stopping or state.step == config.steps or time.monotonic() - last_save > 60 * config.save_minutes:
             folder.save_state(state)
             task.save(state.ema, _leg(state, config, report, device, bf16), folder)

@@ -1,0 +1,93 @@
+"""The networks that are measured: ours, and two well-known ones shaped to do about as many operations.
+
+diffusers comes with the extra `bench`; denoising-diffusion-pytorch with
+`pip install --no-deps denoising-diffusion-pytorch einops` (docs/dependencies.md says why).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from unittest.mock import MagicMock
+
+import torch
+from torch import Tensor, nn
+
+from pixmend.unet import UNet, UNetConfig
+
+OURS, DIFFUSERS, LUCIDRAINS = "pixmend UNet", "diffusers UNet2DModel", "denoising-diffusion-pytorch Unet"
+UNUSED = ("torchvision", "accelerate", "ema_pytorch", "scipy", "scipy.optimize")  # of its trainer, not of its network
+
+
+class Sample(nn.Module):
+    """diffusers wraps its answer in an object; the others answer with the tensor."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        sample: Tensor = self.network(x, t, return_dict=False)[0]
+        return sample
+
+
+def diffusers_network() -> nn.Module:
+    """Four levels, attention at the coarsest, heads of 32, one block a level down and two up, which it fixes."""
+    from diffusers import UNet2DModel
+
+    return Sample(
+        UNet2DModel(
+            in_channels=7,
+            out_channels=3,
+            layers_per_block=1,
+            block_out_channels=(32, 48, 64, 128),
+            norm_num_groups=16,
+            attention_head_dim=32,
+            down_block_types=("DownBlock2D", "DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"),
+        )
+    )
+
+
+def lucidrains_network() -> nn.Module:
+    """Four levels with two blocks each, linear attention at all but the coarsest, as it is by default."""
+    missing = [name for name in UNUSED if name not in sys.modules and not _can_import(name)]
+    sys.modules.update({name: MagicMock() for name in missing})
+    try:
+        from denoising_diffusion_pytorch.denoising_diffusion_pytorch import Unet
+    finally:
+        for name in missing:
+            del sys.modules[name]
+    network: nn.Module = Unet(dim=16, dim_mults=(1, 3, 6, 8), channels=7, out_dim=3)
+    return network
+
+
+def _can_import(name: str) -> bool:
+    try:
+        __import__(name)
+    except ImportError:
+        return False
+    return True
+
+
+MAKERS: dict[str, Callable[[], nn.Module]] = {
+    OURS: lambda: UNet(UNetConfig()),
+    DIFFUSERS: diffusers_network,
+    LUCIDRAINS: lucidrains_network,
+}
+
+
+def networks() -> dict[str, nn.Module | None]:
+    """Every network by name, with random weights; None for what is not installed."""
+    made: dict[str, nn.Module | None] = {}
+    for name, make in MAKERS.items():
+        try:
+            torch.manual_seed(0)
+            made[name] = make()
+        except ImportError:
+            made[name] = None
+    return made
+
+
+def parameters_in_millions(network: nn.Module) -> float:
+    return sum(p.numel() for p in network.parameters()) / 1e6

@@ -1,0 +1,142 @@
+"""How fast repairing is: milliseconds a call beside other networks, and the samplers' time outside the network.
+
+    python bench/sample.py [--model FILE]
+
+On the processor, networks with random weights, taking turns in one run. The time outside the network is that of a whole
+fill (the guide, every step, known pixels put back, noise) without that of the calls in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from machine import alternate, gflop, machine, medians
+from peers import OURS, networks
+from pixmend.checkpoint import Model, load_model
+from pixmend.conditioning import denoiser
+from pixmend.diffusion import Known
+from pixmend.masks import create_advanced_mask
+from pixmend.runtime import fast_dtype, tune_allocator
+from pixmend.samplers import SAMPLERS
+from pixmend.schedules import step_subset
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def call_of(network: nn.Module, size: int, batch: int, dtype: torch.dtype) -> Callable[[], object]:
+    """One call of the network, in inference mode."""
+    x, t = torch.randn(batch, 7, size, size), torch.full((batch,), 500)
+    network.eval()
+
+    @torch.inference_mode()
+    def call() -> object:
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            return network(x, t)
+
+    return call
+
+
+def calls_table(size: int, batches: list[int], repeats: int) -> None:
+    found = networks()
+    columns = [(batch, dtype) for batch in batches for dtype in DTYPES]
+    candidates = {
+        f"{name} {batch} {dtype}": call_of(network, size, batch, DTYPES[dtype])
+        for batch, dtype in columns
+        for name, network in found.items()
+        if network is not None
+    }
+    seconds = medians(alternate(candidates, repeats))
+    heads = [f"batch {batch}, {dtype}" for batch, dtype in columns]
+    print(f"\n## Milliseconds a call at {size}x{size} (in brackets: ours is so much faster)\n")
+    print(f"| network | GFLOP a picture | {' | '.join(heads)} |\n| --- | --- |{' --- |' * len(heads)}")
+    for name, network in found.items():
+        if network is None:
+            print(f"| {name} | not installed |{' |' * len(heads)}")
+            continue
+        cells = []
+        for batch, dtype in columns:
+            own, ours = (seconds[f"{n} {batch} {dtype}"] for n in (name, OURS))
+            cells.append(f"{1e3 * own:.1f}" + ("" if name == OURS else f" ({own / ours:.2f})"))
+        work = gflop(network, torch.randn(1, 7, size, size), torch.zeros(1))
+        print(f"| {name} | {work:.2f} | {' | '.join(cells)} |")
+
+
+class Timed:
+    """The network, in the number format that repairing uses here, with a clock."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network, self.dtype, self.seconds = network, fast_dtype(torch.device("cpu")), 0.0
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        start = time.perf_counter()
+        with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+            output: Tensor = self.network(x, t).float()
+        self.seconds += time.perf_counter() - start
+        return output
+
+
+def fill_of(model: Model, network: Timed, sampler: str, size: int, batch: int, steps: int) -> Callable[[], object]:
+    """One fill of a batch of pictures, with the hole of half their sides in the middle."""
+    x0 = torch.rand(batch, 3, size, size) * 2 - 1
+    hole = create_advanced_mask("centre", size).expand(batch, 1, size, size)
+    generator = torch.Generator().manual_seed(0)
+    times = step_subset(model.diffusion.T, steps)
+
+    def noise(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=generator)
+
+    @torch.inference_mode()
+    def fill() -> object:
+        known = Known(x0, hole, model.diffusion, model.conditioning, noise)
+        start, sample = known.start(times[0]), SAMPLERS[sampler]
+        return sample(denoiser(network, known), start, times, model.diffusion, noise=noise, put_back=known.put_back)
+
+    return fill
+
+
+def loop_table(model: Model, size: int, batches: list[int], repeats: int) -> None:
+    network = Timed(model.network.eval())
+    print(
+        f"\n## Time outside the network at {size}x{size}, {model.conditioning}, {model.steps} steps (aim: under 2 %)\n"
+    )
+    print("| sampler | batch | ms a fill | ms outside the network | ms outside, a step | share |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for sampler in SAMPLERS:
+        for batch in batches:
+            fill = fill_of(model, network, sampler, size, batch, model.steps)
+            totals, outside = [], []
+            for turn in range(repeats + 2):
+                network.seconds, start = 0.0, time.perf_counter()
+                fill()
+                total = time.perf_counter() - start
+                if turn >= 2:
+                    totals.append(1e3 * total)
+                    outside.append(1e3 * (total - network.seconds))
+            whole, rest = statistics.median(totals), statistics.median(outside)
+            share = 100 * rest / whole
+            print(f"| {sampler} | {batch} | {whole:.1f} | {rest:.2f} | {rest / model.steps:.3f} | {share:.1f} % |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="a model file for the samplers; random weights without")
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--repeats", type=int, default=30)
+    options = parser.parse_args()
+    tune_allocator()
+    print(f"# Sampling\n\n{machine()}; medians of {options.repeats} turns.")
+    calls_table(options.size, options.batches, options.repeats)
+    model = load_model(options.model) if options.model else Model.new(size=options.size)
+    loop_table(model, options.size, options.batches, options.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""What the network is told: the guide, its limits and independence, and that nothing of the hole's truth leaks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from pixmend.conditioning import INPUT_CHANNELS, denoiser, enlarged, network_input, pull_push, roughened
+from pixmend.diffusion import Conditioning, Diffusion, Known
+
+sides = st.integers(1, 33)
+seeds = st.integers(0, 2**32)
+shares = st.sampled_from([0.0, 0.1, 0.5, 0.9, 0.99])
+
+
+def pictures(size: tuple[int, int], seed: int = 0, batch: int = 2) -> Tensor:
+    return torch.rand((batch, 3, *size), generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def holes(size: tuple[int, int], share: float, seed: int = 1, batch: int = 2) -> Tensor:
+    return (torch.rand((batch, 1, *size), generator=torch.Generator().manual_seed(seed)) < share).float()
+
+
+def never(x: Tensor) -> Tensor:
+    raise AssertionError("no noise is needed here")
+
+
+# ------------------------------------------------------------------------------------------------------- pull-push
+
+
+@settings(max_examples=150)
+@given(sides, sides, shares, seeds)
+def test_pull_push_at_every_size(h: int, w: int, share: float, seed: int) -> None:
+    x, hole = pictures((h, w), seed), holes((h, w), share, seed + 1)
+    filled = pull_push(x, hole)
+    assert filled.shape == x.shape
+    assert torch.equal(torch.where(hole > 0, 0.0, filled), torch.where(hole > 0, 0.0, x)), "known pixels are exact"
+    for one, its_hole, fill in zip(x, hole, filled, strict=True):
+        known = one[:, its_hole[0] == 0]  # (3, N)
+        if known.numel() == 0:
+            assert torch.equal(fill, torch.zeros_like(fill)), "nothing is known: the middle of the range"
+            continue
+        low, high = known.amin(1)[:, None, None], known.amax(1)[:, None, None]
+        assert (fill >= low - 1e-5).all(), "an average of known pixels"
+        assert (fill <= high + 1e-5).all()
+
+
+@given(sides, sides, shares, seeds)
+def test_a_constant_picture_stays_constant(h: int, w: int, share: float, seed: int) -> None:
+    hole = holes((h, w), share, seed, batch=1)
+    hole[..., h // 2, w // 2] = 0  # something is known
+    x = torch.tensor([0.75, -1.0, 0.1])[:, None, None].expand(1, 3, h, w)
+    torch.testing.assert_close(pull_push(x * (1 - hole), hole), x, rtol=0, atol=1e-5)
+
+
+@given(sides, sides, shares, seeds)
+def test_what_stands_in_the_hole_is_not_used(h: int, w: int, share: float, seed: int) -> None:
+    x, hole = pictures((h, w), seed), holes((h, w), share, seed + 1)
+    other = torch.where(hole > 0, 1e4 * pictures((h, w), seed + 2), x)
+    assert torch.equal(pull_push(other, hole), pull_push(x, hole))
+
+
+@given(sides, sides, seeds)
+def test_a_picture_is_filled_alone(h: int, w: int, seed: int) -> None:
+    x, hole = pictures((h, w), seed), holes((h, w), 0.6, seed + 1)
+    torch.testing.assert_close(pull_push(x, hole)[1:], pull_push(x[1:], hole[1:]), rtol=0, atol=1e-6)
+
+
+def test_one_known_pixel_gives_its_colour_everywhere() -> None:
+    x, hole = torch.zeros(1, 3, 19, 30), torch.ones(1, 1, 19, 30)
+    x[..., 11, 4] = torch.tensor([0.5, -0.25, 1.0])
+    hole[..., 11, 4] = 0
+    expected = torch.tensor([0.5, -0.25, 1.0])[:, None, None].expand(1, 3, 19, 30)
+    torch.testing.assert_close(pull_push(x, hole), expected)
+
+
+def test_pull_push_of_two_pixels_by_hand() -> None:
+    # 1x2, left known: the level below is the average weighted with what is known, which is the left one.
+    x, hole = torch.tensor([[[[0.5, 9.0]]]]), torch.tensor([[[[0.0, 1.0]]]])
+    assert pull_push(x, hole).tolist() == [[[[0.5, 0.5]]]]
+    # 1x4, the ends known: two pixels below, 0 and 1, enlarged by two: at distances of 1/4 and 3/4 between them.
+    x, hole = torch.tensor([[[[0.0, 9.0, 9.0, 1.0]]]]), torch.tensor([[[[0.0, 1.0, 1.0, 0.0]]]])
+    torch.testing.assert_close(pull_push(x, hole), torch.tensor([[[[0.0, 0.25, 0.75, 1.0]]]]))
+
+
+def test_a_symmetric_hole_is_filled_symmetrically() -> None:
+    x, hole = pictures((16, 16), batch=1), holes((16, 16), 0.7, batch=1)
+    torch.testing.assert_close(pull_push(x.flip(3), hole.flip(3)).flip(3), pull_push(x, hole), rtol=0, atol=1e-6)
+    torch.testing.assert_close(pull_push(x.mT, hole.mT).mT, pull_push(x, hole), rtol=0, atol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------------- roughened
+
+
+def coarse(x: Tensor) -> Tensor:
+    h, w = x.shape[-2:]
+    low = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
+    return F.interpolate(low, size=(h, w), mode="bilinear", align_corners=False)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 9), (1, 1)])
+def test_without_blur_and_grain_only_the_resolution_is_lost(size: tuple[int, int]) -> None:
+    x, zero = pictures(size), torch.zeros(2)
+    noise = torch.full((2, 3, (size[0] + 1) // 2, (size[1] + 1) // 2), 3.0)
+    torch.testing.assert_close(roughened(x, torch.ones(2, 1, *size), zero, zero, noise), coarse(x))
+
+
+def test_roughness_stays_in_the_hole() -> None:
+    size = (32, 24)
+    x, hole = pictures(size), torch.zeros(2, 1, *size)
+    hole[..., 8:16, 8:16] = 1
+    noise = torch.randn(2, 3, 16, 12, generator=torch.Generator().manual_seed(0))
+    rough = roughened(x, hole, torch.ones(2), torch.full((2,), 0.5), noise)
+    # The hole covers 4x4 pixels of the coarse level; enlarging spreads them by one pixel of the fine level.
+    changed = (rough - coarse(x)).abs().amax(1) > 1e-6
+    assert not changed[:, :7].any()
+    assert not changed[:, 17:].any()
+    assert not changed[:, :, :7].any()
+    assert not changed[:, :, 17:].any()
+    assert changed[:, 8:16, 8:16].all()
+
+
+def test_a_half_covered_coarse_pixel_is_rough() -> None:
+    x, hole = torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 4, 4)
+    hole[..., 0, 1] = 1
+    rough = roughened(x, hole, torch.zeros(1), torch.ones(1), torch.ones(1, 3, 2, 2))
+    assert torch.equal(rough[..., 0, 0], torch.ones(1, 3)), "the whole coarse pixel that touches the hole"
+    assert torch.equal(rough[..., 3, 3], torch.zeros(1, 3))
+
+
+def test_blur_and_grain_are_those_of_each_picture() -> None:
+    x, hole = torch.zeros(3, 3, 32, 32), torch.ones(3, 1, 32, 32)
+    noise = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    rough = roughened(x, hole, torch.zeros(3), torch.tensor([0.0, 0.1, 0.4]), noise)
+    for grain, one, its_noise in zip([0.0, 0.1, 0.4], rough, noise, strict=True):
+        torch.testing.assert_close(one[None], enlarged(grain * its_noise[None], (32, 32)))
+    x = pictures((32, 32), batch=3)
+    blurred = roughened(x, hole, torch.tensor([0.0, 0.5, 1.0]), torch.zeros(3), noise)
+    torch.testing.assert_close(blurred[:1], coarse(x[:1]))
+    low = F.avg_pool2d(x, 2)
+    box = F.avg_pool2d(low, 3, stride=1, padding=1, count_include_pad=False)
+    torch.testing.assert_close(blurred[2:], enlarged(box[2:], (32, 32)))
+    torch.testing.assert_close(blurred[1:2], enlarged((low[1:2] + box[1:2]) / 2, (32, 32)))
+
+
+# --------------------------------------------------------------------------------------------------- network input
+
+
+def test_the_seven_channels() -> None:
+    size = (6, 5)
+    xt, x0, guide = pictures(size, 0), pictures(size, 1), pictures(size, 2)
+    hole = holes(size, 0.5)
+    told = network_input(xt, x0, hole, guide)
+    assert told.shape == (2, INPUT_CHANNELS["known-aware"], *size)
+    inside = hole.expand(-1, 3, -1, -1) == 1
+    seen, where, rough = told[:, :3], told[:, 3:4], told[:, 4:]
+    assert torch.equal(seen[inside], xt[inside])
+    assert torch.equal(seen[~inside], x0[~inside])
+    assert torch.equal(where, hole)
+    assert torch.equal(rough[inside], guide[inside])
+    assert torch.equal(rough[~inside], x0[~inside]), "where the guide is, what is known is as it is"
+
+
+# ------------------------------------------------------------------------------------------------------ the denoiser
+
+
+class Recorder:
+    """A network that answers with zeros and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, told: Tensor, t: Tensor) -> Tensor:
+        self.asked.append((told.clone(), t.clone()))
+        return torch.zeros_like(told[:, :3])
+
+
+def soft_edge(size: int = 8) -> Tensor:
+    soft = torch.zeros(2, 1, size, size)
+    soft[..., 1:7, 1:7] = 0.5
+    soft[..., 2:6, 2:6] = 1
+    return soft
+
+
+def test_the_plain_network_sees_the_state_alone() -> None:
+    network, x = Recorder(), pictures((8, 8))
+    known = Known(torch.full((2, 3, 8, 8), 0.3), soft_edge(), Diffusion(T=10, prediction="x0"), "plain", never)
+    denoiser(network, known)(x, 7)
+    [(told, t)] = network.asked
+    assert torch.equal(told, x)
+    assert t.tolist() == [7, 7]
+    assert not t.is_floating_point()
+
+
+@pytest.mark.parametrize("given_guide", [False, True])
+def test_the_known_aware_network_is_told_what_is_known(given_guide: bool) -> None:
+    network, x, x0, soft = Recorder(), pictures((8, 8), 0), pictures((8, 8), 1), soft_edge()
+    known = Known(x0, soft, Diffusion(T=10, prediction="x0"), "known-aware", never)
+    guide = pictures((8, 8), 2)
+    denoise = denoiser(network, known, guide if given_guide else None)
+    expected_guide = guide if given_guide else pull_push(x0, (soft > 0).float())
+    # (t + 1) / T: at t = 9 only soft = 1 is in the hole, at t = 4 the edge of one half has joined it.
+    for t, hole in [(9, soft == 1), (5, soft == 1), (4, soft > 0), (0, soft > 0)]:
+        denoise(x, t)
+        told, times = network.asked[-1]
+        assert times.tolist() == [t, t]
+        assert torch.equal(told[:, :3], torch.where(hole, x, x0))
+        assert torch.equal(told[:, 3:4], hole.float())
+        assert torch.equal(told[:, 4:], torch.where(hole, expected_guide, x0))
+
+
+@pytest.mark.parametrize("conditioning", ["plain", "known-aware"])
+def test_the_truth_of_the_hole_never_reaches_the_network(conditioning: Conditioning) -> None:
+    x, x0, hole = pictures((9, 7), 0), pictures((9, 7), 1), holes((9, 7), 0.5)
+    other = torch.where(hole > 0, 100.0, x0)
+    asked = []
+    for truth in (x0, other):
+        network = Recorder()
+        known = Known(truth, hole, Diffusion(T=10), conditioning, never)
+        denoise = denoiser(network, known)
+        answers = [denoise(x, t) for t in (9, 5, 0)]
+        asked.append([told for told, _ in network.asked] + answers)
+    for a, b in zip(*asked, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("conditioning", ["plain", "known-aware"])
+def test_the_output_is_read_as_the_prediction_says(conditioning: Conditioning) -> None:
+    x0, t = pictures((8, 8), 1) * 0.9, 6
+    diffusion = Diffusion(T=10, prediction="v")
+    noise = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    x = diffusion.add_noise(x0, t, noise)
+    known = Known(x0, soft_edge(), diffusion, conditioning, never)
+    answer = denoiser(lambda told, times: diffusion.target(x0, times, noise), known)(x, t)
+    torch.testing.assert_close(answer, x0)

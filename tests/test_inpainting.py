@@ -1,0 +1,248 @@
+"""Repairing: exact outside of the hole for any size, mask and mode; the same for the same seed; bad input is told."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from pixmend.checkpoint import Model, save_model
+from pixmend.errors import MaskError, OptionError
+from pixmend.images import encode, open_picture
+from pixmend.inpainting import Filling, Inpainted, _halved, _reach, inpainting
+from pixmend.masks import create_advanced_mask
+from pixmend.unet import UNetConfig
+
+SMALL = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16, time_channels=16)
+
+
+def small_model(**options: Any) -> Model:
+    """A tiny network that answers something; its leg says that it was trained, so that nobody is warned."""
+    model = Model.new(SMALL, size=16, seed=1, **options)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        model.network.last.weight.normal_(0, 0.1)
+    model.steps, model.legs = 2, [{"kimg": 0}]
+    return model
+
+
+MODEL = small_model()
+
+
+def noise_picture(height: int, width: int, mode: str = "RGB", seed: int = 0) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 256, (height, width, 4), np.uint8), "RGBA").convert(mode)
+
+
+def box(height: int, width: int, top: int, left: int, bottom: int, right: int) -> NDArray[np.bool_]:
+    hole = np.zeros((height, width), bool)
+    hole[top:bottom, left:right] = True
+    return hole
+
+
+def mend(image: Any, mask: Any = None, **options: Any) -> Inpainted:
+    return inpainting(image, mask, **{"model": MODEL, "device": "cpu", **options})
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(1, 60),
+    st.integers(1, 60),
+    st.sampled_from(["1", "L", "LA", "RGB", "RGBA", "I;16"]),
+    st.sampled_from(["rectangles", "irregular", "scattered", "alternate-rows", "expand", "border", "thin"]),
+    st.sampled_from([None, 0, 1, 3]),
+    st.integers(0, 999),
+)
+def test_known_pixels_are_exact(h: int, w: int, mode: str, kind: str, blur: int | None, seed: int) -> None:
+    mask = create_advanced_mask(kind, (h, w), seed=seed)
+    image = noise_picture(h, w, "L", seed).convert(mode) if mode == "I;16" else noise_picture(h, w, mode, seed)
+    before = open_picture(image)
+    try:
+        result = mend(image, mask, blur=blur, seed=seed)
+    except MaskError as error:
+        assert "covers the whole picture" in str(error)  # noqa: PT017  # which masks do is left to chance
+        return
+    stream = io.BytesIO()
+    encode(result.pictures[0], stream, "PNG")
+    after = open_picture(Image.open(stream))
+    assert after.samples.dtype == before.samples.dtype
+    assert after.size == before.size
+    touched = result.job.soft > 0
+    assert np.array_equal(after.samples[~touched], before.samples[~touched])
+    assert result.touched_share == pytest.approx(touched.mean())
+    hole = mask[0, 0].numpy() > 0
+    assert (result.job.soft[hole] == 1).all()
+    assert result.hole_share >= hole.mean() - 1e-6
+
+
+def test_grey_stays_grey_whatever_the_mode_says() -> None:
+    grey = noise_picture(40, 40, "L")
+    hole = box(40, 40, 10, 10, 20, 20)
+    assert mend(grey, hole).pictures[0].samples.shape == (40, 40, 1)
+    rgb = mend(grey.convert("RGB"), hole).pictures[0].samples
+    assert (rgb[..., 0] == rgb[..., 1]).all()
+    assert (rgb[..., 0] == rgb[..., 2]).all()
+
+
+def test_alpha_is_the_mask_where_none_is_given() -> None:
+    image = noise_picture(40, 40, "RGB").convert("RGBA")
+    alpha = np.full((40, 40), 255, np.uint8)
+    alpha[5:15, 20:30] = 0
+    image.putalpha(Image.fromarray(alpha))
+    result = mend(image)
+    assert result.hole_share == pytest.approx(100 / 1600)
+    assert (result.pictures[0].samples[..., 3] == 255).all()
+    with pytest.raises(MaskError, match="nothing is transparent"):
+        mend(noise_picture(20, 20))
+
+
+def test_same_seed_same_result_whatever_is_made_beside_it() -> None:
+    image, hole = noise_picture(70, 50), box(70, 50, 10, 5, 60, 45)
+    three = mend(image, hole, seed=5, candidates=3)
+    assert len(three.pictures) == 3
+    for i in range(3):
+        alone = mend(image, hole, seed=5 + i)
+        assert np.array_equal(alone.pictures[0].samples, three.pictures[i].samples)
+    assert not np.array_equal(three.pictures[0].samples, three.pictures[1].samples)
+    assert three.network_calls == 3 * alone.network_calls
+
+
+def test_what_stood_in_the_hole_is_never_used() -> None:
+    """Neither the fill nor its soft edge may know what the mask covers."""
+    hole = box(50, 50, 12, 12, 40, 40)
+    one = np.asarray(noise_picture(50, 50)).copy()
+    other = one.copy()
+    other[hole] = 255 - other[hole]
+    for conditioning in ("known-aware", "plain"):
+        model = small_model(conditioning=conditioning)
+        a, b = (mend(image, hole, model=model, blur=0).pictures[0].samples for image in (one, other))
+        assert np.array_equal(a, b)
+
+
+def test_steps_can_be_kept_and_the_last_is_the_result() -> None:
+    image, hole = noise_picture(40, 40), box(40, 40, 10, 10, 17, 17)  # narrow enough for one level
+    seen: list[tuple[int, int]] = []
+    result = mend(image, hole, steps=4, save_steps=True, candidates=2, progress=lambda *x: seen.append(x))
+    assert [len(states) for states in result.steps] == [4, 4]
+    assert seen == [(i, 8) for i in range(1, 9)]
+    for i in range(2):
+        assert np.array_equal(result.step_picture(3, i).samples, result.pictures[i].samples)
+    first, known = result.step_picture(0).samples, result.job.soft == 0
+    assert np.array_equal(first[known], np.asarray(image)[known])
+    with pytest.raises(OptionError, match="save_steps=True"):
+        mend(image, hole).step_picture(0)
+
+
+def test_a_wide_hole_is_filled_coarse_to_fine() -> None:
+    """At size 16 a hole may be 8 wide: one of 30 is halved twice, one of 100 thin lines never."""
+    filling = Filling(MODEL, None, None, "cpu")
+    assert filling.halvings(box(64, 64, 10, 10, 40, 40).astype(np.float32)) == 2
+    lines = np.zeros((64, 64), np.float32)
+    lines[::3] = 1
+    assert filling.halvings(lines) == 0
+
+
+def test_reach_is_the_chessboard_distance() -> None:
+    assert _reach(box(64, 64, 10, 10, 40, 50)) == 15
+    assert _reach(box(9, 9, 4, 4, 5, 5)) == 1
+    assert _reach(box(9, 9, 0, 0, 9, 4)) == 4  # beyond the border there is nothing known
+    large = _reach(box(2000, 3000, 100, 100, 900, 1500))
+    assert 350 <= large <= 420
+
+
+def test_halving_averages_what_is_known() -> None:
+    x = torch.tensor([[1.0, 3, 8, 0], [5, 7, 0, 0], [9, 9, 2, 2]])[None, None]
+    soft = torch.tensor([[1.0, 0, 1, 1], [0, 0.5, 0, 1], [0, 0, 1, 1]])[None, None]
+    mean, hole = _halved(x, soft)
+    assert mean[0, 0, 0, 0] == 4  # of 3 and 5
+    assert hole.tolist() == [[[[0, 1], [0, 1]]]]
+
+
+def test_the_network_is_asked_as_often_as_told_and_only_near_the_hole() -> None:
+    sizes: list[tuple[int, ...]] = []
+    model = small_model()
+    model.network.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape)))
+    result = mend(noise_picture(300, 400), box(300, 400, 100, 100, 106, 106), model=model, steps=3)
+    assert result.network_calls == 3
+    assert result.job.window.of(result.job.soft).shape == (22, 22)  # the hole, and 8 around it
+    assert all(max(size[-2:]) <= 16 for size in sizes)
+
+
+def test_an_untrained_model_is_allowed_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="never trained"):
+        mend(noise_picture(20, 20), box(20, 20, 5, 5, 9, 9), model=Model.new(SMALL, size=16))
+
+
+def test_a_model_file_needs_its_path_alone(tmp_path: Path) -> None:
+    image, hole = noise_picture(30, 30), box(30, 30, 5, 5, 12, 12)
+    file = save_model(tmp_path / "m.safetensors", MODEL, dtype=torch.float32)
+    assert np.array_equal(mend(image, hole, model=file).pictures[0].samples, mend(image, hole).pictures[0].samples)
+
+
+def test_invert_grow_and_soft_masks() -> None:
+    image, hole = noise_picture(40, 40), box(40, 40, 10, 10, 20, 20)
+    assert mend(image, ~hole, invert_mask=True, blur=0).hole_share == pytest.approx(100 / 1600)
+    assert mend(image, hole, grow=2, blur=0).hole_share == pytest.approx(14 * 14 / 1600)
+    strength = np.zeros((40, 40), np.float32)
+    strength[10:20, 10:20] = 0.4
+    result = mend(image, strength, soft_mask=True, steps=5)
+    assert result.hole_share == 0
+    assert result.touched_share == pytest.approx(100 / 1600)
+
+
+@pytest.mark.parametrize(
+    ("mask", "told"),
+    [
+        (np.zeros((20, 20), bool), "marks nothing"),
+        (np.ones((20, 20), bool), "covers the whole picture"),
+        (np.zeros((20, 21), bool), "21 x 20 pixels and the picture 20 x 20"),
+    ],
+)
+def test_masks_that_cannot_be(mask: NDArray[np.bool_], told: str) -> None:
+    with pytest.raises(MaskError, match=told):
+        mend(noise_picture(20, 20), mask)
+
+
+def test_a_single_pixel_has_nothing_to_go_on() -> None:
+    with pytest.raises(MaskError, match="covers the whole picture"):
+        mend(noise_picture(1, 1), np.ones((1, 1), bool))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"steps": 0}, {"steps": 1001}, {"candidates": 0}, {"sampler": "magic"}, {"device": "abacus"}, {"blur": -1}],
+)
+def test_options_that_cannot_be(wrong: dict[str, object]) -> None:
+    with pytest.raises(OptionError):
+        mend(noise_picture(20, 20), box(20, 20, 5, 5, 9, 9), **wrong)
+
+
+def test_a_perfect_network_mends_perfectly() -> None:
+    """A network that knows the picture: coarse to fine, tiles, steps and composite together lose nothing."""
+    smooth = Image.fromarray(np.random.default_rng(3).integers(0, 256, (5, 5, 3), np.uint8)).resize((48, 48))
+    truth = torch.from_numpy(open_picture(smooth).colour()).permute(2, 0, 1)[None]
+    model = small_model()
+    alpha_bars = model.diffusion.alpha_bars
+
+    class Oracle(torch.nn.Module):
+        """Answers v for the true picture: v = (sqrt(alpha_bar) x_t - x0) / sqrt(1 - alpha_bar)."""
+
+        def forward(self, x: Tensor, t: Tensor) -> Tensor:
+            a = alpha_bars[int(t[0])].float()
+            assert x.shape[-2:] == truth.shape[-2:]
+            return (a.sqrt() * x[:, :3] - truth) / (1 - a).sqrt()
+
+    model.network = Oracle()  # type: ignore[assignment]
+    model.size = 64
+    result = mend(smooth, box(48, 48, 10, 10, 30, 40), model=model, steps=10)
+    error = result.pictures[0].samples.astype(int) - np.asarray(smooth).astype(int)
+    assert np.abs(error).max() <= 3  # rounding at t = 999 is divided by a small alpha_bar only at the first step

@@ -1,0 +1,228 @@
+"""Training: resumed equals undisturbed bit for bit, bad steps are dropped, the loss is what it says."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pixmend.checkpoint import Model, load_model, save_model
+from pixmend.data import InpaintingDataset
+from pixmend.diffusion import Diffusion
+from pixmend.errors import FileMissingError, ModelFileError, OptionError, TrainingError
+from pixmend.loop import Report, TrainConfig
+from pixmend.run_folder import TrainingState
+from pixmend.training import InpaintingTask, guide_for, train_model
+from pixmend.unet import UNetConfig
+
+SMALL = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16, time_channels=16)
+CONFIG = TrainConfig(
+    total_kimg=0.08, batch_size=4, lr=1e-3, warmup_kimg=0.02, holdout=0.3, held_out_samples=8, workers=0
+)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        coarse = rng.integers(0, 256, (4, 4, 3), np.uint8)
+        Image.fromarray(coarse).resize((40, 40), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def data(photos: Path, tmp_path: Path) -> InpaintingDataset:
+    return InpaintingDataset(photos, 16, holdout=CONFIG.holdout, cache=photos / ".cache")
+
+
+def train(data: InpaintingDataset, output: Path, config: TrainConfig = CONFIG, **options: object) -> Model:
+    options = {"model": Model.new(SMALL, size=16, seed=1), "device": "cpu", **options}
+    return train_model(data, output, config, **options)  # type: ignore[arg-type]
+
+
+def interrupt_after(steps: int) -> object:
+    """A progress function that presses Ctrl-C after so many steps."""
+
+    def progress(report: Report) -> None:
+        if report.step == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return progress
+
+
+def state_of(output: Path) -> dict[str, Tensor]:
+    return load_file(output.with_suffix(".run") / "state.safetensors")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning", "ignore:.*worker processes:UserWarning")
+@pytest.mark.parametrize(("bf16", "workers"), [(False, 0), (True, 0), (False, 2)])
+def test_resumed_equals_undisturbed_bit_for_bit(
+    data: InpaintingDataset, tmp_path: Path, bf16: bool, workers: int
+) -> None:
+    config = TrainConfig(**{**vars(CONFIG), "bf16": bf16})
+    train(data, tmp_path / "whole.safetensors", config)
+    stopped, again = tmp_path / "stopped.safetensors", TrainConfig(**{**vars(config), "workers": workers})
+    for steps in (3, 11):
+        train(data, stopped, again, progress=interrupt_after(steps), resume=steps > 3)
+        assert load_model(stopped).legs[-1]["kimg"] == steps * 4 / 1000
+    train(data, stopped, again, resume=True)
+    whole, resumed = state_of(tmp_path / "whole.safetensors"), state_of(stopped)
+    assert whole.keys() == resumed.keys()
+    assert any(name.startswith("adam.exp_avg_sq.") for name in whole)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert (tmp_path / "whole.run" / "log.csv").read_text().count("\n") == 21
+    logs = [
+        [(row["kimg"], row["lr"], row["held_out_loss"]) for row in csv.DictReader(file.read_text().splitlines())]
+        for file in (tmp_path / "whole.run" / "log.csv", tmp_path / "stopped.run" / "log.csv")
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_training_learns(data: InpaintingDataset, tmp_path: Path) -> None:
+    losses: list[float] = []
+    config = TrainConfig(**{**vars(CONFIG), "total_kimg": 1.2, "measure_kimg": 0.4, "lr": 3e-3})
+
+    def note(report: Report) -> None:
+        if report.held_out is not None:
+            losses.append(report.held_out)
+
+    model = train(data, tmp_path / "m.safetensors", config, progress=note)
+    assert len(losses) == 3
+    assert losses[-1] < 0.8 * losses[0]
+    assert model.legs[-1]["held_out_loss"] == pytest.approx(losses[-1], abs=1e-5)
+    assert len(list((tmp_path / "m.run").glob("sample-*.png"))) == 3
+
+
+def test_legs_add_up(data: InpaintingDataset, tmp_path: Path) -> None:
+    first = train(data, tmp_path / "one.safetensors")
+    second = train(data, tmp_path / "two.safetensors", model=None, init=tmp_path / "one.safetensors")
+    assert [leg["kimg"] for leg in second.legs] == [0.08, 0.08]
+    assert second.network.config == first.network.config == SMALL
+
+
+def test_the_loss_is_of_the_hole_alone(data: InpaintingDataset) -> None:
+    """Squared error summed over the holes' values and divided by their number, on an example counted by hand."""
+    task = InpaintingTask(Model.new(SMALL, diffusion=Diffusion(prediction="x0")), data, CONFIG, Path("unused"))
+
+    class Zero(nn.Module):
+        def forward(self, x: Tensor, t: Tensor) -> Tensor:
+            return torch.zeros(len(x), 3, 16, 16)
+
+    batch = {name: torch.stack([data[k][name] for k in range(2)]) for name in data[0]}
+    batch["x0"] = torch.full_like(batch["x0"], 255)  # 1 in [-1, 1]
+    batch["x0"][1] = 0
+    batch["x0"][1, 0, 2, 3] = 153  # 0.2
+    batch["hole"] = torch.zeros_like(batch["hole"])
+    batch["hole"][1, 0, 2, 3:5] = 1
+    # 0.2 squared, and five times 1
+    assert float(task.loss(Zero(), batch)) == pytest.approx((0.04 + 5) / 6, abs=1e-5)
+
+
+def test_the_guide_holds_nothing_of_the_hole_unless_it_is_coarse(data: InpaintingDataset) -> None:
+    batch = {name: torch.stack([data[k][name] for k in range(40)]) for name in data[0]}
+    x0, hole = batch["x0"].float() / 127.5 - 1, batch["hole"].float()
+    spoilt = torch.where(hole > 0, torch.rand_like(x0), x0)
+    same = (guide_for(batch, x0, hole) == guide_for(batch, spoilt, hole)).flatten(1).all(1)
+    assert torch.equal(same, batch["guide_blur"] < 0)
+    assert same.any()
+    assert not same.all()
+
+
+def test_learning_rate_and_average_follow_their_formulas() -> None:
+    config = TrainConfig(total_kimg=10, batch_size=10, lr=1.0, warmup_kimg=1, lr_end=0.1)
+    assert config.steps == 1000
+    assert config.lr_at(0) == pytest.approx(0.01)
+    assert config.lr_at(500) == pytest.approx(0.55)
+    assert config.lr_at(1000) == pytest.approx(0.1)
+    half = TrainConfig(batch_size=10, ema_halflife_kimg=0.5, ema_ramp=1e9)
+    assert half.ema_decay_at(10_000) ** 50 == pytest.approx(0.5)
+
+
+def test_the_average_is_the_formula() -> None:
+    network = nn.Linear(2, 2)
+    state = TrainingState(network, torch.optim.Adam(network.parameters()), {})
+    before = state.ema.weight.clone()  # type: ignore[operator]
+    with torch.no_grad():
+        network.weight.add_(1.0)
+    state.average(network, 0.75)
+    torch.testing.assert_close(state.ema.weight, before + 0.25)
+
+
+class Poisoned(InpaintingDataset):
+    """Noise that is not finite in some samples."""
+
+    bad: frozenset[int] = frozenset()
+
+    def __getitem__(self, k: int) -> dict[str, Tensor]:
+        sample = super().__getitem__(k)
+        if k // CONFIG.batch_size in self.bad:
+            sample["noise"] = torch.full_like(sample["noise"], float("nan"))
+        return sample
+
+
+def poisoned(photos: Path, *bad: int) -> InpaintingDataset:
+    samples = Poisoned(photos, 16, holdout=CONFIG.holdout, cache=photos / ".cache")
+    samples.bad = frozenset(bad)
+    return samples
+
+
+def test_a_bad_step_is_dropped_and_named(photos: Path, tmp_path: Path) -> None:
+    train(poisoned(photos, 5, 6), tmp_path / "m.safetensors")
+    notes = (tmp_path / "m.run" / "notes.txt").read_text().splitlines()
+    assert [line.split(":")[0] for line in notes] == ["step 5", "step 6"]
+    assert all(value.isfinite().all() for value in state_of(tmp_path / "m.safetensors").values())
+
+
+def test_many_bad_steps_end_the_training_and_keep_the_last_good_state(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "m.safetensors"
+    train(poisoned(photos), output, progress=interrupt_after(4))
+    good = state_of(output)
+    with pytest.raises(TrainingError, match="10 steps in a row up to step 16"):
+        train(poisoned(photos, *range(7, 20)), output, resume=True)
+    assert all(torch.equal(good[name], value) for name, value in state_of(output).items())
+    assert load_model(output).legs[-1]["kimg"] == 0.016
+
+
+def test_nothing_begun_is_lost(data: InpaintingDataset, tmp_path: Path) -> None:
+    output = tmp_path / "m.safetensors"
+    with pytest.raises(TrainingError, match="no state to resume"):
+        train(data, output, resume=True)
+    train(data, output, progress=interrupt_after(2))
+    with pytest.raises(TrainingError, match="--resume"):
+        train(data, output)
+    with pytest.raises(TrainingError, match=r"config\.lr was 0\.001 and is now 0\.5"):
+        train(data, output, TrainConfig(**{**vars(CONFIG), "lr": 0.5}), resume=True)
+    state = output.with_suffix(".run") / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-100])
+    with pytest.raises(TrainingError, match="cannot be resumed from"):
+        train(data, output, resume=True)
+
+
+def test_bad_input_is_said_before_any_work(data: InpaintingDataset, tmp_path: Path) -> None:
+    with pytest.raises(FileMissingError):
+        train(data, tmp_path / "m.safetensors", model=None, init=tmp_path / "nowhere.safetensors")
+    (tmp_path / "bad.safetensors").write_text("no model")
+    with pytest.raises(ModelFileError):
+        train(data, tmp_path / "n.safetensors", model=None, init=tmp_path / "bad.safetensors")
+    for wrong in ({"lr": -1.0}, {"batch_size": 0}, {"holdout": 1.0}, {"total_kimg": float("nan")}):
+        with pytest.raises(OptionError):
+            TrainConfig(**wrong)  # type: ignore[arg-type]
+    assert not list(tmp_path.glob("m.safetensors"))
+
+
+def test_plain_models_train_too(data: InpaintingDataset, tmp_path: Path) -> None:
+    model = Model.new(SMALL, conditioning="plain", diffusion=Diffusion("linear", 100, "eps"), size=16)
+    data = InpaintingDataset(data.folder, 16, T=100, cache=data.folder / ".cache")
+    trained = train(data, tmp_path / "m.safetensors", model=model)
+    assert trained.conditioning == "plain"
+    assert trained.diffusion.prediction == "eps"
+    save_model(tmp_path / "copy.safetensors", trained)
