@@ -24,9 +24,8 @@ from machine import machine
 from metrics import boundary_gradient, hole_psnr, inside_gradient, mean_and_error, ratio
 from pixmend.checkpoint import Model, load_model
 from pixmend.conditioning import denoiser
-from pixmend.data import open_thumbnail, picture_files
 from pixmend.diffusion import Known
-from pixmend.images import save_tensor_as_image
+from pixmend.images import open_thumbnail, picture_files, save_tensor_as_image
 from pixmend.masks import KINDS, create_advanced_mask
 from pixmend.runtime import fast_dtype, pick_device, tune_allocator
 from pixmend.samplers import SAMPLERS

@@ -49,7 +49,7 @@ def test_the_cosine_schedule_where_it_is_not_cut() -> None:
 def test_cosine_parameters() -> None:
     assert cosine_betas(50, largest=0.5).max() == 0.5
     # With s = 0 the first alpha_bar is cos(pi / 2T) squared.
-    assert 1 - cosine_betas(100, s=0.0)[0] == pytest.approx(math.cos(math.pi / 200) ** 2, rel=1e-14)
+    assert 1 - cosine_betas(100, s=0.0)[0].item() == pytest.approx(math.cos(math.pi / 200) ** 2, rel=1e-14)
 
 
 @pytest.mark.parametrize("T", [2, 3, 10, 1000])
@@ -59,7 +59,8 @@ def test_zero_terminal_signal(T: int) -> None:
     assert alpha_bars[-1] == 0, "exactly"
     assert betas[-1] == 1
     assert (betas[:-1] < 1).all()
-    assert alpha_bars[0] == pytest.approx(1 - linear_betas(T)[0], rel=1e-14), "the first level is unchanged"
+    first = 1 - linear_betas(T)[0].item()
+    assert alpha_bars[0].item() == pytest.approx(first, rel=1e-14), "the first level is unchanged"
 
 
 def test_zero_terminal_is_the_linear_schedule_shifted_and_scaled() -> None:

@@ -215,7 +215,7 @@ def test_bad_input_is_said_before_any_work(data: InpaintingDataset, tmp_path: Pa
         train(data, tmp_path / "n.safetensors", model=None, init=tmp_path / "bad.safetensors")
     for wrong in ({"lr": -1.0}, {"batch_size": 0}, {"holdout": 1.0}, {"total_kimg": float("nan")}):
         with pytest.raises(OptionError):
-            TrainConfig(**wrong)  # type: ignore[arg-type]
+            TrainConfig(**wrong)
     assert not list(tmp_path.glob("m.safetensors"))
 
 

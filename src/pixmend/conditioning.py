@@ -4,6 +4,8 @@ Plain: the network sees x_t and t, as in unconditional diffusion; the known pixe
 Known-aware: it sees [m x_t + (1 - m) x0, m, guide], seven channels: the known pixels clean, where the hole is, and a
 rough fill of it that gives the colours and leaves the structure to be drawn. Clean known pixels and two noise levels
 are the idea of TD-Paint (Mayet et al. 2024, https://arxiv.org/abs/2410.09306).
+Residual: the same, but what is noised and predicted in the hole is x0 - guide. Where the guide is right, in a clear sky,
+the network has to answer nothing but zero.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pixmend.diffusion import Conditioning, Denoiser, Known
 
 Network = Callable[[Tensor, Tensor], Tensor]
 
-INPUT_CHANNELS: dict[Conditioning, int] = {"plain": 3, "known-aware": 7}
+INPUT_CHANNELS: dict[Conditioning, int] = {"residual": 7, "known-aware": 7, "plain": 3}
 
 
 def pull_push(x: Tensor, hole: Tensor) -> Tensor:
@@ -75,14 +77,18 @@ def enlarged(x: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
 def denoiser(network: Network, known: Known, guide: Tensor | None = None) -> Denoiser:
     """The network as a denoiser (x_t, t) -> x0 for the samplers, told what is known as it was in training.
 
-    guide: (B, 3, H, W), for the known-aware network; by default the pull-push fill of the hole.
+    guide: (B, 3, H, W), a rough fill of the hole; by default the pull-push fill. The plain network is not told of it.
     """
+    diffusion, x0 = known.diffusion, known.x0
     if guide is None:
-        guide = pull_push(known.x0, (known.soft > 0).to(known.x0.dtype))
+        guide = pull_push(x0, (known.soft > 0).to(x0.dtype))
+    base = guide if known.conditioning == "residual" else torch.zeros_like(guide)
 
     def denoise(x: Tensor, t: int) -> Tensor:
-        told = x if known.conditioning == "plain" else network_input(x, known.x0, known.hole(t), guide)
+        signal, _ = diffusion.signal_and_noise(t, x)
+        xt = x - signal * base  # what add_noise(x0 - base) is, for x = add_noise(x0)
+        told = xt if known.conditioning == "plain" else network_input(xt, x0, known.hole(t), guide)
         output = network(told, torch.full((len(x),), t, device=x.device))
-        return known.diffusion.predict_x0(x, t, output)
+        return (base + diffusion.predict_x0(xt, t, output, limit=2)).clamp(-1, 1)
 
     return denoise

@@ -23,7 +23,7 @@ Denoiser = Callable[[Tensor, int], Tensor]
 Noise = Callable[[Tensor], Tensor]  # new standard normal noise of the shape, type and device of its argument
 
 Prediction = Literal["v", "x0", "eps"]
-Conditioning = Literal["known-aware", "plain"]
+Conditioning = Literal["residual", "known-aware", "plain"]
 
 
 class Diffusion:
@@ -80,8 +80,8 @@ class Diffusion:
         signal, sigma = self.signal_and_noise(t, x0)
         return signal * noise - sigma * x0
 
-    def predict_x0(self, xt: Tensor, t: int | Tensor, output: Tensor) -> Tensor:
-        """The clean picture that the network's output stands for, cut to the range of pictures, [-1, 1]."""
+    def predict_x0(self, xt: Tensor, t: int | Tensor, output: Tensor, limit: float = 1.0) -> Tensor:
+        """What the network's output says x0 is, cut to [-limit, limit]: for pictures, [-1, 1]."""
         signal, sigma = self.signal_and_noise(t, xt)
         if self.prediction == "x0":
             x0 = output
@@ -89,7 +89,7 @@ class Diffusion:
             x0 = (xt - sigma * output) / signal
         else:
             x0 = signal * xt - sigma * output
-        return x0.clamp(-1, 1)
+        return x0.clamp(-limit, limit)
 
     def alpha_bar(self, t: int) -> float:
         """alpha_bar_t as a number; 1 for t = -1, the clean picture."""
@@ -160,6 +160,6 @@ class Known:
         if s < 0:
             return torch.where(hole > 0, x, self.x0)
         noised = self.diffusion.add_noise(self.x0, s, self.noise(x))
-        if self.conditioning == "known-aware":  # known pixels stay clean, but those that join the hole at s
+        if self.conditioning != "plain":  # known pixels stay clean, but those that join the hole at s
             noised = torch.where(self.hole(s) > 0, noised, self.x0)
         return torch.where(hole > 0, x, noised)

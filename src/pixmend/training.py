@@ -88,12 +88,14 @@ class InpaintingTask:
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Squared error of the prediction, summed over the holes' values and divided by their number in the batch."""
-        diffusion = self.model.diffusion
+        diffusion, conditioning = self.model.diffusion, self.model.conditioning
         x0, hole = batch["x0"].float() / 127.5 - 1, batch["hole"].float()
         t, noise = batch["t"], batch["noise"]
-        xt = diffusion.add_noise(x0, t, noise)
-        told = xt if self.model.conditioning == "plain" else network_input(xt, x0, hole, guide_for(batch, x0, hole))
-        error = (network(told, t).float() - diffusion.target(x0, t, noise)) ** 2
+        guide = guide_for(batch, x0, hole)
+        drawn = x0 - guide if conditioning == "residual" else x0
+        xt = diffusion.add_noise(drawn, t, noise)
+        told = xt if conditioning == "plain" else network_input(xt, x0, hole, guide)
+        error = (network(told, t).float() - diffusion.target(drawn, t, noise)) ** 2
         loss: Tensor = (error * hole).sum() / (hole.sum() * x0.shape[1])
         return loss
 
