@@ -21,6 +21,7 @@ from PIL import Image
 
 from pixmend import cli, demo
 from pixmend.checkpoint import Model, save_model
+from pixmend.console import header_lines
 from pixmend.errors import OptionError
 from pixmend.masks import create_advanced_mask
 from pixmend.training import TrainConfig
@@ -509,7 +510,7 @@ def test_info_prints_the_header(run: Run, tiny_model: Path) -> None:
 
 def test_lines_of_a_header() -> None:
     header = {"a": 1, "b": {"c": "text", "d": [1, 2]}, "legs": [{"kimg": 2.5}, {"kimg": 3.0}], "none": None}
-    assert list(cli._lines(header)) == [
+    assert list(header_lines(header)) == [
         "a: 1",
         "b.c: text",
         "b.d: [1, 2]",

@@ -44,7 +44,7 @@ def check_level(x: Tensor, x0: Tensor, alpha_bar: float) -> None:
     assert noise.square().mean().item() == pytest.approx(sigma2, rel=5 * math.sqrt(2 / n))
 
 
-# ------------------------------------------------------------------------------------------------- the forward process
+# -------------------------------------------------------------------------------------------------- the forward process
 
 
 def test_the_arrays() -> None:
@@ -127,7 +127,7 @@ def test_predictions_are_cut_to_the_range_of_pictures(prediction: Prediction) ->
     assert answer.abs().eq(1).all()
 
 
-# -------------------------------------------------------------------------------------------------------- what is refused
+# ------------------------------------------------------------------------------------------------------ what is refused
 
 
 def test_eps_with_zero_terminal_signal_is_refused() -> None:
@@ -157,12 +157,12 @@ def test_times_out_of_range(t: int | Tensor) -> None:
         diffusion.predict_x0(x, t, x)
 
 
-# --------------------------------------------------------------------------------------------------------- the posterior
+# -------------------------------------------------------------------------------------------------------- the posterior
 
 
 @pytest.mark.parametrize("schedule", sorted(SCHEDULES))
 def test_posterior_is_the_product_of_two_gaussians(schedule: str) -> None:
-    """Bayes: p(x_s | x_t, x0) is proportional to N(x_t; sqrt(a_t/a_s) x_s, 1 - a_t/a_s) N(x_s; sqrt(a_s) x0, 1 - a_s)."""
+    """Bayes: p(x_s | x_t, x0) ~ N(x_t; sqrt(a_t / a_s) x_s, 1 - a_t / a_s) N(x_s; sqrt(a_s) x0, 1 - a_s)."""
     T = 40
     diffusion = Diffusion(schedule, T=T)
     a = np.cumprod(1 - diffusion.betas.numpy())
@@ -200,7 +200,7 @@ def test_one_long_step_is_many_short_ones() -> None:
     assert std2**2 + (slope * std1) ** 2 == pytest.approx(std**2, rel=1e-12)
 
 
-# ------------------------------------------------------------------------------------------------------- denoise_step
+# --------------------------------------------------------------------------------------------------------- denoise_step
 
 
 @pytest.mark.parametrize("t", [1, 2, 5, 9])
@@ -255,7 +255,7 @@ def test_the_walk_with_denoise_step_keeps_the_known_pixels() -> None:
     assert torch.equal(torch.where(mask > 0, 0.0, x), torch.where(mask > 0, 0.0, known))
 
 
-# -------------------------------------------------------------------------------------------- known pixels at every step
+# ------------------------------------------------------------------------------------------- known pixels at every step
 
 
 def bands(size: int = 64, batch: int = 2) -> Tensor:
@@ -303,8 +303,8 @@ def test_plain_mode_has_one_noise_level_everywhere(sampler: str, times: list[int
 
 def test_known_aware_mode_keeps_known_pixels_clean() -> None:
     """Clean outside of the hole at every step; inside, and where a pixel has just joined, the level of the state."""
-    diffusion, x0, soft, noise, times = Diffusion(T=10), pictures(2, 3, 64, 64), bands(), seeded(), list(range(9, -1, -1))
-    known = Known(x0, soft, diffusion, "known-aware", noise)
+    diffusion, x0, noise = Diffusion(T=10), pictures(2, 3, 64, 64), seeded()
+    known = Known(x0, bands(), diffusion, "known-aware", noise)
     x = known.start(9)
     assert torch.equal(x[..., 16:], x0[..., 16:])
     check_level(x[..., :16], 0 * x0[..., :16], 0.0)
@@ -323,7 +323,7 @@ def test_known_aware_mode_keeps_known_pixels_clean() -> None:
                 assert torch.equal(x[band], x0[band])
 
     x = torch.where(known.hole(9) > 0, diffusion.add_noise(x0, 9, noise(x0)), x0)
-    ddpm(lambda x, t: x0, x, times, diffusion, noise=noise, put_back=known.put_back, callback=check)
+    ddpm(lambda x, t: x0, x, range(9, -1, -1), diffusion, noise=noise, put_back=known.put_back, callback=check)
 
 
 @pytest.mark.parametrize("conditioning", MODES)
@@ -339,21 +339,19 @@ def test_what_is_known_of_the_hole_is_never_used(conditioning: Conditioning) -> 
         assert torch.equal(a, b)
 
 
-# ---------------------------------------------------------------------------------------------------- the soft mask
+# -------------------------------------------------------------------------------------------------------- the soft mask
 
 
 def test_the_hole_grows_as_t_falls() -> None:
-    soft = torch.linspace(0, 1, 1001).reshape(1, 1, 1, -1)
-    diffusion = Diffusion(T=50)
+    k = torch.arange(1001).reshape(1, 1, 1, -1)
+    soft, diffusion = k / torch.tensor(1000.0, dtype=torch.float64), Diffusion(T=50)
     known = Known(torch.zeros(1, 3, 1, 1001), soft, diffusion, "plain", no_noise)
-    assert torch.equal(known.hole(49), (soft == 1).float()), "from the start, the hole where soft is 1"
-    assert torch.equal(known.hole(0), (soft >= 1 / 50).float())
-    assert torch.equal(known.hole(-1), (soft > 0).float())
+    assert torch.equal(known.hole(49) > 0, k == 1000), "from the start, the hole where soft is 1"
+    assert torch.equal(known.hole(-1) > 0, k > 0)
     for t in range(49, -1, -1):
         assert (known.hole(t - 1) >= known.hole(t)).all()
         # Told in whole numbers: soft = k / 1000 is generated at t when k / 1000 >= (t + 1) / 50.
-        k = torch.arange(1001).reshape(1, 1, 1, -1)
-        assert torch.equal(known.hole(t), (k >= 20 * (t + 1)).float())
+        assert torch.equal(known.hole(t) > 0, k >= 20 * (t + 1))
 
 
 @pytest.mark.parametrize("T", [7, 10, 1000])

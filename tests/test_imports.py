@@ -16,7 +16,7 @@ SOURCE = Path(pixmend.__file__).parent
 
 # From the ground up. A room may import any of an earlier row. A new room gets its place here.
 ROWS = (
-    ("errors",),
+    ("errors", "console"),
     ("files",),
     ("runtime", "strokes", "soft_masks", "schedules", "unet", "pictures"),
     ("mask_kinds", "metadata", "diffusion"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from pixmend.schedules import SCHEDULES, check_betas, cosine_betas, linear_betas
 names = st.sampled_from(sorted(SCHEDULES))
 
 
-# ---------------------------------------------------------------------------------------------------- known values
+# --------------------------------------------------------------------------------------------------------- known values
 
 
 def test_the_linear_schedule_of_ho() -> None:
@@ -84,7 +85,7 @@ def test_every_schedule_at_every_T(name: str, T: int) -> None:
     assert (alpha_bars[1:] < alpha_bars[:-1]).all(), "noise only grows"
 
 
-# -------------------------------------------------------------------------------------------------------- what is refused
+# ------------------------------------------------------------------------------------------------------ what is refused
 
 
 def test_an_unknown_schedule_names_the_known_ones() -> None:
@@ -127,7 +128,7 @@ def test_betas_become_float64_and_may_end_in_one() -> None:
     assert betas.tolist() == [0.25, 0.5, 1.0]
 
 
-# ----------------------------------------------------------------------------------------------------- step subsets
+# --------------------------------------------------------------------------------------------------------- step subsets
 
 
 @given(st.integers(1, 3000).flatmap(lambda T: st.tuples(st.just(T), st.integers(1, T))))
@@ -137,8 +138,8 @@ def test_step_subset(case: tuple[int, int]) -> None:
     assert len(times) == steps
     assert times[0] == T - 1, "the first step starts from pure noise"
     assert times[-1] >= 0
-    assert all(a > b for a, b in zip(times, times[1:], strict=False)), "distinct and descending"
-    lengths = [a - b for a, b in zip(times, [*times[1:], -1], strict=True)]
+    assert all(a > b for a, b in pairwise(times)), "distinct and descending"
+    lengths = [a - b for a, b in pairwise([*times, -1])]
     assert max(lengths) - min(lengths) <= 2, "even, the last step to the clean picture (t = -1) as long as the others"
     assert all(abs(length - T / steps) <= 1 for length in lengths)
 

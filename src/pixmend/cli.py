@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pixmend.console import header_lines, progress_bar, say
 from pixmend.errors import FileMissingError, OptionError, OutputError, PixmendError
 from pixmend.files import check_output
 
@@ -81,7 +81,7 @@ def inpaint(
     picture, hole = _read(image, mask, outputs, invert_mask=invert_mask, soft_mask=soft_mask)
     from pixmend.inpainting import inpainting
 
-    with _bar() as tell:
+    with progress_bar() as tell:
         result = inpainting(
             picture,
             hole,
@@ -129,7 +129,7 @@ def train(
     trained = Model.new(seed=seed) if init is None else load_model(init)
     samples = _samples(folder, size or trained.size, trained.diffusion.T, config)
     last: Report | None = None
-    with _bar() as update:
+    with progress_bar() as update:
 
         def tell(report: Report) -> None:
             nonlocal last
@@ -149,10 +149,10 @@ def _samples(folder: Path, size: int, T: int, config: TrainConfig) -> Inpainting
     """What `train_model` would make of the folder; here, to show the time it takes and to name what is left out."""
     from pixmend.data import InpaintingDataset
 
-    with _bar() as update:
+    with progress_bar() as update:
         samples = InpaintingDataset(folder, size, seed=config.seed, T=T, holdout=config.holdout, progress=update)
     for reason in samples.skipped:
-        _say("note", f"left out: {reason}")
+        say("note", f"left out: {reason}")
     return samples
 
 
@@ -195,7 +195,7 @@ def info(
     from pixmend.checkpoint import read_header
 
     header = read_header(model)
-    print(json.dumps(header, indent=2) if as_json else "\n".join(_lines(header)))
+    print(json.dumps(header, indent=2) if as_json else "\n".join(header_lines(header)))
 
 
 @app.command()
@@ -206,7 +206,7 @@ def demo(output: Output = Path("pixmend-demo.png"), seed: Seed = 0, overwrite: O
     from pixmend.demo import run_demo
     from pixmend.images import save_picture
 
-    with _bar() as tell:
+    with progress_bar() as tell:
         result, side_by_side = run_demo(seed=seed, progress=tell)
     save_picture(side_by_side, beside, overwrite=overwrite)
     save_picture(result.pictures[0], output, overwrite=overwrite)
@@ -229,12 +229,8 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def _complain(message: str, code: int) -> int:
-    _say("error", message)
+    say("error", message)
     return code
-
-
-def _say(kind: str, message: str) -> None:
-    print(f"pixmend: {kind}:", " ".join(message.split()), file=sys.stderr)
 
 
 def _check_inputs(*paths: Path | None) -> None:
@@ -269,12 +265,12 @@ def _read(
     for path in outputs:
         check_savable(picture, path)
     for note in picture.notes:
-        _say("note", note)
+        say("note", note)
     if mask is None:
         return picture, None
     strength = mask_strength(mask, picture.size, invert=invert_mask)
     if not soft_mask and (grey := grey_share(strength)) > MUCH_GREY:
-        _say("note", f"{grey:.1%} of the mask is grey and was cut at one half; --soft-mask takes grey as strength")
+        say("note", f"{grey:.1%} of the mask is grey and was cut at one half; --soft-mask takes grey as strength")
     return picture, strength
 
 
@@ -296,7 +292,7 @@ def _write(result: Inpainted, outputs: Sequence[Path], folder: Path | None, over
 
 def _print_result(result: Inpainted, outputs: Sequence[Path], *, as_json: bool) -> None:
     if result.hole_share > ALMOST_ALL:
-        _say("warning", f"{result.hole_share:.1%} of the picture was filled; if that is not meant, see --invert-mask")
+        say("warning", f"{result.hole_share:.1%} of the picture was filled; if that is not meant, see --invert-mask")
     names = ("hole_share", "touched_share", "network_calls", "seconds")
     if as_json:
         figures = {name: getattr(result, name) for name in names}
@@ -307,18 +303,6 @@ def _print_result(result: Inpainted, outputs: Sequence[Path], *, as_json: bool) 
     print("the result is in", *outputs)
 
 
-def _lines(value: object, name: str = "") -> Iterator[str]:
-    """A header as lines "name: value", the names of what is nested joined with dots."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _lines(inner, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
-        for i, inner in enumerate(value, 1):
-            yield from _lines(inner, f"{name}[{i}]")
-    else:
-        yield f"{name}: {value if isinstance(value, str) else json.dumps(value)}"
-
-
 def _training_line(report: Report) -> str:
     minutes = report.seconds_left / 60
     held_out = "" if report.held_out is None else f", held out {report.held_out:.4f}"
@@ -326,18 +310,3 @@ def _training_line(report: Report) -> str:
         f"step {report.step}/{report.steps}: loss {report.loss:.4f}{held_out}, lr {report.lr:.1e}, "
         f"{report.samples_per_second:.0f} samples/s, {minutes:.0f} min left"
     )
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[..., None]]:
-    """`update(done, total, text)` of a progress bar on stderr with the time left; of nothing where nobody looks."""
-    if not sys.stderr.isatty():
-        yield lambda done, total, text="": None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda done, total, text="": progress.update(task, completed=done, total=total, description=text)

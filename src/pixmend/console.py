@@ -1,0 +1,40 @@
+"""What the commands show besides their results: notes, errors, progress. rich is loaded where somebody looks."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+def say(kind: str, message: str) -> None:
+    """One line on stderr; kind: "error", "warning" or "note"."""
+    print(f"pixmend: {kind}:", " ".join(message.split()), file=sys.stderr)
+
+
+def header_lines(value: object, name: str = "") -> Iterator[str]:
+    """A header as lines "name: value", the names of what is nested joined with dots."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from header_lines(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        for i, inner in enumerate(value, 1):
+            yield from header_lines(inner, f"{name}[{i}]")
+    else:
+        yield f"{name}: {value if isinstance(value, str) else json.dumps(value)}"
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[..., None]]:
+    """`update(done, total, text)` of a progress bar on stderr with the time left; of nothing where nobody looks."""
+    if not sys.stderr.isatty():
+        yield lambda done, total, text="": None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda done, total, text="": progress.update(task, completed=done, total=total, description=text)

@@ -1,0 +1,339 @@
+"""Samplers on pictures from a known Gaussian, with the closed-form denoiser: the true law of them, at first order.
+
+For a denoiser that is affine in x_t every step of a sampler is affine in the state and in its noise. `Impulses` feeds
+the sampler the unit vectors instead of noise: what comes out is the map itself, so that mean and covariance of what the
+sampler draws are exact numbers, with no statistics.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pixmend.diffusion import Denoiser, Diffusion, Known
+from pixmend.samplers import SAMPLERS, ddim, ddpm
+from pixmend.schedules import SCHEDULES, step_subset
+
+SHAPE = (3, 2, 3)  # of one picture
+D = math.prod(SHAPE)
+Sampler = Callable[..., Tensor]
+BOTH = [pytest.param(ddpm, id="ddpm"), pytest.param(ddim, id="ddim")]
+
+
+def never(x: Tensor) -> Tensor:
+    raise AssertionError("no noise is needed here")
+
+
+def float64(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def even_angles(T: int) -> Diffusion:
+    """alpha_bar = cos(angle)^2 with the angle in even steps up to a right one: smooth, and pure noise at the end."""
+    alpha_bars = torch.cos(torch.arange(T + 1, dtype=torch.float64) / T * math.pi / 2) ** 2
+    alpha_bars[-1] = 0
+    return Diffusion(1 - alpha_bars[1:] / alpha_bars[:-1])
+
+
+class Gaussian:
+    """Pictures of D values with a known mean and covariance, and the denoiser E[x0 | x_t] that is best for them."""
+
+    def __init__(self, mean: Tensor, covariance: Tensor) -> None:
+        self.mean, self.covariance = mean, covariance
+
+    def expected(self, x: Tensor, alpha_bar: float) -> Tensor:
+        """x: (B, n) at the noise level; E[x0 | x], (B, n)."""
+        noisy = alpha_bar * self.covariance + (1 - alpha_bar) * torch.eye(len(self.mean), dtype=torch.float64)
+        gain: Tensor = alpha_bar**0.5 * torch.linalg.solve(noisy, self.covariance).T
+        return self.mean + (x - alpha_bar**0.5 * self.mean) @ gain.T
+
+    def denoiser(self, diffusion: Diffusion) -> Denoiser:
+        return lambda x, t: self.expected(x.flatten(1), diffusion.alpha_bar(t)).reshape(x.shape)
+
+    def given(self, known: Tensor, hole: Tensor) -> Gaussian:
+        """The values in the hole, given those outside of it. known: (D - n,); hole: (D,) of bool."""
+        c = self.covariance
+        slope = torch.linalg.solve(c[~hole][:, ~hole], c[~hole][:, hole]).T  # (n, D - n)
+        mean = self.mean[hole] + slope @ (known - self.mean[~hole])
+        return Gaussian(mean, c[hole][:, hole] - slope @ c[~hole][:, hole])
+
+
+def a_gaussian() -> Gaussian:
+    """Standard deviations from 0.1 to 0.8 along axes of no special direction, about a mean that is not 0."""
+    axes, _ = torch.linalg.qr(float64(D, D, seed=0))
+    spread = torch.linspace(0.1, 0.8, D, dtype=torch.float64)
+    return Gaussian(0.3 * float64(D, seed=1), axes @ (spread**2).diag() @ axes.T)
+
+
+class Impulses:
+    """Noise whose k-th draw is 1 in one value of each of its own D pictures, and 0 elsewhere; one picture is all 0."""
+
+    def __init__(self, draws: int) -> None:
+        self.batch, self.left = draws * D + 1, draws
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.left -= 1
+        assert self.left >= 0
+        noise = torch.zeros(self.batch, D, dtype=torch.float64)
+        noise[self.left * D : (self.left + 1) * D] = torch.eye(D, dtype=torch.float64)
+        return noise.reshape(x.shape)
+
+    def like(self) -> Tensor:
+        return torch.zeros(self.batch, *SHAPE, dtype=torch.float64)
+
+
+def drawn(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of what a sampler draws, from what it made of `Impulses`."""
+    assert pictures.dtype == torch.float64
+    values = pictures.flatten(1)
+    mean, responses = values[-1], values[:-1] - values[-1]
+    return mean, responses.T @ responses
+
+
+def sampled(sampler: Sampler, diffusion: Diffusion, steps: int, denoise: Denoiser) -> tuple[Tensor, Tensor]:
+    """Whole-image sampling from pure noise."""
+    noise = Impulses(draws=1 if sampler is ddim else steps)
+    return drawn(sampler(denoise, noise(noise.like()), step_subset(diffusion.T, steps), diffusion, noise=noise))
+
+
+# --------------------------------------------------------------------------------------------------------- the true law
+
+
+@pytest.mark.parametrize("sampler", BOTH)
+def test_whole_pictures_converge_at_first_order(sampler: Sampler) -> None:
+    diffusion, true = even_angles(256), a_gaussian()
+    biases = []
+    for steps in (32, 64, 128, 256):
+        mean, covariance = sampled(sampler, diffusion, steps, true.denoiser(diffusion))
+        torch.testing.assert_close(mean, true.mean, rtol=0, atol=1e-12)  # exact for any number of steps
+        biases.append(covariance - true.covariance)
+    errors = [torch.linalg.norm(bias).item() for bias in biases]
+    ratios = [a / b for a, b in pairwise(errors)]
+    assert ratios == pytest.approx([2, 2, 2], abs=0.25), "twice the steps, half the error"
+    assert ratios[-1] == pytest.approx(2, abs=0.1)
+    assert errors[-1] < 0.05 * torch.linalg.norm(true.covariance).item()
+    # Extrapolated to no step length at all (Richardson), only the second order is left of the error.
+    assert torch.linalg.norm(2 * biases[-1] - biases[-2]).item() < 0.15 * errors[-1]
+
+
+@pytest.mark.parametrize("sampler", BOTH)
+@pytest.mark.parametrize("schedule", sorted(SCHEDULES))
+def test_the_schedules_that_are_shipped_converge(sampler: Sampler, schedule: str) -> None:
+    diffusion, true = Diffusion(schedule, T=1024), a_gaussian()
+    errors = []
+    for steps in (32, 64, 128):
+        mean, covariance = sampled(sampler, diffusion, steps, true.denoiser(diffusion))
+        # Only what the last alpha_bar leaves of the mean, and sampling begins without, can be missing.
+        assert (mean - true.mean).abs().max() <= 2 * diffusion.alpha_bar(1023) ** 0.5 * true.mean.norm() + 1e-12
+        errors.append(torch.linalg.norm(covariance - true.covariance).item())
+    assert 1.6 < errors[0] / errors[1] < 2.4
+    assert 1.6 < errors[1] / errors[2] < 2.4
+
+
+def test_one_value_by_hand() -> None:
+    """DDIM turns the pair of x and v by the angle between two levels: it draws a product of cosines and sines."""
+    diffusion, variance, steps = even_angles(64), 0.09, 16
+    true = Gaussian(torch.zeros(D, dtype=torch.float64), variance * torch.eye(D, dtype=torch.float64))
+    _, covariance = sampled(ddim, diffusion, steps, true.denoiser(diffusion))
+    scale, turn = 1.0, math.pi / 2 / steps
+    for i in range(steps, 0, -1):
+        cos, sin = math.cos(i * turn), math.sin(i * turn)
+        x0 = cos * variance / (cos**2 * variance + sin**2)  # of a state of 1
+        v = (cos - x0) / sin  # v = cos eps - sin x0 with eps = (1 - cos x0) / sin
+        scale *= math.cos(turn) - math.sin(turn) * v
+    torch.testing.assert_close(covariance, scale**2 * torch.eye(D, dtype=torch.float64), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("sampler", BOTH)
+def test_around_known_pixels_with_the_exact_conditional_denoiser(sampler: Sampler) -> None:
+    """Known-aware: E[x0 | x_t in the hole, the rest clean], the known values read from what put_back leaves."""
+    diffusion, true = even_angles(256), a_gaussian()
+    mask = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    hole = mask.expand(SHAPE).flatten() > 0
+    truth = float64(D, seed=5)
+    conditional = true.given(truth[~hole], hole)
+
+    def denoise(x: Tensor, t: int) -> Tensor:
+        state = x.flatten(1)
+        x0 = state.clone()
+        here = true.given(state[0, ~hole], hole)  # what is known stands in the state, the same in all pictures
+        x0[:, hole] = here.expected(state[:, hole], diffusion.alpha_bar(t))
+        x0[:, ~hole] = torch.nan  # what is predicted of known pixels must not matter
+        return x0.reshape(x.shape)
+
+    errors = []
+    for steps in (32, 64, 128):
+        noise = Impulses(draws=2 + 2 * steps)
+        shown = torch.where(hole, torch.nan, truth).reshape(1, *SHAPE).expand(noise.batch, *SHAPE)  # no truth inside
+        known = Known(shown, mask.expand(noise.batch, 1, 2, 3), diffusion, "known-aware", noise)
+        times = step_subset(256, steps)
+        x = sampler(denoise, known.start(255), times, diffusion, noise=noise, put_back=known.put_back)
+        values = x.flatten(1)
+        assert torch.equal(values[:, ~hole], truth[~hole].expand(noise.batch, -1)), "known pixels are exact"
+        mean, covariance = drawn(x)
+        torch.testing.assert_close(mean[hole], conditional.mean, rtol=0, atol=1e-12)
+        errors.append(torch.linalg.norm(covariance[hole][:, hole] - conditional.covariance).item())
+    assert 1.7 < errors[0] / errors[1] < errors[1] / errors[2] < 2.05, "twice the steps, half the error"
+    assert errors[-1] < 0.05 * torch.linalg.norm(conditional.covariance).item()
+
+
+@pytest.mark.parametrize("sampler", [*BOTH, pytest.param(partial(ddim, eta=0.5), id="ddim-half")])
+def test_a_denoiser_that_knows_the_picture_leads_to_it(sampler: Sampler) -> None:
+    x0 = float64(2, *SHAPE, seed=1)
+    for steps in (1, 3, 50):
+        x = sampler(
+            lambda x, t: x0, float64(2, *SHAPE, seed=2), step_subset(50, steps), Diffusion(T=50), noise=torch.randn_like
+        )
+        torch.testing.assert_close(x, x0, rtol=0, atol=1e-12)
+
+
+# -------------------------------------------------------------------------------------- one step, as the papers have it
+
+
+def first_step(sampler: Sampler, t: int, eps: Tensor, x: Tensor, z: Tensor, diffusion: Diffusion) -> Any:
+    """The state after the step from t to t - 1, for a network that predicts the noise eps."""
+    states = []
+
+    def denoise(x: Tensor, t: int) -> Tensor:
+        a = diffusion.alpha_bars[t].item()
+        return (x - math.sqrt(1 - a) * eps) / math.sqrt(a)
+
+    def keep(t: int, x: Tensor, x0: Tensor) -> None:
+        states.append(x)
+
+    sampler(denoise, x, [t, t - 1], diffusion, noise=lambda x: z, callback=keep)
+    return states[0].numpy()
+
+
+@pytest.mark.parametrize("t", [1, 2, 50, 99])
+def test_a_step_of_ddpm(t: int) -> None:
+    """Ho et al. 2020, algorithm 2, line 4, with sigma^2 = (1 - ab_{t-1}) / (1 - ab_t) beta_t."""
+    diffusion = Diffusion("linear", T=100)
+    x, eps, z = (float64(1, *SHAPE, seed=seed) for seed in (1, 2, 3))
+    beta, ab = diffusion.betas.numpy(), np.cumprod(1 - diffusion.betas.numpy())
+    sigma = np.sqrt((1 - ab[t - 1]) / (1 - ab[t]) * beta[t])
+    mean = (x.numpy() - beta[t] / np.sqrt(1 - ab[t]) * eps.numpy()) / np.sqrt(1 - beta[t])
+    np.testing.assert_allclose(first_step(ddpm, t, eps, x, z, diffusion), mean + sigma * z.numpy(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("t", [1, 2, 50, 99])
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+def test_a_step_of_ddim(t: int, eta: float) -> None:
+    """Song et al. 2021, equation 12, with sigma of equation 16; their alpha is our alpha_bar."""
+    diffusion = Diffusion("linear", T=100)
+    x, eps, z = (float64(1, *SHAPE, seed=seed) for seed in (1, 2, 3))
+    alpha = np.cumprod(1 - diffusion.betas.numpy())
+    sigma = eta * np.sqrt((1 - alpha[t - 1]) / (1 - alpha[t])) * np.sqrt(1 - alpha[t] / alpha[t - 1])
+    predicted = (x.numpy() - np.sqrt(1 - alpha[t]) * eps.numpy()) / np.sqrt(alpha[t])
+    direction = np.sqrt(1 - alpha[t - 1] - sigma**2) * eps.numpy()
+    expected = np.sqrt(alpha[t - 1]) * predicted + direction + sigma * z.numpy()
+    got = first_step(partial(ddim, eta=eta), t, eps, x, z, diffusion)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", sorted(SCHEDULES))
+@pytest.mark.parametrize("steps", [1, 7, 10, 100, 999, 1000])
+def test_ddim_with_eta_one_is_ddpm(schedule: str, steps: int) -> None:
+    """The same noise, the same pictures; the first step from pure noise included (zero-terminal)."""
+    diffusion, true = Diffusion(schedule), a_gaussian()
+
+    def run(sampler: Sampler) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        return sampler(
+            true.denoiser(diffusion),
+            float64(4, *SHAPE, seed=9),
+            step_subset(1000, steps),
+            diffusion,
+            noise=lambda x: torch.randn(x.shape, generator=generator, dtype=x.dtype),
+        )
+
+    torch.testing.assert_close(run(partial(ddim, eta=1.0)), run(ddpm), rtol=0, atol=1e-12)
+
+
+def test_ddim_from_pure_noise_stays_real() -> None:
+    """From alpha_bar = 0, eta = 1 keeps none of the predicted noise: the root of a 0 that rounding may make negative."""
+    diffusion, x = Diffusion("zero-terminal"), float64(1, *SHAPE, seed=1)
+    for s in range(999):
+        result = ddim(lambda x, t: 0 * x, x, [999, s], diffusion, noise=torch.zeros_like, eta=1.0)
+        assert result.dtype == torch.float64, f"at the step to {s}"
+
+
+# --------------------------------------------------------------------------------------------------------- the contract
+
+
+@pytest.mark.parametrize("sampler", BOTH)
+def test_one_call_a_step_and_what_the_callback_is_told(sampler: Sampler) -> None:
+    diffusion, log = Diffusion(T=100), list[tuple[Any, ...]]()
+
+    def denoise(x: Tensor, t: int) -> Tensor:
+        log.append(("denoise", t, x))
+        return 0.5 * x
+
+    def put_back(x: Tensor, t: int, s: int) -> Tensor:
+        log.append(("put back", t, s))
+        return torch.full_like(x, float(s))  # unmistakable
+
+    def told(t: int, x: Tensor, x0: Tensor) -> None:
+        log.append(("callback", t, x, x0))
+
+    start, times = float64(2, *SHAPE, seed=1), [99, 60, 3]
+    kept = start.clone()
+    result = sampler(denoise, start, times, diffusion, noise=torch.randn_like, put_back=put_back, callback=told)
+    assert [entry[:2] for entry in log] == [(what, t) for t in times for what in ("denoise", "put back", "callback")]
+    assert [entry[2] for entry in log if entry[0] == "put back"] == [60, 3, -1], "the level stepped to; -1 is clean"
+    states = [entry[2] for entry in log if entry[0] == "callback"]
+    seen = [entry[2] for entry in log if entry[0] == "denoise"]
+    assert torch.equal(seen[0], start)
+    assert torch.equal(start, kept), "the caller's tensor is left as it was"
+    for s, state, after in zip([60, 3, -1], states, [*seen[1:], result], strict=True):
+        assert (state == s).all(), "told what put_back left"
+        assert after is state, "and so is the next step"
+    for before, entry in zip(seen, log[2::3], strict=True):
+        assert torch.equal(entry[3], 0.5 * before), "told the picture predicted on the way"
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_how_often_noise_is_drawn(steps: int) -> None:
+    diffusion, times, drawings = Diffusion(T=10), step_subset(10, steps), list[int]()
+
+    def noise(x: Tensor) -> Tensor:
+        drawings.append(1)
+        return torch.zeros_like(x)
+
+    x = float64(1, *SHAPE, seed=1)
+    ddpm(lambda x, t: 0 * x, x, times, diffusion, noise=noise)
+    assert len(drawings) == steps - 1, "none at the step to the clean picture"
+    ddim(lambda x, t: 0 * x, x, times, diffusion, noise=never)  # eta = 0 draws none
+
+
+@pytest.mark.parametrize("sampler", [*BOTH, pytest.param(partial(ddim, eta=0.7), id="ddim-eta")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_picture_does_not_depend_on_its_batch(sampler: Sampler, dtype: torch.dtype) -> None:
+    diffusion = Diffusion(T=50)
+
+    def run(seeds: list[int]) -> Tensor:
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+        def noise(x: Tensor) -> Tensor:
+            return torch.stack([torch.randn(x.shape[1:], generator=g, dtype=dtype) for g in generators])
+
+        start = noise(torch.empty(len(seeds), *SHAPE))
+        return sampler(lambda x, t: (x * (1 + t)).tanh(), start, step_subset(50, 8), diffusion, noise=noise)
+
+    together = run([3, 0, 8])
+    assert together.dtype == dtype
+    for i, seed in enumerate([3, 0, 8]):
+        assert torch.equal(together[i : i + 1], run([seed]))
+    assert not torch.equal(together[0], together[1])
+
+
+def test_samplers_by_name() -> None:
+    assert SAMPLERS == {"ddpm": ddpm, "ddim": ddim}
