@@ -237,3 +237,9 @@ def test_the_output_is_read_as_the_prediction_says(conditioning: Conditioning) -
     known = Known(x0, soft_edge(), diffusion, conditioning, never)
     answer = denoiser(lambda told, times: diffusion.target(x0, times, noise), known)(x, t)
     torch.testing.assert_close(answer, x0)
+
+
+def test_pull_push_keeps_what_is_not_a_number_inside_the_hole() -> None:
+    x, hole = torch.full((1, 3, 4, 4), 0.5), torch.zeros(1, 1, 4, 4)
+    x[..., 1, 1], hole[..., 1, 1] = float("nan"), 1
+    torch.testing.assert_close(pull_push(x, hole), torch.full_like(x, 0.5))

@@ -4,8 +4,8 @@ Plain: the network sees x_t and t, as in unconditional diffusion; the known pixe
 Known-aware: it sees [m x_t + (1 - m) x0, m, guide], seven channels: the known pixels clean, where the hole is, and a
 rough fill of it that gives the colours and leaves the structure to be drawn. Clean known pixels and two noise levels
 are the idea of TD-Paint (Mayet et al. 2024, https://arxiv.org/abs/2410.09306).
-Residual: the same, but what is noised and predicted in the hole is x0 - guide. Where the guide is right, in a clear sky,
-the network has to answer nothing but zero.
+Residual: the same, but what is noised and predicted in the hole is x0 - guide. Where the guide is right, as in a clear
+sky, the network has to answer nothing but zero.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ def pull_push(x: Tensor, hole: Tensor) -> Tensor:
     the level below, enlarged (Gortler et al. 1996, The Lumigraph, section 3.4, https://doi.org/10.1145/237170.237200).
     x: (B, C, H, W); hole: (B, 1, H, W), 1 where x is not known. A picture without known pixels becomes 0.
     """
-    weight = 1 - hole
-    return _fill(x * weight, weight)
+    return _fill(torch.where(hole > 0, 0, x), 1 - hole)
 
 
 def _fill(sums: Tensor, weight: Tensor) -> Tensor:

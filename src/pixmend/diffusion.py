@@ -100,6 +100,8 @@ class Diffusion:
 
         Ho et al. 2020, equations 6 and 7, for steps of any length: there, s = t - 1.
         """
+        if not -1 <= s < t < self.T:
+            raise OptionError(f"a step from t = {t} to {s} is not possible; t falls, from {self.T - 1} at most to -1")
         ab_t, ab_s = self.alpha_bar(t), self.alpha_bar(s)
         kept = ab_t / ab_s  # the product of the alphas between s and t
         mean = (ab_s**0.5 * (1 - kept) / (1 - ab_t)) * x0 + (kept**0.5 * (1 - ab_s) / (1 - ab_t)) * xt

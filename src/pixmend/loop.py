@@ -171,6 +171,7 @@ def fit(
             progress(report)
         if measures:
             task.show(state.ema, state.step, folder)
+            folder.plot()
         stopping = stop()
         if stopping or state.step == config.steps or time.monotonic() - last_save > 60 * config.save_minutes:
             folder.save_state(state)

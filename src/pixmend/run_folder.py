@@ -115,6 +115,24 @@ class RunFolder:
                 writer.writeheader()
             writer.writerow({name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()})
 
+    def plot(self) -> None:
+        """Draw log.csv as log.png, where matplotlib is installed (the `plot` extra)."""
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            return
+        with open(self.log_file, newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        figure = Figure(figsize=(8, 6), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True)
+        for axes, name, style in ((above, "loss", "-"), (above, "held_out_loss", "o-"), (below, "lr", "-")):
+            points = [(float(row["kimg"]), float(row[name])) for row in rows if row[name]]
+            axes.plot(*zip(*points, strict=True), style, label=name.replace("_", " ")) if points else None
+            axes.legend()
+        above.set(yscale="log", ylabel="mean squared error")
+        below.set(xlabel="thousands of samples", ylabel="learning rate")
+        figure.savefig(self.path / "log.png", dpi=100)
+
     def note(self, text: str) -> None:
         """Append one line to notes.txt: what happened that should not."""
         with open(self.notes_file, "a", encoding="utf-8") as stream:

@@ -14,6 +14,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from pixmend.diffusion import Denoiser, Diffusion, Noise
+from pixmend.errors import OptionError
 
 PutBack = Callable[[Tensor, int, int], Tensor]
 Callback = Callable[[int, Tensor, Tensor], None]
@@ -63,12 +64,15 @@ def ddim(
     Song et al. 2021, equation 12 (https://arxiv.org/abs/2010.02502): eta = 0 is deterministic, eta = 1 is `ddpm`.
     x: (B, C, H, W), the state at times[0]. Returns the clean pictures, (B, C, H, W).
     """
+    if not 0 <= eta <= 1:
+        raise OptionError(f"eta = {eta} is not possible; choose 0 (deterministic) to 1 (as in DDPM)")
     for t, s in pairwise([*times, -1]):
         x0 = denoise(x, t)
         ab_t, ab_s = diffusion.alpha_bar(t), diffusion.alpha_bar(s)
         eps = (x - ab_t**0.5 * x0) / (1 - ab_t) ** 0.5
         std = eta * ((1 - ab_s) / (1 - ab_t) * (1 - ab_t / ab_s)) ** 0.5
-        x = ab_s**0.5 * x0 + (1 - ab_s - std**2) ** 0.5 * eps
+        kept = max(0.0, 1 - ab_s - std**2) ** 0.5  # rounding may take the 0 of eta = 1 below it
+        x = ab_s**0.5 * x0 + kept * eps
         x = put_back(x + std * noise(x) if std > 0 else x, t, s)
         if callback:
             callback(t, x, x0)
