@@ -124,6 +124,9 @@ def test_held_out_pictures_are_never_trained_on(tmp_path: Path) -> None:
     shown = {p.tobytes() for p in samples.pictures}
     assert not shown & {p.tobytes() for p in others.pictures}
     assert dataset(tmp_path / "many").held_out() is None
+    larger = dataset(tmp_path / "many", size=8, holdout=0.3).held_out()
+    assert larger is not None
+    assert len(larger) == len(others)  # another size of training keeps back the same files
     again = dataset(tmp_path / "many", holdout=0.3, seed=7).held_out()
     assert again is not None
     assert same(again[0], others[0])  # measured on the same samples whatever the seed

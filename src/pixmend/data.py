@@ -57,7 +57,7 @@ class InpaintingDataset(Dataset[Sample]):
 
     folder: any formats and modes that Pillow reads; files that are broken or too small are in `skipped`, with reasons.
     size: side of the samples in pixels. T: number of noise levels. masks: a kind of `masks.KINDS`.
-    holdout: share of the pictures, chosen by their content, that these samples leave out: `held_out()` has those.
+    holdout: share of the files, chosen by their content, that these samples leave out: `held_out()` has those.
     cache: folder for the decoded pictures, by default the user's cache folder.
 
     A sample is a dictionary: x0 (3, size, size) uint8; hole (1, size, size) uint8, 1 = hole; t () int64;
@@ -192,7 +192,7 @@ class PictureCache:
         self.skipped: list[str] = index["skipped"]
 
     def split(self, holdout: float, held_out: bool) -> Sequence[Pixels]:
-        """The pictures that are held out, or the others; a picture's side does not change when others come or go."""
+        """The pictures that are held out, or the others: a file's content alone decides, whatever the size of training."""
         chosen = [e for e in self.entries if (_fraction(e["hash"]) < holdout) == held_out]
         return _MappedPictures(self.pixels_file, [(e["offset"], e["height"], e["width"]) for e in chosen])
 
@@ -220,7 +220,7 @@ class PictureCache:
                         entries.append(
                             {
                                 "name": str(file.relative_to(folder)),
-                                "hash": hashlib.sha256(data).hexdigest()[:16],
+                                "hash": hashlib.sha256(file.read_bytes()).hexdigest()[:16],
                                 "offset": offset,
                                 "height": pixels.shape[0],
                                 "width": pixels.shape[1],
