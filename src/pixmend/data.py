@@ -192,7 +192,7 @@ class PictureCache:
         self.skipped: list[str] = index["skipped"]
 
     def split(self, holdout: float, held_out: bool) -> Sequence[Pixels]:
-        """The pictures that are held out, or the others: a file's content alone decides, whatever the size of training."""
+        """The pictures that are held out, or the others: a file's content alone decides, not the size of training."""
         chosen = [e for e in self.entries if (_fraction(e["hash"]) < holdout) == held_out]
         return _MappedPictures(self.pixels_file, [(e["offset"], e["height"], e["width"]) for e in chosen])
 
