@@ -11,6 +11,7 @@ again with the same arguments, it goes on where it was stopped, bit for bit. It 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import sys
 import time
@@ -19,7 +20,8 @@ from pathlib import Path
 from PIL import Image
 from rich.progress import track
 
-from pixmend.checkpoint import DEFAULT_MODEL, load_model, save_model
+from pixmend.checkpoint import DEFAULT_MODEL, Model, load_model, save_model
+from pixmend.conditioning import INPUT_CHANNELS
 from pixmend.data import InpaintingDataset
 from pixmend.images import open_thumbnail, picture_files
 from pixmend.loop import Report
@@ -71,8 +73,17 @@ def run(options: argparse.Namespace) -> None:
         )
         resume = (output.with_suffix(".run") / "state.safetensors").exists()
         data = InpaintingDataset(options.photos, size, seed=config.seed, holdout=config.holdout, cache=options.cache)
+        model = Model.new(seed=config.seed) if before is None else load_model(before)
+        model = dataclasses.replace(model, conditioning=options.conditioning)
         model = train_model(
-            data, output, config, init=before, resume=resume, size=size, device=options.device, progress=_Printer()
+            data,
+            output,
+            config,
+            model=model,
+            resume=resume,
+            size=size,
+            device=options.device,
+            progress=_Printer(),
         )
         print(f"leg {number}: {model.legs[-1]}", flush=True)
         if model.legs[-1]["kimg"] < kimg:
@@ -122,6 +133,7 @@ def main() -> None:
     running.add_argument("runs", type=Path)
     running.add_argument("--leg", type=_leg, action="append", required=True, metavar="SIZE:KIMG")
     running.add_argument("--init", type=Path)
+    running.add_argument("--conditioning", default="known-aware", choices=list(INPUT_CHANNELS))
     running.add_argument("--batch", type=int, default=32)
     running.add_argument("--lr", type=float, default=5e-4)
     running.add_argument("--seed", type=int, default=0)

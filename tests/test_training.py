@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pixmend.checkpoint import Model, load_model, save_model
 from pixmend.data import InpaintingDataset
 from pixmend.diffusion import Diffusion
-from pixmend.errors import FileMissingError, ModelFileError, OptionError, TrainingError
+from pixmend.errors import FileMissingError, ModelFileError, OptionError, OutputExistsError, TrainingError
 from pixmend.loop import Report, TrainConfig
 from pixmend.run_folder import TrainingState
 from pixmend.training import InpaintingTask, guide_for, train_model
@@ -100,6 +100,13 @@ def test_training_learns(data: InpaintingDataset, tmp_path: Path) -> None:
     assert losses[-1] < 0.8 * losses[0]
     assert model.legs[-1]["held_out_loss"] == pytest.approx(losses[-1], abs=1e-5)
     assert len(list((tmp_path / "m.run").glob("sample-*.png"))) == 3
+
+
+def test_the_log_is_drawn_where_it_can_be(data: InpaintingDataset, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib draws the log; it comes with the `plot` extra")
+    train(data, tmp_path / "m.safetensors")
+    with Image.open(tmp_path / "m.run" / "log.png") as figure:
+        assert figure.size == (800, 600)
 
 
 def test_legs_add_up(data: InpaintingDataset, tmp_path: Path) -> None:
@@ -196,9 +203,14 @@ def test_nothing_begun_is_lost(data: InpaintingDataset, tmp_path: Path) -> None:
     output = tmp_path / "m.safetensors"
     with pytest.raises(TrainingError, match="no state to resume"):
         train(data, output, resume=True)
+    output.write_text("something else")
+    with pytest.raises(OutputExistsError):
+        train(data, output)
+    assert output.read_text() == "something else"
+    output.unlink()
     train(data, output, progress=interrupt_after(2))
     with pytest.raises(TrainingError, match="--resume"):
-        train(data, output)
+        train(data, output, overwrite=True)
     with pytest.raises(TrainingError, match=r"config\.lr was 0\.001 and is now 0\.5"):
         train(data, output, TrainConfig(**{**vars(CONFIG), "lr": 0.5}), resume=True)
     state = output.with_suffix(".run") / "state.safetensors"

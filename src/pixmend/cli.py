@@ -138,7 +138,17 @@ def train(
             if report.held_out is not None and not sys.stderr.isatty():
                 print(_training_line(report), file=sys.stderr)
 
-        train_model(samples, output, config, model=trained, resume=resume, size=size, device=device, progress=tell)
+        train_model(
+            samples,
+            output,
+            config,
+            model=trained,
+            resume=resume,
+            overwrite=overwrite,
+            size=size,
+            device=device,
+            progress=tell,
+        )
     print(f"the model is in {output}; its log and pictures are in {output.with_suffix('.run')}")
     if last and last.step < last.steps:
         print(f"saved after step {last.step} of {last.steps}; the same command with --resume goes on")

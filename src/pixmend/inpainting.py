@@ -167,7 +167,7 @@ class Filling:
         self.model, self.sampler, self.device = model, SAMPLERS[sampler], pick_device(device)
         T = model.diffusion.T
         self.first_times = step_subset(T, model.steps if steps is None else steps)
-        self.finer_times = [t for t in step_subset(T, round(REFINE_STEPS / REFINE_FROM)) if t < REFINE_FROM * T]
+        self.finer_times = step_subset(max(round(REFINE_FROM * T), REFINE_STEPS), REFINE_STEPS)
         self.network = model.network.to(self.device).eval()
         self.dtype = fast_dtype(self.device)
 

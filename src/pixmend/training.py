@@ -19,6 +19,7 @@ from pixmend.checkpoint import Model, load_model, save_model
 from pixmend.conditioning import denoiser, network_input, pull_push, roughened
 from pixmend.data import InpaintingDataset
 from pixmend.diffusion import Known
+from pixmend.files import check_output
 from pixmend.images import save_tensor_as_image
 from pixmend.loop import Batch, Progress, Report, TrainConfig, fit
 from pixmend.run_folder import RunFolder
@@ -40,6 +41,7 @@ def train_model(
     model: Model | None = None,
     init: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     size: int | None = None,
     device: str | None = None,
     progress: Progress | None = None,
@@ -54,9 +56,11 @@ def train_model(
     fine-tuning, or one more leg of a long training. resume: go on where the training of `output` stopped, bit for bit.
     size: side of the training pictures in pixels, by default the model's. device: by default the best there is.
     Ctrl-C (or SIGTERM) ends the training after the step that runs, with everything saved.
+    A model file that exists is replaced only with `overwrite` or `resume`; a training that was begun, never.
     Raises DataError, ModelFileError, TrainingError, OptionError, each before any long work where that can be.
     """
     config, output = config or TrainConfig(), Path(output)
+    check_output(output, overwrite or resume)
     folder = RunFolder(output.with_suffix(".run"))
     folder.prepare(resume)
     where = pick_device(device)
@@ -135,7 +139,8 @@ class InpaintingTask:
 
     def save(self, network: nn.Module, leg: Mapping[str, Any], folder: RunFolder) -> None:
         """Write the model file, with this leg behind those that it was trained on before."""
-        leg = {"pictures": len(self.samples), "size": self.samples.size, **leg}
+        told = {"conditioning": self.model.conditioning}  # a leg may change it, and says so
+        leg = {"pictures": len(self.samples), "size": self.samples.size, **told, **leg}
         model = dataclasses.replace(self.model, network=cast(UNet, network), legs=[*self.model.legs, leg])
         save_model(self.output, model, overwrite=True)
 
