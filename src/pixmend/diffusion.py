@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 import torch
@@ -59,6 +60,9 @@ class Diffusion:
 
         t: one time, or one for each picture, each in -1 ... T-1.
         """
+        if isinstance(t, int) and -1 <= t < self.T:  # the samplers' way, without work on tensors
+            a_t = self.alpha_bar(t)
+            return like.new_full((1, 1, 1, 1), a_t**0.5), like.new_full((1, 1, 1, 1), (1 - a_t) ** 0.5)
         times = torch.as_tensor(t).reshape(-1).cpu()
         if times.numel() and not (-1 <= int(times.min()) and int(times.max()) < self.T):
             raise OptionError(f"times {times.min()} to {times.max()} are outside of -1 (clean) to {self.T - 1}")
@@ -150,6 +154,10 @@ class Known:
         """The pixels that are generated at level t: (B, 1, H, W), 0 or 1."""
         return ((self.soft > 0) & (self.soft >= (t + 1) / self.diffusion.T)).to(self.soft.dtype)
 
+    @cached_property
+    def _is_soft(self) -> bool:
+        return bool(((self.soft > 0) & (self.soft < 1)).any())
+
     def start(self, t: int) -> Tensor:
         """The state at level t that sampling starts from: pure noise in the hole."""
         return self._around(self.noise(self.x0), self.hole(t), t)
@@ -159,7 +167,7 @@ class Known:
         return self._around(x, self.hole(t), s)
 
     def _around(self, x: Tensor, hole: Tensor, s: int) -> Tensor:
-        if s < 0:
+        if s < 0 or (self.conditioning != "plain" and not self._is_soft):  # nothing noisy stands around the hole
             return torch.where(hole > 0, x, self.x0)
         noised = self.diffusion.add_noise(self.x0, s, self.noise(x))
         if self.conditioning != "plain":  # known pixels stay clean, but those that join the hole at s

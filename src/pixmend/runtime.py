@@ -31,7 +31,7 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     if device.type == "cpu":
-        can = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch cannot be asked
+        can: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch cannot be asked
         return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else torch.float32
     return torch.float32
 
