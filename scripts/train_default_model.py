@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> None:
             progress=_Printer(),
         )
         print(f"leg {number}: {model.legs[-1]}", flush=True)
-        if model.legs[-1]["kimg"] < kimg:
+        if round(model.legs[-1]["kimg"] * 1000 / config.batch_size) < config.steps:
             sys.exit("stopped; start again with the same arguments to go on")
         before = output
 
