@@ -43,7 +43,7 @@ def pack(photos: Path, packed: Path) -> None:
         for file in track(files, f"quality {quality}", disable=not sys.stderr.isatty()):
             stream = io.BytesIO()
             Image.fromarray(open_thumbnail(file, 144)).save(stream, "WEBP", quality=quality, method=4)
-            encoded[file.relative_to(photos).with_suffix(".webp")] = stream.getvalue()
+            encoded[file.relative_to(photos).with_name(file.name + ".webp")] = stream.getvalue()
         total = sum(map(len, encoded.values()))
         print(f"quality {quality}: {total / 2**20:.1f} MiB")
         if total <= PACK_LIMIT:

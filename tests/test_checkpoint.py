@@ -129,6 +129,12 @@ def rewritten(file: Path, change: dict[str, object]) -> None:
         ({"diffusion": {"schedule": "cosine", "T": 1, "prediction": "v"}}, "can be built"),
         ({"diffusion": {}}, "not complete"),
         ({"steps": "many"}, "not complete"),
+        ({"steps": 0}, "can be built"),
+        ({"steps": 51}, "can be built"),
+        ({"size": 0}, "can be built"),
+        ({"size": 1e400}, "not complete"),
+        ({"sampler": "magic"}, "can be built"),
+        ({"architecture": {"groups": 0}}, "not complete"),
     ],
 )
 def test_a_header_that_does_not_fit_is_refused(file: Path, change: dict[str, object], told: str) -> None:

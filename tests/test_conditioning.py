@@ -99,7 +99,7 @@ def test_a_symmetric_hole_is_filled_symmetrically() -> None:
 def coarse(x: Tensor) -> Tensor:
     h, w = x.shape[-2:]
     low = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
-    return F.interpolate(low, size=(h, w), mode="bilinear", align_corners=False)
+    return F.interpolate(low, scale_factor=2.0, mode="bilinear", align_corners=False)[..., :h, :w]
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 9), (1, 1)])
@@ -243,3 +243,15 @@ def test_pull_push_keeps_what_is_not_a_number_inside_the_hole() -> None:
     x, hole = torch.full((1, 3, 4, 4), 0.5), torch.zeros(1, 1, 4, 4)
     x[..., 1, 1], hole[..., 1, 1] = float("nan"), 1
     torch.testing.assert_close(pull_push(x, hole), torch.full_like(x, 0.5))
+
+
+@pytest.mark.parametrize("side", [1, 2, 5, 31, 64, 65, 97])
+def test_enlarging_shifts_nothing_at_any_size(side: int) -> None:
+    """A ramp, halved as the levels are and enlarged again, is the ramp, but for the ends."""
+    ramp = torch.arange(float(side)).expand(1, 3, 4, side)
+    low = F.avg_pool2d(ramp, 2, ceil_mode=True, count_include_pad=False)
+    back = enlarged(low, (4, side))
+    assert back.shape == ramp.shape
+    torch.testing.assert_close(back[..., 1 : max(1, side - 2)], ramp[..., 1 : max(1, side - 2)])
+    twice = enlarged(F.avg_pool2d(low, 2, ceil_mode=True, count_include_pad=False), (4, side))
+    torch.testing.assert_close(twice[..., 2 : max(2, side - 6)], ramp[..., 2 : max(2, side - 6)])

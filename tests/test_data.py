@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -143,12 +144,13 @@ def test_any_format_and_mode_is_read_and_bad_files_are_listed_once(tmp_path: Pat
     picture.save(folder / "photo.webp")
     (folder / "broken.png").write_bytes((folder / "RGB.png").read_bytes()[:400])
     (folder / "text.jpg").write_text("no picture")
+    (folder / "nowhere.png").symlink_to(tmp_path / "gone.png")
     Image.new("RGB", (8, 200)).save(folder / "tiny.png")
     (folder / "notes.txt").write_text("left alone")
     samples = dataset(folder)
     assert len(samples) == 10
-    assert len(samples.skipped) == 3
-    for name in ("broken.png", "text.jpg", "tiny.png"):
+    assert len(samples.skipped) == 4
+    for name in ("broken.png", "text.jpg", "tiny.png", "nowhere.png"):
         assert sum(name in line for line in samples.skipped) == 1
     assert all(p.shape[2] == 3 and p.dtype == np.uint8 for p in samples.pictures)
 
@@ -173,6 +175,13 @@ def test_pictures_are_decoded_once(folder: Path, monkeypatch: pytest.MonkeyPatch
         assert same(dataset(folder)[0], first)
     Image.new("RGB", (40, 40), (250, 0, 0)).save(folder / "new.png")
     assert len(dataset(folder)) == 7
+
+
+def test_workers_do_not_get_copies_of_the_pictures(folder: Path) -> None:
+    samples = dataset(folder)
+    packed = pickle.dumps(samples.pictures)
+    assert len(packed) < 1000
+    assert np.array_equal(pickle.loads(packed)[3], samples.pictures[3])  # noqa: S301  # what was made a line before
 
 
 def test_progress_counts_the_files(folder: Path) -> None:

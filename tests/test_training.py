@@ -231,6 +231,32 @@ def test_bad_input_is_said_before_any_work(data: InpaintingDataset, tmp_path: Pa
     assert not list(tmp_path.glob("m.safetensors"))
 
 
+def test_resuming_needs_the_same_samples_and_the_same_start(
+    photos: Path, data: InpaintingDataset, tmp_path: Path
+) -> None:
+    output = tmp_path / "m.safetensors"
+    train(data, tmp_path / "first.safetensors")
+    train(data, output, model=None, init=tmp_path / "first.safetensors", progress=interrupt_after(2))
+    with pytest.raises(TrainingError, match="legs was"):
+        train(data, output, resume=True)
+    others = InpaintingDataset(photos, 16, masks="thick", holdout=CONFIG.holdout, cache=photos / ".cache")
+    with pytest.raises(TrainingError, match=r"samples\.masks was 'mixed' and is now 'thick'"):
+        train(others, output, model=None, init=tmp_path / "first.safetensors", resume=True)
+
+
+def test_samples_and_model_must_have_the_same_noise_levels(photos: Path, tmp_path: Path) -> None:
+    samples = InpaintingDataset(photos, 16, T=100, cache=photos / ".cache")
+    with pytest.raises(OptionError, match="100 noise levels, the model 1000"):
+        train(samples, tmp_path / "m.safetensors")
+
+
+def test_a_log_of_a_run_that_saved_nothing_is_begun_anew(data: InpaintingDataset, tmp_path: Path) -> None:
+    (tmp_path / "m.run").mkdir()
+    (tmp_path / "m.run" / "log.csv").write_text("old\n1\n")
+    train(data, tmp_path / "m.safetensors")
+    assert (tmp_path / "m.run" / "log.csv").read_text().startswith("kimg,")
+
+
 def test_plain_models_train_too(data: InpaintingDataset, tmp_path: Path) -> None:
     model = Model.new(SMALL, conditioning="plain", diffusion=Diffusion("linear", 100, "eps"), size=16)
     data = InpaintingDataset(data.folder, 16, T=100, cache=data.folder / ".cache")

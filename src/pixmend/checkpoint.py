@@ -25,6 +25,7 @@ from pixmend.conditioning import INPUT_CHANNELS
 from pixmend.diffusion import Conditioning, Diffusion
 from pixmend.errors import FileMissingError, ModelFileError, OptionError
 from pixmend.files import write_atomically
+from pixmend.samplers import SAMPLERS
 from pixmend.unet import UNet, UNetConfig
 
 FORMAT, VERSION = "pixmend-model", 1
@@ -105,7 +106,7 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
         model.network.load_state_dict(_as_float32(path, weights))
     except OptionError as error:
         raise ModelFileError(f"{path} does not describe a model that can be built: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ModelFileError(f"{path} has a header that is not complete ({error!r}); get the file again") from error
     except (SafetensorError, RuntimeError) as error:
         why = " ".join(str(error).split())[:160]
@@ -135,8 +136,8 @@ def read_header(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
 
 def read_metadata(path: Path) -> Mapping[str, Any]:
     """The free-form metadata of any safetensors file, read by hand: no tensor library is needed for it."""
-    if path.is_dir() or not path.exists():
-        what = "is a folder" if path.is_dir() else "does not exist"
+    if not os.path.isfile(path):
+        what = "is a folder" if os.path.isdir(path) else "does not exist"
         raise FileMissingError(f"the model {path} {what}; give a .safetensors file that `pixmend train` wrote")
     foreign = ModelFileError(f"{path} is not a model file; give a .safetensors file that `pixmend train` wrote")
     try:
@@ -167,6 +168,9 @@ def _from_header(header: Mapping[str, Any]) -> Model:
     conditioning = header["conditioning"]
     if conditioning not in get_args(Conditioning) or config.in_channels != INPUT_CHANNELS[conditioning]:
         raise OptionError(f"conditioning {conditioning!r} with {config.in_channels} input channels is not known")
+    size, steps, sampler = int(header["size"]), int(header["steps"]), str(header["sampler"])
+    if size < 1 or not 1 <= steps <= diffusion.T or sampler not in SAMPLERS or config.out_channels != 3:
+        raise OptionError(f"size {size}, {steps} steps of {sampler!r} and {config.out_channels} channels do not go")
     with torch.device("meta"):  # no time is lost on random weights
         network = UNet(config)
     network.to_empty(device="cpu")
@@ -174,9 +178,9 @@ def _from_header(header: Mapping[str, Any]) -> Model:
         network,
         diffusion,
         conditioning,
-        int(header["size"]),
-        str(header["sampler"]),
-        int(header["steps"]),
+        size,
+        sampler,
+        steps,
         list(header["legs"]),
         str(header["terms"]),
     )

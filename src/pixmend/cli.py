@@ -13,7 +13,7 @@ import typer
 
 from pixmend.console import header_lines, progress_bar, say
 from pixmend.errors import FileMissingError, OptionError, OutputError, PixmendError
-from pixmend.files import check_output
+from pixmend.files import check_output, errors_as_one_line
 
 if TYPE_CHECKING:
     from pixmend.data import InpaintingDataset
@@ -291,7 +291,8 @@ def _write(result: Inpainted, outputs: Sequence[Path], folder: Path | None, over
         save_picture(picture, path, overwrite=overwrite)
     if folder is None:
         return
-    folder.mkdir(exist_ok=True)
+    with errors_as_one_line(folder):
+        folder.mkdir(exist_ok=True)
     for candidate in range(len(outputs)):
         end = f"-{candidate + 1}" if len(outputs) > 1 else ""
         pictures = [result.step_picture(step, candidate) for step in range(len(result.steps[candidate]))]

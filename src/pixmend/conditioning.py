@@ -39,7 +39,7 @@ def _fill(sums: Tensor, weight: Tensor) -> Tensor:
     if max(sums.shape[-2:]) == 1:
         return values  # (B, C, 1, 1), 0 where nothing is known
     below = _fill(*_halve(sums, weight))
-    below = F.interpolate(below, size=sums.shape[-2:], mode="bilinear", align_corners=False)
+    below = enlarged(below, sums.shape[-2:])
     return weight * values + (1 - weight) * below
 
 
@@ -69,8 +69,17 @@ def roughened(x0: Tensor, hole: Tensor, blur: Tensor, grain: Tensor, noise: Tens
 
 
 def enlarged(x: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
-    """A coarser fill at the size of the next level, as the guide is made of it in training and in use."""
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+    """A coarser fill at the size of a finer level, as the guide is made of it in training and in use.
+
+    Levels halve by exactly 2 and round up, so this doubles by exactly 2 and cuts: at an odd size, too, every pixel
+    stays where it is.
+    """
+    factor = 1
+    while x.shape[-2] * factor < size[0] or x.shape[-1] * factor < size[1]:
+        factor *= 2
+    if factor > 1:
+        x = F.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
+    return x[..., : size[0], : size[1]]
 
 
 def denoiser(network: Network, known: Known, guide: Tensor | None = None) -> Denoiser:

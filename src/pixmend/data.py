@@ -13,8 +13,8 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pixmend.errors import DataError, FileMissingError, PixmendError
-from pixmend.files import write_atomically
+from pixmend.files import errors_as_one_line, write_atomically
 from pixmend.images import open_thumbnail, picture_files
 from pixmend.masks import draw_mask
 
@@ -92,6 +92,20 @@ class InpaintingDataset(Dataset[Sample]):
                 + "; give a folder with at least one picture of 16 x 16 pixels or more, in any format that Pillow reads"
             )
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that the samples depend on, as JSON."""
+        names = json.dumps([entry["hash"] for entry in self._cache.entries])
+        return {
+            "size": self.size,
+            "seed": self.seed,
+            "T": self.T,
+            "masks": self.masks,
+            "views": asdict(self.views),
+            "holdout": self._holdout,
+            "pictures": hashlib.sha256(names.encode()).hexdigest()[:16],
+        }
+
     def __len__(self) -> int:
         """The number of pictures; samples go on beyond it, each round through all pictures in a new order."""
         return len(self.pictures)
@@ -116,8 +130,8 @@ class InpaintingDataset(Dataset[Sample]):
             "t": torch.tensor(int(rng.integers(self.T))),
             "noise": torch.from_numpy(rng.standard_normal((3, size, size), np.float32)),
             "guide_noise": torch.from_numpy(rng.standard_normal((3, half, half), np.float32)),
-            "guide_blur": torch.tensor(rng.random(dtype=np.float32) if coarse else -1.0),
-            "guide_grain": torch.tensor(0.25 * rng.random(dtype=np.float32) ** 2 if coarse else -1.0),
+            "guide_blur": torch.tensor(rng.random() if coarse else -1.0, dtype=torch.float32),
+            "guide_grain": torch.tensor(0.25 * rng.random() ** 2 if coarse else -1.0, dtype=torch.float32),
         }
 
     def _picture(self, k: int) -> int:
@@ -181,11 +195,12 @@ class PictureCache:
         if not folder.is_dir():
             raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on")
         files = picture_files(folder)
-        stats = [(str(f.relative_to(folder)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+        stats = [(str(f.relative_to(folder)), *_size_and_date(f)) for f in files]
         name = hashlib.sha256(json.dumps([str(folder.resolve()), side, stats]).encode()).hexdigest()[:24]
         self.pixels_file, self.index_file = cache / f"{name}.rgb", cache / f"{name}.json"
-        if not self.index_file.exists():
-            cache.mkdir(parents=True, exist_ok=True)
+        if not (self.index_file.exists() and self.pixels_file.exists()):
+            with errors_as_one_line(cache):
+                cache.mkdir(parents=True, exist_ok=True)
             self._decode(folder, files, side, progress)
         index = json.loads(self.index_file.read_text())
         self.entries: list[dict[str, Any]] = index["entries"]
@@ -240,8 +255,15 @@ class _MappedPictures(Sequence[Pixels]):
     """Pictures in a memory-mapped file: shared by all workers, and only what is used is in memory."""
 
     def __init__(self, file: Path, shapes: list[tuple[int, int, int]]) -> None:
-        self.shapes = shapes
-        self.data = np.memmap(file, np.uint8, "r") if shapes else np.zeros(0, np.uint8)
+        self.file, self.shapes = file, shapes
+
+    @cached_property
+    def data(self) -> Pixels:
+        """The mapped file; every process maps it anew, for a pickled map is a copy of all its bytes."""
+        return np.memmap(self.file, np.uint8, "r")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"file": self.file, "shapes": self.shapes}
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -249,6 +271,14 @@ class _MappedPictures(Sequence[Pixels]):
     def __getitem__(self, i: Any) -> Any:
         offset, height, width = self.shapes[i]
         return self.data[offset : offset + height * width * 3].reshape(height, width, 3)
+
+
+def _size_and_date(file: Path) -> tuple[int, int]:
+    try:
+        status = file.stat()
+    except OSError:  # a link to nowhere: decoding will say so
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def _fraction(hexadecimal: str) -> float:

@@ -15,18 +15,20 @@ from pixmend.errors import OutputError, OutputExistsError, PixmendError
 
 def check_output(path: Path, overwrite: bool) -> None:
     """Refuse early, before any work is done, what `write_atomically` would refuse at the end."""
-    if path.is_dir():
+    # os.path answers no where pathlib raises: a name too long, a folder that may not be searched
+    if os.path.isdir(path):
         raise OutputError(f"{path} is a folder; name a file in it, such as {path / 'mended.png'}")
-    if path.exists() and not overwrite:
+    if os.path.exists(path) and not overwrite:
         raise OutputExistsError(f"{path} exists and is left as it is; choose another name, or give --overwrite")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise OutputError(f"the folder {path.parent} does not exist; make it first, or choose another output")
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"the folder {path.parent} cannot be written to; choose another output")
 
 
 @contextmanager
-def _errors_as_one_line(path: Path) -> Iterator[None]:
+def errors_as_one_line(path: Path) -> Iterator[None]:
+    """Turn what the system says while `path` is written into an OutputError of one line."""
     try:
         yield
     except PixmendError:
@@ -47,8 +49,8 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], 
     """
     path = Path(path)
     check_output(path, overwrite)
-    with _errors_as_one_line(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".part")
+    with errors_as_one_line(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
         try:
             with os.fdopen(handle, "wb") as stream:
                 write(stream)

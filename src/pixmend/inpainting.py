@@ -81,7 +81,7 @@ class Inpainted:
     pictures: list[Picture]
     hole_share: float  # of the picture that was to be filled
     touched_share: float  # of the picture that may have changed: the hole and its soft edge
-    network_calls: int  # steps of the sampler, of all candidates together
+    network_calls: int  # of all candidates together; a call may be of many tiles
     seconds: float
     job: Job
     steps: list[list[Tensor]]  # of each candidate: the window after each step, (1, 3, h, w); empty if not asked for
@@ -124,6 +124,8 @@ def inpainting(
     started = time.perf_counter()
     if candidates < 1:
         raise OptionError(f"{candidates} candidates are too few; ask for 1 or more")
+    if not 0 <= seed < 2**63 - candidates:
+        raise OptionError(f"seed {seed} is out of range; give 0 to 2**63 - 1, less the number of candidates")
     picture, soft = _read(image, mask, blur=blur, grow=grow, invert=invert_mask, soft=soft_mask)
     if not isinstance(model, Model):
         model = load_model(model)
@@ -137,23 +139,23 @@ def inpainting(
     x = torch.from_numpy(part).permute(2, 0, 1)[None]  # (1, 3, h, w)
     hole = torch.from_numpy(window.of(soft))[None, None]  # (1, 1, h, w)
 
-    pictures, kept, calls = [], [], 0
+    pictures, kept, done = [], [], 0
     for i in range(candidates):  # one after the other: a result must not depend on what is made beside it
         states: list[Tensor] = []
 
         def on_step(state: Tensor, states: list[Tensor] = states) -> None:
-            nonlocal calls
-            calls += 1
+            nonlocal done
+            done += 1
             if save_steps:
                 states.append(state.cpu())
             if progress:
-                progress(calls, filling.steps(halvings) * candidates)
+                progress(done, filling.steps(halvings) * candidates)
 
         pictures.append(job.paste(filling(x, hole, halvings, seed + i, on_step)))
         kept.append(states)
     hole_share, touched_share = float((soft >= 1).mean()), float((soft > 0).mean())
     seconds = time.perf_counter() - started
-    return Inpainted(pictures, hole_share, touched_share, calls, seconds, job, kept if save_steps else [])
+    return Inpainted(pictures, hole_share, touched_share, filling.calls, seconds, job, kept if save_steps else [])
 
 
 class Filling:
@@ -170,6 +172,7 @@ class Filling:
         self.finer_times = step_subset(max(round(REFINE_FROM * T), REFINE_STEPS), REFINE_STEPS)
         self.network = model.network.to(self.device).eval()
         self.dtype = fast_dtype(self.device)
+        self.calls = 0
 
     def steps(self, halvings: int) -> int:
         """The number of steps of one fill."""
@@ -221,6 +224,7 @@ class Filling:
         )
 
     def _call(self, x: Tensor, t: Tensor) -> Tensor:
+        self.calls += 1
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             output: Tensor = self.network(x, t)
         return output.float()

@@ -48,8 +48,13 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("total_kimg", "batch_size", "lr", "clip_norm", "ema_halflife_kimg", "measure_kimg"):
-            if not getattr(self, name) > 0:
-                raise OptionError(f"{name} = {getattr(self, name)} must be above 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise OptionError(f"{name} = {getattr(self, name)} must be above 0 and finite")
+        if not 0 <= self.seed < 2**63 or self.held_out_samples < 1 or (self.workers or 0) < 0:
+            raise OptionError(
+                f"seed = {self.seed}, held_out_samples = {self.held_out_samples}, workers = {self.workers}: "
+                "give a seed from 0 to 2**63 - 1, at least 1 sample, and workers from 0"
+            )
         if not 0 <= self.holdout < 1:
             raise OptionError(f"holdout = {self.holdout} must be at least 0 and below 1")
 
@@ -136,7 +141,7 @@ def fit(
     state = TrainingState(network, optimiser, {"config": dataclasses.asdict(config), **task.identity})
     if resume:
         folder.load_state(state)
-    clock = _Clock(state.seconds)
+    clock = _Clock(state)
     bad, last_save = 0, time.monotonic()
 
     for batch in _batches(task.samples, config, device, state.step):
@@ -157,8 +162,8 @@ def fit(
             folder.note(f"step {state.step}: loss {value:g}, gradient {float(norm):g}; dropped")
             if bad >= config.bad_steps:
                 raise TrainingError(
-                    f"{bad} steps in a row up to step {state.step} had a loss or gradient that is not finite; the last "
-                    f"good state is kept in {folder.state_file}: start again with a learning rate below {config.lr:g}"
+                    f"{bad} steps in a row up to step {state.step} had a loss or gradient that is not finite; what was "
+                    f"saved is kept: train another output from it with --init and a learning rate below {config.lr:g}"
                 )
         state.step += 1
         state.seconds = clock.tick()
@@ -174,8 +179,8 @@ def fit(
             folder.plot()
         stopping = stop()
         if stopping or state.step == config.steps or time.monotonic() - last_save > 60 * config.save_minutes:
-            folder.save_state(state)
-            task.save(state.ema, _leg(state, config, report, device, bf16), folder)
+            task.save(state.ema, _leg(state, config, device, bf16), folder)
+            folder.save_state(state)  # last: who is killed between the two does some steps again, and loses nothing
             last_save = time.monotonic()
         clock.resume()
         if stopping:
@@ -215,7 +220,7 @@ def _row(report: Report, config: TrainConfig) -> dict[str, float | None]:
     }
 
 
-def _leg(state: TrainingState, config: TrainConfig, report: Report, device: torch.device, bf16: bool) -> dict[str, Any]:
+def _leg(state: TrainingState, config: TrainConfig, device: torch.device, bf16: bool) -> dict[str, Any]:
     kimg = state.step * config.batch_size / 1000
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     return {
@@ -227,7 +232,7 @@ def _leg(state: TrainingState, config: TrainConfig, report: Report, device: torc
         "device": name,
         "bf16": bf16,
         "minutes": round(state.seconds / 60, 1),
-        "loss": round(report.loss, 5),
+        "loss": None if state.loss is None else round(state.loss, 5),
         "held_out_loss": None if state.held_out is None else round(state.held_out, 5),
     }
 
@@ -235,9 +240,9 @@ def _leg(state: TrainingState, config: TrainConfig, report: Report, device: torc
 class _Clock:
     """Seconds spent in training steps, over all resumptions, and what they say of the time left."""
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self.last = seconds, time.monotonic()
-        self.loss, self.step_seconds = float("nan"), float("nan")  # running averages
+    def __init__(self, state: TrainingState) -> None:
+        self.seconds, self.last = state.seconds, time.monotonic()
+        self.step_seconds = float("nan")  # a running average
 
     def resume(self) -> None:
         self.last = time.monotonic()  # measuring and saving do not count
@@ -251,8 +256,9 @@ class _Clock:
         return self.seconds
 
     def report(self, state: TrainingState, config: TrainConfig, loss: float, held_out: float | None) -> Report:
-        if loss == loss:
-            self.loss = loss if self.loss != self.loss else 0.99 * self.loss + 0.01 * loss
+        if math.isfinite(loss):
+            state.loss = loss if state.loss is None else 0.99 * state.loss + 0.01 * loss
         left = (config.steps - state.step) * self.step_seconds
         speed = config.batch_size / max(self.step_seconds, 1e-9)
-        return Report(state.step, config.steps, self.loss, config.lr_at(state.step - 1), speed, left, held_out)
+        average = math.nan if state.loss is None else state.loss
+        return Report(state.step, config.steps, average, config.lr_at(state.step - 1), speed, left, held_out)

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from pixmend.errors import TrainingError
-from pixmend.files import write_atomically
+from pixmend.files import errors_as_one_line, write_atomically
 
 # what may change between a training and its resumption without changing the weights that come of it
 FREE_TO_CHANGE = frozenset({"workers", "save_minutes", "measure_kimg", "held_out_samples"})
@@ -30,6 +30,7 @@ class TrainingState:
         self.step = 0
         self.seconds = 0.0  # spent in training steps
         self.held_out: float | None = None  # the last held-out loss
+        self.loss: float | None = None  # a running average
 
     @torch.no_grad()
     def average(self, network: nn.Module, decay: float) -> None:
@@ -75,13 +76,18 @@ class RunFolder:
             raise TrainingError(
                 f"{self.path} holds a training that was begun; go on with it with --resume, or choose another output"
             )
-        self.path.mkdir(parents=True, exist_ok=True)
+        with errors_as_one_line(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not resume:  # what a run left that was killed before it saved anything
+                self.log_file.unlink(missing_ok=True)
+                self.notes_file.unlink(missing_ok=True)
 
     def save_state(self, state: TrainingState) -> None:
         meta = {
             "step": state.step,
             "seconds": state.seconds,
             "held_out": state.held_out,
+            "loss": state.loss,
             "identity": state.identity,
         }
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors().items()}
@@ -103,13 +109,14 @@ class RunFolder:
             raise TrainingError(
                 f"{self.state_file} cannot be resumed from ({why}); begin a new training with --init and the model file"
             ) from error
-        state.step, state.seconds, state.held_out = meta["step"], meta["seconds"], meta["held_out"]
+        state.step, state.seconds = meta["step"], meta["seconds"]
+        state.held_out, state.loss = meta["held_out"], meta["loss"]
         self._cut_log(state.step)
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one row to log.csv."""
         new = not self.log_file.exists()
-        with open(self.log_file, "a", newline="", encoding="utf-8") as stream:
+        with errors_as_one_line(self.log_file), open(self.log_file, "a", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, list(row))
             if new:
                 writer.writeheader()
@@ -131,11 +138,12 @@ class RunFolder:
             axes.legend()
         above.set(yscale="log", ylabel="mean squared error")
         below.set(xlabel="thousands of samples", ylabel="learning rate")
-        figure.savefig(self.path / "log.png", dpi=100)
+        with errors_as_one_line(self.path / "log.png"):
+            figure.savefig(self.path / "log.png", dpi=100)
 
     def note(self, text: str) -> None:
         """Append one line to notes.txt: what happened that should not."""
-        with open(self.notes_file, "a", encoding="utf-8") as stream:
+        with errors_as_one_line(self.notes_file), open(self.notes_file, "a", encoding="utf-8") as stream:
             stream.write(text + "\n")
 
     def _cut_log(self, step: int) -> None:

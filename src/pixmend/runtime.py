@@ -51,6 +51,7 @@ def tune_allocator() -> None:
     except (OSError, AttributeError):  # another C library, with another allocator
         return
     trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # from malloc.h
-    mallopt(mmap_threshold, 1 << 30)
+    if not mallopt(mmap_threshold, 1 << 30):
+        mallopt(mmap_threshold, 32 << 20)  # the most that older versions take
     mallopt(trim_threshold, (1 << 31) - 1)
     mallopt(top_pad, 1 << 26)

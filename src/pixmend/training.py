@@ -19,6 +19,7 @@ from pixmend.checkpoint import Model, load_model, save_model
 from pixmend.conditioning import denoiser, network_input, pull_push, roughened
 from pixmend.data import InpaintingDataset
 from pixmend.diffusion import Known
+from pixmend.errors import OptionError
 from pixmend.files import check_output
 from pixmend.images import save_tensor_as_image
 from pixmend.loop import Batch, Progress, Report, TrainConfig, fit
@@ -66,14 +67,16 @@ def train_model(
     where = pick_device(device)
     if model is None:
         model = Model.new(seed=config.seed) if init is None else load_model(init)
-    model = dataclasses.replace(model, size=size or model.size)
-    if not isinstance(data, InpaintingDataset):
+    if isinstance(data, InpaintingDataset):
+        model = dataclasses.replace(model, size=data.size)
+        if data.T != model.diffusion.T:
+            raise OptionError(f"the samples have {data.T} noise levels, the model {model.diffusion.T}; make them alike")
+    else:
+        model = dataclasses.replace(model, size=size or model.size)
         data = InpaintingDataset(data, model.size, seed=config.seed, T=model.diffusion.T, holdout=config.holdout)
     task = InpaintingTask(model, data, config, output)
     with _stop_on_signal() as stopped:
-        state = fit(task, config, folder, device=where, resume=resume, progress=progress, stop=stopped)
-    model.network.load_state_dict(state.ema.state_dict())
-    model.network.to("cpu").eval()
+        fit(task, config, folder, device=where, resume=resume, progress=progress, stop=stopped)
     return load_model(output)
 
 
@@ -86,8 +89,8 @@ class InpaintingTask:
         self.held_out = held_out_samples(samples, config)
         self.identity: Mapping[str, Any] = {
             "model": {k: v for k, v in model.header.items() if k in ("architecture", "diffusion", "conditioning")},
-            "size": samples.size,
-            "pictures": len(samples),
+            "legs": model.legs,
+            "samples": samples.identity,
         }
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
