@@ -24,7 +24,7 @@ class Example(NamedTuple):
     seed: int  # of the mask
 
 
-EXAMPLE = Example("coffee.jpg", "scratches", seed=5)
+EXAMPLE = Example("chelsea.jpg", "text", seed=1)
 
 
 def run_demo(*, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> tuple[Inpainted, Picture]:
