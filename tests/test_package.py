@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pixmend.demo import ASSETS, EXAMPLE, GAP
+
 ROOT = Path(__file__).parents[1]
 PARTS = ("pyproject.toml", "README.md", "LICENSE", "NOTICE", "src")
 
@@ -86,9 +88,11 @@ def test_installed_wheel_repairs_a_picture(bin_folder: Path, tmp_path: Path) -> 
     out = called(bin_folder / "pixmend", "demo", "--output", "mended.png", cwd=tmp_path)
     assert "of the picture was filled" in out
     with Image.open(tmp_path / "mended.png") as mended, Image.open(tmp_path / "mended-side-by-side.png") as beside:
-        assert mended.size == (512, 341)
-        assert beside.size == (3 * 512 + 2 * 8, 341)
-        before, damaged, after = (np.asarray(beside)[:, i * 520 : i * 520 + 512] for i in range(3))
+        with Image.open(ASSETS / EXAMPLE.photograph) as photograph:
+            width, height = photograph.size
+        assert mended.size == (width, height)
+        assert beside.size == (3 * width + 2 * GAP, height)
+        before, damaged, after = (np.asarray(beside)[:, i * (width + GAP) :][:, :width] for i in range(3))
         np.testing.assert_array_equal(after, np.asarray(mended))
     hole = (damaged != before).any(axis=2)
     changed = (after != before).any(axis=2)
