@@ -372,3 +372,8 @@ def test_picture_files(tmp_path: Path) -> None:
 def test_open_thumbnail(tmp_path: Path) -> None:
     path = save_picture(Picture(np.full((40, 60, 1), 9, np.uint8)), tmp_path / "a.png")
     assert (open_thumbnail(path, 20) == np.full((20, 30, 3), 9)).all()
+
+
+def test_a_mask_has_one_soft_edge() -> None:
+    with pytest.raises(OptionError, match="leave out either"):
+        load_mask(np.zeros((4, 4), np.float32), soft=True, blur=1)

@@ -392,3 +392,8 @@ def test_radius_out_of_range(radius: int) -> None:
     for function in (dilate, feather, soft_mask):
         with pytest.raises(OptionError, match="give 0 to 1024"):
             function(torch.ones(1, 1, 4, 4), radius)
+
+
+def test_a_mask_beyond_all_memory_is_refused() -> None:
+    with pytest.raises(OptionError, match="too large"):
+        create_advanced_mask("centre", 1_000_000)

@@ -201,6 +201,8 @@ def test_many_bad_steps_end_the_training_and_keep_the_last_good_state(photos: Pa
 
 def test_nothing_begun_is_lost(data: InpaintingDataset, tmp_path: Path) -> None:
     output = tmp_path / "m.safetensors"
+    with pytest.raises(OptionError, match=r"give m\.safetensors"):
+        train(data, tmp_path / "m.run")
     with pytest.raises(TrainingError, match="no state to resume"):
         train(data, output, resume=True)
     output.write_text("something else")

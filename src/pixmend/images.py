@@ -118,6 +118,8 @@ def load_mask(
     for name, value in (("blur", blur), ("grow", grow)):
         if value is not None and value < 0:
             raise OptionError(f"{name} {value} is below zero; give 0 or more pixels")
+    if soft and blur is not None:
+        raise OptionError("a mask whose grey is strength has its own soft edge; leave out either `soft` or `blur`")
     strength = mask_strength(source, None if resize else size, invert=invert)
     if not soft:
         strength = (strength >= 0.5).astype(np.float32)

@@ -7,6 +7,7 @@ A hole is an array of bools (H, W), or a tensor (B, 1, H, W) of 0 and 1; true or
 from __future__ import annotations
 
 import inspect
+import math
 from bisect import bisect
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -55,6 +56,7 @@ __all__ = [
     "soft_mask",
 ]
 
+LARGEST = 200_000_000  # pixels in one mask, as many as a picture may have
 TRIES = 200  # masks drawn before bounds on the area are called out of reach
 COUNT_LIMIT = 1000  # strokes or boxes in one mask
 
@@ -91,6 +93,8 @@ def draw_mask(kind: str, shape: tuple[int, int], rng: Rng, *, area: Span | None 
     LaMa's kinds have bounds of their own (`OWN_AREA`); unlike `area`, these give way on a picture of a few pixels.
     """
     kind = _known_kind(kind)
+    if math.prod(shape) > LARGEST:
+        raise OptionError(f"a mask of {shape[0]} x {shape[1]} pixels is too large; give at most {LARGEST:,} pixels")
     if min(shape) < 1:
         raise OptionError(f"a mask of {shape[0]} x {shape[1]} pixels is too small; give 1 x 1 or more")
     if area is not None:

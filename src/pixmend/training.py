@@ -61,6 +61,8 @@ def train_model(
     Raises DataError, ModelFileError, TrainingError, OptionError, each before any long work where that can be.
     """
     config, output = config or TrainConfig(), Path(output)
+    if output.suffix != ".safetensors":
+        raise OptionError(f"the model {output} must be named as what it is; give {output.stem}.safetensors")
     check_output(output, overwrite or resume)
     folder = RunFolder(output.with_suffix(".run"))
     folder.prepare(resume)
