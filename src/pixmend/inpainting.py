@@ -35,7 +35,7 @@ from pixmend.tiles import tiled
 WIDEST = 0.5  # of the network's size: how wide a hole may be at the level where it is filled first
 CONTEXT = 0.5  # of the network's size: how much known picture stands around the hole at that level
 REFINE_FROM = 0.25  # of all noise levels: where the finer levels start
-REFINE_STEPS = 1  # more gave smoother fills, not better ones (docs/results/quality.md)
+REFINE_STEPS = 1  # both chosen among near equals: docs/results/wide.md
 
 Progress = Callable[[int, int], None]  # steps done, of how many
 OnStep = Callable[[Tensor], None]  # the state of the window after a step, (1, 3, h, w)
