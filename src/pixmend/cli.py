@@ -33,6 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+SAMPLER_HELP = "ddpm, ddim, dpmpp-2m, unipc, repaint or ddnm; the model knows best."
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="The same seed gives the same result.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; left out, the best there is.", show_default=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
@@ -63,6 +64,7 @@ def inpaint(
     mask: Annotated[Path | None, typer.Option(metavar="FILE", help="White where to fill; else IMAGE's alpha.")] = None,
     model: Annotated[Path | None, typer.Option(metavar="FILE", help="A model file; by default pixmend's own.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Network calls; the model knows best.")] = None,
+    sampler: Annotated[str | None, typer.Option(metavar="NAME", help=SAMPLER_HELP, show_default=False)] = None,
     seed: Seed = 0,
     candidates: Annotated[int, typer.Option(min=1, metavar="N", help="Fills to make: OUT-1, OUT-2 and so on.")] = 1,
     save_steps: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the pictures on the way here.")] = None,
@@ -87,6 +89,7 @@ def inpaint(
             hole,
             model=model,
             steps=steps,
+            sampler=sampler,
             seed=seed,
             candidates=candidates,
             blur=blur,

@@ -85,18 +85,34 @@ def enlarged(x: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
 def denoiser(network: Network, known: Known, guide: Tensor | None = None) -> Denoiser:
     """The network as a denoiser (x_t, t) -> x0 for the samplers, told what is known as it was in training.
 
+    In the plain mode x0 is predicted of all pixels; otherwise the known ones are as they are known.
     guide: (B, 3, H, W), a rough fill of the hole; by default the pull-push fill. The plain network is not told of it.
     """
     diffusion, x0 = known.diffusion, known.x0
+
+    def plain(x: Tensor, t: int) -> Tensor:
+        return diffusion.predict_x0(x, t, network(x, _times(x, t)))
+
+    if known.conditioning == "plain":
+        return plain
     if guide is None:
         guide = pull_push(x0, (known.soft > 0).to(x0.dtype))
-    base = guide if known.conditioning == "residual" else torch.zeros_like(guide)
 
-    def denoise(x: Tensor, t: int) -> Tensor:
+    def aware(x: Tensor, t: int) -> Tensor:
+        hole = known.hole(t)
+        predicted = diffusion.predict_x0(x, t, network(network_input(x, x0, hole, guide), _times(x, t)))
+        return torch.where(hole > 0, predicted, x0)
+
+    def residual(x: Tensor, t: int) -> Tensor:
+        hole = known.hole(t)
         signal, _ = diffusion.signal_and_noise(t, x)
-        xt = x - signal * base  # what add_noise(x0 - base) is, for x = add_noise(x0)
-        told = xt if known.conditioning == "plain" else network_input(xt, x0, known.hole(t), guide)
-        output = network(told, torch.full((len(x),), t, device=x.device))
-        return (base + diffusion.predict_x0(xt, t, output, limit=2)).clamp(-1, 1)
+        xt = x - signal * guide  # what add_noise(x0 - guide) is, for x = add_noise(x0)
+        output = network(network_input(xt, x0, hole, guide), _times(x, t))
+        predicted = guide + diffusion.predict_x0(xt, t, output, limit=2)
+        return torch.where(hole > 0, predicted.clamp(-1, 1), x0)
 
-    return denoise
+    return residual if known.conditioning == "residual" else aware
+
+
+def _times(x: Tensor, t: int) -> Tensor:
+    return torch.full((len(x),), t, device=x.device)

@@ -23,6 +23,8 @@ from pixmend.schedules import check_betas, make_betas
 Denoiser = Callable[[Tensor, int], Tensor]
 Noise = Callable[[Tensor], Tensor]  # new standard normal noise of the shape, type and device of its argument
 
+Factor = float | Tensor  # what a picture is multiplied by
+
 Prediction = Literal["v", "x0", "eps"]
 Conditioning = Literal["residual", "known-aware", "plain"]
 
@@ -55,14 +57,14 @@ class Diffusion:
         """The number of noise levels."""
         return len(self.betas)
 
-    def signal_and_noise(self, t: int | Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t) as (B or 1, 1, 1, 1), of the type and on the device of `like`.
+    def signal_and_noise(self, t: int | Tensor, like: Tensor) -> tuple[Factor, Factor]:
+        """sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t), to multiply `like` with: numbers, or (B, 1, 1, 1).
 
         t: one time, or one for each picture, each in -1 ... T-1.
         """
         if isinstance(t, int) and -1 <= t < self.T:  # the samplers' way, without work on tensors
             a_t = self.alpha_bar(t)
-            return like.new_full((1, 1, 1, 1), a_t**0.5), like.new_full((1, 1, 1, 1), (1 - a_t) ** 0.5)
+            return a_t**0.5, (1 - a_t) ** 0.5
         times = torch.as_tensor(t).reshape(-1).cpu()
         if times.numel() and not (-1 <= int(times.min()) and int(times.max()) < self.T):
             raise OptionError(f"times {times.min()} to {times.max()} are outside of -1 (clean) to {self.T - 1}")
@@ -152,10 +154,13 @@ class Known:
 
     def hole(self, t: int) -> Tensor:
         """The pixels that are generated at level t: (B, 1, H, W), 0 or 1."""
+        if not self.is_soft:
+            return self.soft
         return ((self.soft > 0) & (self.soft >= (t + 1) / self.diffusion.T)).to(self.soft.dtype)
 
     @cached_property
-    def _is_soft(self) -> bool:
+    def is_soft(self) -> bool:
+        """Whether the hole grows while noise falls."""
         return bool(((self.soft > 0) & (self.soft < 1)).any())
 
     def start(self, t: int) -> Tensor:
@@ -167,7 +172,7 @@ class Known:
         return self._around(x, self.hole(t), s)
 
     def _around(self, x: Tensor, hole: Tensor, s: int) -> Tensor:
-        if s < 0 or (self.conditioning != "plain" and not self._is_soft):  # nothing noisy stands around the hole
+        if s < 0 or (self.conditioning != "plain" and not self.is_soft):  # nothing noisy stands around the hole
             return torch.where(hole > 0, x, self.x0)
         noised = self.diffusion.add_noise(self.x0, s, self.noise(x))
         if self.conditioning != "plain":  # known pixels stay clean, but those that join the hole at s

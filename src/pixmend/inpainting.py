@@ -28,7 +28,7 @@ from pixmend.errors import MaskError, OptionError
 from pixmend.images import Picture, Source, composite, load_mask, mask_from_alpha, open_picture
 from pixmend.masks import dilate
 from pixmend.runtime import fast_dtype, pick_device, tune_allocator
-from pixmend.samplers import SAMPLERS
+from pixmend.samplers import SAMPLERS, network_calls
 from pixmend.schedules import step_subset
 from pixmend.tiles import tiled
 
@@ -166,7 +166,7 @@ class Filling:
         if sampler not in SAMPLERS:
             raise OptionError(f"sampler {sampler!r} is not known; choose one of {', '.join(SAMPLERS)}")
         tune_allocator()
-        self.model, self.sampler, self.device = model, SAMPLERS[sampler], pick_device(device)
+        self.model, self.sampler, self.device = model, sampler, pick_device(device)
         T = model.diffusion.T
         self.first_times = step_subset(T, model.steps if steps is None else steps)
         self.finer_times = step_subset(max(round(REFINE_FROM * T), REFINE_STEPS), REFINE_STEPS)
@@ -176,7 +176,8 @@ class Filling:
 
     def steps(self, halvings: int) -> int:
         """The number of steps of one fill."""
-        return len(self.first_times) + halvings * len(self.finer_times)
+        first, finer = (network_calls(self.sampler, len(times)) for times in (self.first_times, self.finer_times))
+        return first + halvings * finer
 
     def halvings(self, soft: NDArray[np.float32]) -> int:
         """How often a picture is halved until its hole is narrow enough to be seen across."""
@@ -213,7 +214,7 @@ class Filling:
             times, guide = self.finer_times, enlarged(coarser, x.shape[-2:])
             start = known.put_back(diffusion.add_noise(guide, times[0], noise(guide)), times[0], times[0])
         denoise = denoiser(tiled(self._call, soft, self.model.size), known, guide)
-        return self.sampler(
+        return SAMPLERS[self.sampler](
             denoise,
             start,
             times,

@@ -3,18 +3,25 @@
 All take a denoiser (x_t, t) -> x0 and never ask what is behind it. `times` are the levels to visit, from most to least
 noise (`schedules.step_subset`); the step after the last one is the clean picture, written t = -1. `put_back(x, t, s)`
 returns the state x, stepped from level t to s, with the known pixels put back at level s (`diffusion.Known`).
-`callback(t, x, x0)` is told after every step.
+`callback(t, x, x0)` is told after every step towards the picture.
+
+alpha and sigma here are the signal's and the noise's share of x_t = alpha x0 + sigma eps: alpha^2 is the alpha_bar of
+DDPM, and lambda = log(alpha / sigma), half of the log signal-to-noise ratio, is the time in which the solvers of higher
+order take their steps. It is infinite for the clean picture, and for a start without any signal.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Literal
 
 from torch import Tensor
 
 from pixmend.diffusion import Denoiser, Diffusion, Noise
 from pixmend.errors import OptionError
+from pixmend.schedules import resampling_walk
 
 PutBack = Callable[[Tensor, int, int], Tensor]
 Callback = Callable[[int, Tensor, Tensor], None]
@@ -24,6 +31,10 @@ def _keep(x: Tensor, t: int, s: int) -> Tensor:
     return x
 
 
+def _silent(t: int, x: Tensor, x0: Tensor) -> None:
+    return None
+
+
 def ddpm(
     denoise: Denoiser,
     x: Tensor,
@@ -31,20 +42,25 @@ def ddpm(
     diffusion: Diffusion,
     *,
     noise: Noise,
+    variance: Literal["small", "large"] = "small",
     put_back: PutBack = _keep,
-    callback: Callback | None = None,
+    callback: Callback = _silent,
 ) -> Tensor:
     """Ancestral sampling: every step draws from p(x_s | x_t, x0 predicted).
 
-    Ho et al. 2020, algorithm 2 (https://arxiv.org/abs/2006.11239), with the smaller of its two variances.
+    Ho et al. 2020, algorithm 2 (https://arxiv.org/abs/2006.11239). Neither of the two variances of its section 3.2 is
+    learnt: "small" is right if all pictures were the same one, "large" if they were white noise themselves.
     x: (B, C, H, W), the state at times[0]. Returns the clean pictures, (B, C, H, W).
     """
+    if variance not in ("small", "large"):
+        raise OptionError(f"variance {variance!r} is not known; choose small or large")
     for t, s in pairwise([*times, -1]):
         x0 = denoise(x, t)
         mean, std = diffusion.posterior(x, x0, t, s)
+        if variance == "large" and s >= 0:
+            std = (1 - diffusion.alpha_bar(t) / diffusion.alpha_bar(s)) ** 0.5
         x = put_back(mean + std * noise(x) if std > 0 else mean, t, s)
-        if callback:
-            callback(t, x, x0)
+        callback(t, x, x0)
     return x
 
 
@@ -57,26 +73,197 @@ def ddim(
     noise: Noise,
     eta: float = 0.0,
     put_back: PutBack = _keep,
-    callback: Callback | None = None,
+    callback: Callback = _silent,
 ) -> Tensor:
     """Every step goes to the predicted picture with the predicted noise upon it, and eta of it new.
 
     Song et al. 2021, equation 12 (https://arxiv.org/abs/2010.02502): eta = 0 is deterministic, eta = 1 is `ddpm`.
     x: (B, C, H, W), the state at times[0]. Returns the clean pictures, (B, C, H, W).
     """
-    if not 0 <= eta <= 1:
-        raise OptionError(f"eta = {eta} is not possible; choose 0 (deterministic) to 1 (as in DDPM)")
+    _check_eta(eta)
     for t, s in pairwise([*times, -1]):
         x0 = denoise(x, t)
-        ab_t, ab_s = diffusion.alpha_bar(t), diffusion.alpha_bar(s)
-        eps = (x - ab_t**0.5 * x0) / (1 - ab_t) ** 0.5
-        std = eta * ((1 - ab_s) / (1 - ab_t) * (1 - ab_t / ab_s)) ** 0.5
-        kept = max(0.0, 1 - ab_s - std**2) ** 0.5  # rounding may take the 0 of eta = 1 below it
-        x = ab_s**0.5 * x0 + kept * eps
-        x = put_back(x + std * noise(x) if std > 0 else x, t, s)
-        if callback:
-            callback(t, x, x0)
+        x = put_back(_ddim_step(x, x0, t, s, diffusion, noise, eta), t, s)
+        callback(t, x, x0)
     return x
 
 
-SAMPLERS: dict[str, Callable[..., Tensor]] = {"ddpm": ddpm, "ddim": ddim}
+def ddnm(
+    denoise: Denoiser,
+    x: Tensor,
+    times: Sequence[int],
+    diffusion: Diffusion,
+    *,
+    noise: Noise,
+    eta: float = 0.85,
+    put_back: PutBack = _keep,
+    callback: Callback = _silent,
+) -> Tensor:
+    """`ddim`, but the known pixels are put into every predicted picture, clean, and not into the state.
+
+    Wang et al. 2023, DDNM, algorithm 1 (https://arxiv.org/abs/2212.00490): for a hole, the projection of its equation
+    13 is the known pixels beside the predicted ones. eta = 0.85 is what its authors sample with. For the plain mode;
+    in the others the prediction has the known pixels anyway, and this is `ddim`.
+    x: (B, C, H, W), the state at times[0]. Returns the clean pictures, (B, C, H, W).
+    """
+    _check_eta(eta)
+    for t, s in pairwise([*times, -1]):
+        x0 = put_back(denoise(x, t), t, -1)
+        x = _ddim_step(x, x0, t, s, diffusion, noise, eta)
+        callback(t, x, x0)
+    return x
+
+
+def _check_eta(eta: float) -> None:
+    if not 0 <= eta <= 1:
+        raise OptionError(f"eta = {eta} is not possible; choose 0 (deterministic) to 1 (as in DDPM)")
+
+
+def _ddim_step(x: Tensor, x0: Tensor, t: int, s: int, diffusion: Diffusion, noise: Noise, eta: float) -> Tensor:
+    ab_t, ab_s = diffusion.alpha_bar(t), diffusion.alpha_bar(s)
+    std = eta * ((1 - ab_s) / (1 - ab_t) * (1 - ab_t / ab_s)) ** 0.5
+    kept = max(0.0, 1 - ab_s - std**2) ** 0.5  # rounding may take the 0 of eta = 1 below it
+    kept /= (1 - ab_t) ** 0.5  # of the predicted noise, (x - sqrt(ab_t) x0) / sqrt(1 - ab_t)
+    x = (ab_s**0.5 - kept * ab_t**0.5) * x0 + kept * x
+    return x + std * noise(x) if std > 0 else x
+
+
+def dpmpp_2m(
+    denoise: Denoiser,
+    x: Tensor,
+    times: Sequence[int],
+    diffusion: Diffusion,
+    *,
+    noise: Noise,
+    put_back: PutBack = _keep,
+    callback: Callback = _silent,
+) -> Tensor:
+    """A deterministic solver of second order: what is predicted is taken to go on as it went since the last step.
+
+    Lu et al. 2022, DPM-Solver++, algorithm 2 (https://arxiv.org/abs/2211.01095). First order where lambda is infinite,
+    at the last step and at a start without signal, and at the first step.
+    x: (B, C, H, W), the state at times[0]. Returns the clean pictures, (B, C, H, W).
+    """
+    last: Predicted | None = None
+    for t, s in pairwise([*times, -1]):
+        now = denoise(x, t), _lambda(diffusion, t)
+        x = put_back(_exponential_step(x, t, s, diffusion, now, last), t, s)
+        last = now
+        callback(t, x, now[0])
+    return x
+
+
+def unipc(
+    denoise: Denoiser,
+    x: Tensor,
+    times: Sequence[int],
+    diffusion: Diffusion,
+    *,
+    noise: Noise,
+    put_back: PutBack = _keep,
+    callback: Callback = _silent,
+) -> Tensor:
+    """`dpmpp_2m`, each step of which is corrected by what is predicted at its end: third order for the same calls.
+
+    Zhao et al. 2023, UniPC, algorithms 7 and 8 with B(h) = exp(h) - 1 (https://arxiv.org/abs/2302.04867).
+    x: (B, C, H, W), the state at times[0]. Returns the clean pictures, (B, C, H, W).
+    """
+    last: Predicted | None = None
+    before: Predicted | None = None
+    for t, s in pairwise([*times, -1]):
+        now = denoise(x, t), _lambda(diffusion, t)
+        if last:
+            x = x + _correction(diffusion.alpha_bar(t) ** 0.5, now, last, before)
+        x = put_back(_exponential_step(x, t, s, diffusion, now, last), t, s)
+        before, last = last, now
+        callback(t, x, now[0])
+    return x
+
+
+Predicted = tuple[Tensor, float]  # x0 as predicted at a level, and lambda of that level
+
+
+def _lambda(diffusion: Diffusion, t: int) -> float:
+    """log(alpha / sigma) of a level, in [-inf, inf]."""
+    ab = diffusion.alpha_bar(t)
+    return math.inf if ab == 1 else -math.inf if ab == 0 else 0.5 * math.log(ab / (1 - ab))
+
+
+def _exponential_step(
+    x: Tensor, t: int, s: int, diffusion: Diffusion, now: Predicted, last: Predicted | None
+) -> Tensor:
+    """From level t to s, exact for a prediction that is linear in lambda but for terms of third order."""
+    (x0, lambda_t), ab_t, ab_s = now, diffusion.alpha_bar(t), diffusion.alpha_bar(s)
+    h = _lambda(diffusion, s) - lambda_t
+    if last and math.isfinite(h):
+        x0 = x0 + h / (2 * (lambda_t - last[1])) * (x0 - last[0])  # nothing for a `last` of lambda = -inf
+    sigmas: float = ((1 - ab_s) / (1 - ab_t)) ** 0.5
+    return sigmas * x - ab_s**0.5 * math.expm1(-h) * x0
+
+
+def _correction(alpha: float, now: Predicted, last: Predicted, before: Predicted | None) -> Tensor | float:
+    """What the step that led from `last` to `now` missed: the integral over the parabola through all three predictions,
+    less what the step took for it.
+
+    UniPC, equation 3 and appendix B: rho_1 and rho_2 solve its linear equations for the two differences.
+    """
+    h = now[1] - last[1]
+    if math.isinf(h):
+        return 0.0
+    phi = -math.expm1(-h)
+    if before is None:
+        return alpha * phi / 2 * (now[0] - last[0])
+    r = (last[1] - before[1]) / h
+    b1, b2 = 1 / phi - 1 / h, 1 / phi - 2 / (h * phi) + 2 / h**2
+    rho_1 = (b1 - b2) / (1 + r)
+    return alpha * phi * ((b1 - rho_1) * (now[0] - last[0]) + (rho_1 - 0.5) / r * (last[0] - before[0]))
+
+
+def repaint(
+    denoise: Denoiser,
+    x: Tensor,
+    times: Sequence[int],
+    diffusion: Diffusion,
+    *,
+    noise: Noise,
+    jump_length: int = 10,
+    resamplings: int = 10,
+    put_back: PutBack = _keep,
+    callback: Callback = _silent,
+) -> Tensor:
+    """`ddpm`, but again and again the state is noised up by some levels and sampled anew, to agree with what is known.
+
+    Lugmayr et al. 2022, RePaint, algorithm 1, with jumps (https://arxiv.org/abs/2201.09865): every `jump_length` levels
+    the way down is gone `resamplings` times. Its defaults with 250 levels make 2,410 network calls. For the plain mode,
+    where nothing else tells the hole what stands around it.
+    x: (B, C, H, W), the state at times[0]. Returns the clean pictures, (B, C, H, W).
+    """
+    levels = [*reversed(times), -1]  # the i-th from the picture on; levels[-1] is the picture itself
+    for i, j in pairwise(resampling_walk(len(times), jump_length, resamplings)):
+        t, s = levels[i], levels[j]
+        if j < i:
+            x0 = denoise(x, t)
+            mean, std = diffusion.posterior(x, x0, t, s)
+            x = put_back(mean + std * noise(x) if std > 0 else mean, t, s)
+            callback(t, x, x0)
+        else:
+            kept = diffusion.alpha_bar(s) / diffusion.alpha_bar(t)
+            x = put_back(kept**0.5 * x + (1 - kept) ** 0.5 * noise(x), s, s)
+    return x
+
+
+SAMPLERS: dict[str, Callable[..., Tensor]] = {
+    "ddpm": ddpm,
+    "ddim": ddim,
+    "dpmpp-2m": dpmpp_2m,
+    "unipc": unipc,
+    "repaint": repaint,
+    "ddnm": ddnm,
+}
+
+
+def network_calls(sampler: str, steps: int) -> int:
+    """How often a sampler of `SAMPLERS` calls the denoiser on its way through `steps` levels."""
+    if sampler != "repaint":
+        return steps
+    return sum(j < i for i, j in pairwise(resampling_walk(steps)))

@@ -79,3 +79,26 @@ def step_subset(T: int, steps: int) -> list[int]:
     if not 1 <= steps <= T:
         raise OptionError(f"{steps} steps are not possible; choose 1 to {T}, the number of noise levels of this model")
     return [round(T - i * T / steps) - 1 for i in range(steps)]
+
+
+def resampling_walk(steps: int, jump_length: int = 10, resamplings: int = 10) -> list[int]:
+    """The way of RePaint through `steps` levels, counted from 0, the one next to the clean picture, which is -1.
+
+    One level down at a time, from steps - 1 to -1; but from a level that is a multiple of jump_length a jump of so many
+    levels up again, until the way down to it was gone `resamplings` times.
+    Lugmayr et al. 2022, section 4.2 and appendix B (https://arxiv.org/abs/2201.09865).
+    """
+    if steps < 1 or jump_length < 1 or resamplings < 1:
+        raise OptionError(
+            f"{steps} steps, jumps of {jump_length} levels and {resamplings} resamplings are no walk; "
+            "each must be at least 1"
+        )
+    again = dict.fromkeys(range(0, steps - jump_length, jump_length), resamplings - 1)
+    walk = [steps - 1]
+    while walk[-1] >= 0:
+        if again.get(walk[-1], 0) > 0:
+            again[walk[-1]] -= 1
+            walk.append(walk[-1] + jump_length)
+        else:
+            walk.append(walk[-1] - 1)
+    return walk
