@@ -77,8 +77,8 @@ def telea(x0: Tensor, hole: Tensor) -> Tensor:
     return torch.from_numpy(np.stack(filled)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def ours(model: Model, steps: int, number: int, device: torch.device) -> Fill:
-    """The model's fill in `steps` calls. Its n-th picture has a generator of its own, of the seed (number, n)."""
+def ours(model: Model, sampler: str, steps: int, number: int, device: torch.device) -> Fill:
+    """The model's fill in `steps` steps. Its n-th picture has a generator of its own, of the seed (number, n)."""
     times, dtype = step_subset(model.diffusion.T, steps), fast_dtype(device)
 
     def network(x: Tensor, t: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ def ours(model: Model, steps: int, number: int, device: torch.device) -> Fill:
                 return torch.stack([torch.randn(like.shape[1:], generator=g) for g in generators]).to(like)
 
             known = Known(part * (1 - part_hole), part_hole, model.diffusion, model.conditioning, noise)
-            start, sample = known.start(times[0]), SAMPLERS[model.sampler]
+            start, sample = known.start(times[0]), SAMPLERS[sampler]
             denoise = denoiser(network, known)
             done.append(sample(denoise, start, times, model.diffusion, noise=noise, put_back=known.put_back).cpu())
         return torch.cat(done)
@@ -190,6 +190,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a model file; the one that ships with pixmend without")
     parser.add_argument("--pictures", type=int, default=100)
     parser.add_argument("--size", type=int, help="side of the pictures; the model's without")
+    parser.add_argument("--sampler", choices=list(SAMPLERS), help="the model's without")
     parser.add_argument("--steps", type=whole_numbers, default=[1, 2, 4, 8, 16], metavar="N,N,...")
     parser.add_argument(
         "--kinds", nargs="+", choices=list(KINDS), metavar="KIND", help="kinds of holes, of masks.KINDS"
@@ -202,13 +203,14 @@ def main() -> None:
     tune_allocator()
     device = pick_device(options.device)
     model = load_model(options.model)
+    model.sampler = options.sampler or model.sampler
     model.network.to(device)
     truth = middles(options.folder, options.pictures, options.size or model.size)
     evaluation = Evaluation(truth, options.kinds, options.fills)
     ways: dict[str, list[Fill]] = {MEAN: [mean_colour], TELEA: [telea]}
     for steps in options.steps:
         name = f"pixmend, {steps} step{'s' if steps > 1 else ''}"
-        ways[name] = [ours(model, steps, number, device) for number in range(options.fills)]
+        ways[name] = [ours(model, model.sampler, steps, number, device) for number in range(options.fills)]
     print(head(model, len(truth), truth.shape[-1]))
     for kind in options.kinds:
         evaluation.run(kind, ways)

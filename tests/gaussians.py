@@ -46,7 +46,8 @@ class Gaussian:
     def gain(self, alpha_bar: float) -> Tensor:
         """How E[x0 | x] grows with x, at a noise level: (n, n)."""
         noisy = alpha_bar * self.covariance + (1 - alpha_bar) * torch.eye(len(self.mean), dtype=torch.float64)
-        return math.sqrt(alpha_bar) * torch.linalg.solve(noisy, self.covariance).T
+        gain: Tensor = math.sqrt(alpha_bar) * torch.linalg.solve(noisy, self.covariance).T
+        return gain
 
     def expected(self, x: Tensor, alpha_bar: float) -> Tensor:
         """x: (B, n) at the noise level; E[x0 | x], (B, n)."""

@@ -19,7 +19,7 @@ with warnings.catch_warnings():
     diffusers = pytest.importorskip("diffusers")
 
 T = 1000
-CASES = {
+CASES: dict[str, tuple[Callable[..., Tensor], str, dict[str, Any]]] = {
     "ddpm": (ddpm, "DDPMScheduler", {"variance_type": "fixed_small", "clip_sample": False}),
     "ddpm, large variance": (
         partial(ddpm, variance="large"),
@@ -45,7 +45,7 @@ def network() -> Callable[[Tensor, Tensor], Tensor]:
         up_block_types=("AttnUpBlock2D", "UpBlock2D"),
     ).double()
     unet.requires_grad_(False)
-    return lambda x, t: unet(x, t).sample  # type: ignore[no-any-return]
+    return lambda x, t: unet(x, t).sample
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of torch in NumPy's hands, theirs

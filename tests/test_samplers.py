@@ -99,7 +99,7 @@ def test_few_steps_of_a_higher_order_do_what_many_of_ddim_do(sampler: Sampler, s
     def error(sampler: Sampler, steps: int) -> float:
         mean, covariance = sampled(sampler, diffusion, step_subset(1024, steps), true.denoiser(diffusion))
         assert (mean - true.mean).abs().max() <= 2 * diffusion.alpha_bar(1023) ** 0.5 * true.mean.norm() + 1e-12
-        return torch.linalg.norm(covariance - true.covariance).item()
+        return float(torch.linalg.norm(covariance - true.covariance))
 
     assert error(sampler, 32) < error(ddim, 128)
     assert error(sampler, 128) < error(ddim, 128) / 10

@@ -52,7 +52,7 @@ def test_any_way_around_known_pixels(
 
     for conditioning in ("plain", "known-aware"):
         calls.clear()
-        known = Known(truth, hole, diffusion, conditioning, torch.randn_like)  # type: ignore[arg-type]
+        known = Known(truth, hole, diffusion, conditioning, torch.randn_like)
         start = known.start(times[0])
         x = SAMPLERS[name](denoise, start, times, diffusion, noise=torch.randn_like, put_back=known.put_back)
         assert x.shape == shape

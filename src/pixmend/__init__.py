@@ -32,7 +32,11 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pixmend.inpainting import inpainting as inpainting
     from pixmend.masks import create_advanced_mask as create_advanced_mask
     from pixmend.samplers import ddim as ddim
+    from pixmend.samplers import ddnm as ddnm
     from pixmend.samplers import ddpm as ddpm
+    from pixmend.samplers import dpmpp_2m as dpmpp_2m
+    from pixmend.samplers import repaint as repaint
+    from pixmend.samplers import unipc as unipc
     from pixmend.schedules import make_betas as make_betas
     from pixmend.training import TrainConfig as TrainConfig
     from pixmend.training import train_model as train_model
@@ -50,7 +54,7 @@ _NAMES = {  # room -> the public names that live in it
     "images": ("Picture", "load_image", "load_mask", "open_picture", "save_picture", "save_tensor_as_image"),
     "inpainting": ("Inpainted", "inpainting"),
     "masks": ("create_advanced_mask",),
-    "samplers": ("ddim", "ddpm"),
+    "samplers": ("ddim", "ddnm", "ddpm", "dpmpp_2m", "repaint", "unipc"),
     "schedules": ("make_betas",),
     "training": ("TrainConfig", "train_model"),
     "unet": ("UNet", "UNetConfig", "sinusoidal_embedding"),

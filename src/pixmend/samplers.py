@@ -165,7 +165,7 @@ def unipc(
 ) -> Tensor:
     """`dpmpp_2m`, each step of which is corrected by what is predicted at its end: third order for the same calls.
 
-    Zhao et al. 2023, UniPC, algorithms 7 and 8 with B(h) = exp(h) - 1 (https://arxiv.org/abs/2302.04867).
+    Zhao et al. 2023, UniPC, algorithms 1 and 2 of order 2 for predicted pictures (https://arxiv.org/abs/2302.04867).
     x: (B, C, H, W), the state at times[0]. Returns the clean pictures, (B, C, H, W).
     """
     last: Predicted | None = None
@@ -197,15 +197,14 @@ def _exponential_step(
     h = _lambda(diffusion, s) - lambda_t
     if last and math.isfinite(h):
         x0 = x0 + h / (2 * (lambda_t - last[1])) * (x0 - last[0])  # nothing for a `last` of lambda = -inf
-    sigmas: float = ((1 - ab_s) / (1 - ab_t)) ** 0.5
-    return sigmas * x - ab_s**0.5 * math.expm1(-h) * x0
+    return math.sqrt((1 - ab_s) / (1 - ab_t)) * x - math.sqrt(ab_s) * math.expm1(-h) * x0
 
 
 def _correction(alpha: float, now: Predicted, last: Predicted, before: Predicted | None) -> Tensor | float:
     """What the step that led from `last` to `now` missed: the integral over the parabola through all three predictions,
     less what the step took for it.
 
-    UniPC, equation 3 and appendix B: rho_1 and rho_2 solve its linear equations for the two differences.
+    With B(h) = exp(h) - 1 in the paper's notation; rho_1 and rho_2 solve its linear equations for the two differences.
     """
     h = now[1] - last[1]
     if math.isinf(h):
