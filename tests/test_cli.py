@@ -24,6 +24,7 @@ from pixmend.checkpoint import Model, save_model
 from pixmend.console import header_lines
 from pixmend.errors import OptionError
 from pixmend.masks import create_advanced_mask
+from pixmend.samplers import SAMPLERS
 from pixmend.training import TrainConfig
 from pixmend.unet import UNetConfig
 
@@ -90,7 +91,7 @@ def inpaint(folder: Path, model: Path, *more: object) -> list[object]:
     ("command", "options"),
     [
         ([], ["inpaint", "train", "mask", "info", "demo"]),
-        (["inpaint"], ["IMAGE", "-o", "--mask", "--model", "--steps", "--seed", "--candidates", "--save-steps"]),
+        (["inpaint"], ["IMAGE", "-o", "--mask", "--model", "--steps", "--sampler", "--seed", "--candidates"]),
         (["inpaint"], ["--blur", "--grow-mask", "--invert-mask", "--soft-mask", "--overwrite", "--device", "--json"]),
         (["train"], ["FOLDER", "-o", "--size", "--batch", "--kimg", "--lr", "--seed", "--overwrite"]),
         (["train"], ["--init", "--resume", "--workers", "--device"]),
@@ -138,6 +139,16 @@ def test_inpaint_as_json(run: Run, folder: Path, tiny_model: Path) -> None:
     assert result["touched_share"] == pytest.approx(14 * 20 / 2240)  # two pixels more on every side
     assert result["network_calls"] >= 2
     assert result["seconds"] > 0
+
+
+def test_a_sampler_by_name(run: Run, folder: Path, tiny_model: Path) -> None:
+    done = run(*inpaint(folder, tiny_model, "-o", folder / "out.png", "--sampler", "repaint", "--steps", 12, "--json"))
+    assert done.code == 0
+    assert json.loads(done.out)["network_calls"] >= 12 + 9 * 10, "twelve levels, and nine jumps over ten"
+    assert all(f" {name}" in f" {cli.SAMPLER_HELP}" for name in SAMPLERS)
+    done = run(*inpaint(folder, tiny_model, "-o", folder / "other.png", "--sampler", "magic"))
+    assert (done.code, (folder / "other.png").exists()) == (OptionError.exit_code, False)
+    assert "unipc" in done.err
 
 
 def test_same_seed_same_file(run: Run, folder: Path, tiny_model: Path) -> None:

@@ -20,6 +20,7 @@ from pixmend.errors import MaskError, OptionError
 from pixmend.images import encode, open_picture
 from pixmend.inpainting import Filling, Inpainted, _halved, _reach, inpainting
 from pixmend.masks import create_advanced_mask
+from pixmend.samplers import SAMPLERS, network_calls
 from pixmend.unet import UNetConfig
 
 SMALL = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16, time_channels=16)
@@ -246,3 +247,27 @@ def test_a_perfect_network_mends_perfectly() -> None:
     result = mend(smooth, box(48, 48, 10, 10, 30, 40), model=model, steps=10)
     error = result.pictures[0].samples.astype(int) - np.asarray(smooth).astype(int)
     assert np.abs(error).max() <= 3  # rounding at t = 999 is divided by a small alpha_bar only at the first step
+
+
+@pytest.mark.parametrize("conditioning", ["plain", "known-aware"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_keeps_what_is_known_and_tells_its_steps(sampler: str, conditioning: str) -> None:
+    """Over two levels, around a hole with a soft edge: RePaint's many calls are announced as many."""
+    image, hole = noise_picture(40, 30), box(40, 30, 4, 4, 30, 26)
+    steps, told = 13, list[tuple[int, int]]()
+    result = mend(
+        image,
+        hole,
+        model=small_model(conditioning=conditioning),
+        sampler=sampler,
+        steps=steps,
+        progress=lambda *x: told.append(x),
+    )
+    before, after = np.asarray(image), result.pictures[0].samples
+    soft = result.job.soft
+    assert 0 < (soft > 0).sum() - (soft >= 1).sum(), "there is a soft edge"
+    assert np.array_equal(after[soft == 0], before[soft == 0])
+    assert not np.array_equal(after[soft >= 1], before[soft >= 1])
+    total = told[0][1]
+    assert told == [(i, total) for i in range(1, total + 1)], "as many as announced"
+    assert total > network_calls(sampler, steps), "at more than one level"
