@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pixmend.samplers import ddim as ddim
     from pixmend.samplers import ddpm as ddpm
     from pixmend.schedules import make_betas as make_betas
-    from pixmend.training import TrainConfig as TrainConfig
+    from pixmend.train_config import TrainConfig as TrainConfig
     from pixmend.training import train_model as train_model
     from pixmend.unet import UNet as UNet
     from pixmend.unet import UNetConfig as UNetConfig
@@ -52,7 +52,8 @@ _NAMES = {  # room -> the public names that live in it
     "masks": ("create_advanced_mask",),
     "samplers": ("ddim", "ddpm"),
     "schedules": ("make_betas",),
-    "training": ("TrainConfig", "train_model"),
+    "train_config": ("TrainConfig",),
+    "training": ("train_model",),
     "unet": ("UNet", "UNetConfig", "sinusoidal_embedding"),
 }
 _ROOM_OF = {name: room for room, names in _NAMES.items() for name in names}
