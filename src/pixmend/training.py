@@ -118,7 +118,7 @@ class InpaintingTask:
 
     def weight(self, batch: Batch) -> Tensor:
         """The number of values in the holes."""
-        return batch["hole"].sum() * batch["x0"].shape[1]
+        return batch["hole"].count_nonzero() * batch["x0"].shape[1]
 
     def error(self, network: nn.Module, batch: Batch) -> Tensor:
         """Squared error of the prediction, summed over the values in the holes."""
