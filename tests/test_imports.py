@@ -18,7 +18,7 @@ SOURCE = Path(pixmend.__file__).parent
 ROWS = (
     ("errors", "console"),
     ("files", "train_config"),
-    ("runtime", "strokes", "soft_masks", "schedules", "unet", "pictures"),
+    ("runtime", "strokes", "soft_masks", "schedules", "team", "unet", "pictures"),
     ("mask_kinds", "metadata", "diffusion", "processes"),
     ("masks", "decoding", "encoding"),
     ("images", "conditioning", "samplers"),
