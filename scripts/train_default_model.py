@@ -5,7 +5,10 @@
     python scripts/train_default_model.py ship RUNS/leg-2-64.safetensors --steps 4
 
 `run` trains each leg from the end of the one before (the first from --init, if given), in a folder of its own. Started
-again with the same arguments, it goes on where it was stopped, bit for bit. It serves a CPU and a GPU alike.
+again with the same arguments, it goes on where it was stopped, on a CPU bit for bit. It serves a CPU and a GPU alike.
+
+A file's bytes decide whether it is held out, and packing changes them. So `pack` leaves out the photographs that are
+held out: no model trained on PACKED has seen them. `run` holds out others of PACKED, which its held-out losses are of.
 """
 
 from __future__ import annotations
@@ -22,12 +25,15 @@ from rich.progress import track
 
 from pixmend.checkpoint import DEFAULT_MODEL, Model, load_model, save_model
 from pixmend.conditioning import INPUT_CHANNELS
-from pixmend.data import InpaintingDataset
+from pixmend.data import InpaintingDataset, content_hash, is_held_out
+from pixmend.diffusion import Conditioning
+from pixmend.errors import PixmendError
 from pixmend.images import open_thumbnail, picture_files
 from pixmend.loop import Report
 from pixmend.training import TrainConfig, train_model
 
 PACK_LIMIT = 40 << 20  # bytes
+PACKED_SIDE = 144  # pixels, of the shorter side
 TERMS = (
     "Trained on about 5,000 photographs of public research collections; most of them state no licence, some allow "
     "non-commercial use only. Use the weights for research and private, non-commercial work; docs/model-card.md has "
@@ -36,13 +42,13 @@ TERMS = (
 
 
 def pack(photos: Path, packed: Path) -> None:
-    """Write the photographs as small WebP files, with the quality that the limit leaves."""
-    files = picture_files(photos)
+    """Write the photographs that are not held out as small WebP files, with the quality that the limit leaves."""
+    files = _to_pack(photos)
     for quality in (85, 75, 65, 50, 35):
         encoded: dict[Path, bytes] = {}
         for file in track(files, f"quality {quality}", disable=not sys.stderr.isatty()):
             stream = io.BytesIO()
-            Image.fromarray(open_thumbnail(file, 144)).save(stream, "WEBP", quality=quality, method=4)
+            Image.fromarray(open_thumbnail(file, PACKED_SIDE)).save(stream, "WEBP", quality=quality, method=4)
             encoded[file.relative_to(photos).with_name(file.name + ".webp")] = stream.getvalue()
         total = sum(map(len, encoded.values()))
         print(f"quality {quality}: {total / 2**20:.1f} MiB")
@@ -53,6 +59,24 @@ def pack(photos: Path, packed: Path) -> None:
     for name, data in encoded.items():
         (packed / name).parent.mkdir(parents=True, exist_ok=True)
         (packed / name).write_bytes(data)
+
+
+def _to_pack(photos: Path) -> list[Path]:
+    """The photographs that can be read and are not held out; says which cannot, and how many are."""
+    files, held_out = [], 0
+    for file in picture_files(photos):
+        try:
+            open_thumbnail(file, PACKED_SIDE)
+            content = content_hash(file)
+        except (PixmendError, OSError) as error:
+            print(f"left out: {error}")
+            continue
+        if is_held_out(content, TrainConfig().holdout):
+            held_out += 1
+        else:
+            files.append(file)
+    print(f"{len(files)} photographs to pack; {held_out} are held out and stay behind")
+    return files
 
 
 def run(options: argparse.Namespace) -> None:
@@ -72,9 +96,15 @@ def run(options: argparse.Namespace) -> None:
             save_minutes=2.0,
         )
         resume = (output.with_suffix(".run") / "state.safetensors").exists()
-        data = InpaintingDataset(options.photos, size, seed=config.seed, holdout=config.holdout, cache=options.cache)
-        model = Model.new(seed=config.seed) if before is None else load_model(before)
-        model = dataclasses.replace(model, conditioning=options.conditioning)
+        model = _start(before, options.conditioning, config.seed)
+        data = InpaintingDataset(
+            options.photos,
+            size,
+            seed=config.seed,
+            T=model.diffusion.T,
+            holdout=config.holdout,
+            cache=options.cache,
+        )
         model = train_model(
             data,
             output,
@@ -89,6 +119,19 @@ def run(options: argparse.Namespace) -> None:
         if round(model.legs[-1]["kimg"] * 1000 / config.batch_size) < config.steps:
             sys.exit("stopped; start again with the same arguments to go on")
         before = output
+
+
+def _start(before: Path | None, conditioning: Conditioning | None, seed: int) -> Model:
+    """What a leg starts from; it is told what is known as its file was, unless another way is asked for."""
+    if before is None:
+        return Model.new(conditioning=conditioning or "known-aware", seed=seed)
+    model = load_model(before)
+    if conditioning is None:
+        return model
+    channels = model.network.config.in_channels
+    if INPUT_CHANNELS[conditioning] != channels:
+        sys.exit(f"{before} has {channels} input channels, but {conditioning} needs {INPUT_CHANNELS[conditioning]}")
+    return dataclasses.replace(model, conditioning=conditioning)
 
 
 class _Printer:
@@ -133,7 +176,7 @@ def main() -> None:
     running.add_argument("runs", type=Path)
     running.add_argument("--leg", type=_leg, action="append", required=True, metavar="SIZE:KIMG")
     running.add_argument("--init", type=Path)
-    running.add_argument("--conditioning", default="known-aware", choices=list(INPUT_CHANNELS))
+    running.add_argument("--conditioning", choices=list(INPUT_CHANNELS), help="left out: that of the model begun with")
     running.add_argument("--batch", type=int, default=32)
     running.add_argument("--lr", type=float, default=5e-4)
     running.add_argument("--seed", type=int, default=0)

@@ -94,7 +94,7 @@ def inpaint(folder: Path, model: Path, *more: object) -> list[object]:
         (["inpaint"], ["IMAGE", "-o", "--mask", "--model", "--steps", "--sampler", "--seed", "--candidates"]),
         (["inpaint"], ["--blur", "--grow-mask", "--invert-mask", "--soft-mask", "--overwrite", "--device", "--json"]),
         (["train"], ["FOLDER", "-o", "--size", "--batch", "--kimg", "--lr", "--seed", "--overwrite"]),
-        (["train"], ["--init", "--resume", "--workers", "--device"]),
+        (["train"], ["--init", "--resume", "--workers", "--device", "--accumulate"]),
         (["mask"], ["KIND", "SIZE", "-o", "--seed", "--list", "--overwrite"]),
         (["info"], ["MODEL", "--json"]),
         (["demo"], ["-o", "--seed", "--overwrite"]),
@@ -457,11 +457,15 @@ def test_bad_input_is_told_before_torch_is_loaded(folder: Path, tiny_model: Path
         ["inpaint", picture, "-o", picture],
         ["inpaint", picture, "--mask", str(folder / "mask.png"), "-o", output],
         ["inpaint", picture, "--model", str(folder / "gone.safetensors"), "-o", output],
+        ["train", str(folder / "gone"), "-o", str(folder / "new.safetensors")],
+        ["train", str(folder), "-o", str(tiny_model)],
+        ["train", str(folder), "-o", str(folder / "new.safetensors"), "--resume"],
+        ["train", str(folder), "-o", str(folder / "new.safetensors"), "--lr", "0"],
     ]
     program = f"import sys\nfrom pixmend.cli import main\ncodes = [main(case) for case in {cases!r}]\n"
     program += "print(codes, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "[3, 4, 7, 5, 3] False\n"
+    assert done.stdout == "[3, 4, 7, 5, 3, 3, 7, 10, 2] False\n"
 
 
 def test_ctrl_c_while_repairing(run: Run, folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -607,5 +611,7 @@ def test_bad_training(run: Run, folder: Path, photographs: Path, tiny_model: Pat
     fails(run(*training(photographs, tiny_model, folder / "picture.png")), 7, "picture.png")
     fails(run(*training(photographs, tiny_model, output, "--resume")), 10, "--resume")
     fails(run(*training(photographs, tiny_model, output, "--lr", 0)), 2, "lr")
-    assert not output.exists()
+    fails(run(*training(photographs, tiny_model, output, "--accumulate", 3)), 2, "a multiple of 3")
+    fails(run(*training(photographs, tiny_model, folder / "mine.pt")), 2, "give mine.safetensors")
+    assert not list(folder.glob("mine*"))
     assert {name: data for name, data in contents(folder).items() if name in before} == before

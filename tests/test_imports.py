@@ -17,12 +17,12 @@ SOURCE = Path(pixmend.__file__).parent
 # From the ground up. A room may import any of an earlier row. A new room gets its place here.
 ROWS = (
     ("errors", "console"),
-    ("files",),
-    ("runtime", "strokes", "soft_masks", "schedules", "unet", "pictures"),
-    ("mask_kinds", "metadata", "diffusion"),
+    ("files", "train_config"),
+    ("runtime", "strokes", "soft_masks", "schedules", "team", "unet", "pictures"),
+    ("mask_kinds", "metadata", "diffusion", "processes"),
     ("masks", "decoding", "encoding"),
     ("images", "conditioning", "samplers"),
-    ("checkpoint", "data", "run_folder", "tiles"),
+    ("batches", "checkpoint", "data", "run_folder", "tiles"),
     ("loop",),
     ("training", "inpainting"),
     ("demo", "denoising", "evaluation", "web"),

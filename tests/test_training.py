@@ -14,12 +14,15 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pixmend import run_folder
 from pixmend.checkpoint import Model, load_model, save_model
+from pixmend.conditioning import pull_push, roughened
 from pixmend.data import InpaintingDataset
 from pixmend.diffusion import Diffusion
 from pixmend.errors import FileMissingError, ModelFileError, OptionError, OutputExistsError, TrainingError
 from pixmend.loop import Report, TrainConfig
-from pixmend.run_folder import TrainingState
+from pixmend.run_folder import RunFolder, TrainingState
+from pixmend.runtime import memory_as_one_line
 from pixmend.training import InpaintingTask, guide_for, train_model
 from pixmend.unet import UNetConfig
 
@@ -131,7 +134,8 @@ def test_the_loss_is_of_the_hole_alone(data: InpaintingDataset) -> None:
     batch["hole"] = torch.zeros_like(batch["hole"])
     batch["hole"][1, 0, 2, 3:5] = 1
     # 0.2 squared, and five times 1
-    assert float(task.loss(Zero(), batch)) == pytest.approx((0.04 + 5) / 6, abs=1e-5)
+    assert float(task.error(Zero(), batch)) == pytest.approx(0.04 + 5, abs=1e-4)
+    assert int(task.weight(batch)) == 6
 
 
 def test_the_guide_holds_nothing_of_the_hole_unless_it_is_coarse(data: InpaintingDataset) -> None:
@@ -142,6 +146,48 @@ def test_the_guide_holds_nothing_of_the_hole_unless_it_is_coarse(data: Inpaintin
     assert torch.equal(same, batch["guide_blur"] < 0)
     assert same.any()
     assert not same.all()
+
+
+def test_the_guide_is_one_of_two_fills(data: InpaintingDataset) -> None:
+    batch = {name: torch.stack([data[k][name] for k in range(20)]) for name in data[0]}
+    x0, hole = batch["x0"].float() / 127.5 - 1, batch["hole"].float()
+    fill = pull_push(x0, hole)
+    rough = roughened(x0, hole, batch["guide_blur"], batch["guide_grain"], batch["guide_noise"])
+    coarse = batch["guide_blur"][:, None, None, None] >= 0
+    assert torch.equal(guide_for(batch, x0, hole), torch.where(coarse, rough, fill))
+
+
+# a shape whose norms are over several channels each: a bias before the norm of one channel learns only its rounding
+BROAD = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16, time_channels=16, groups=4)
+
+
+def test_parts_of_a_batch_give_what_the_whole_gives(data: InpaintingDataset, tmp_path: Path) -> None:
+    """Though holes differ in size: what is divided by is the number of values of the batch, not of each part."""
+    states = []
+    for accumulate in (1, 2, 4):
+        output = tmp_path / f"{accumulate}.safetensors"
+        config = TrainConfig(**{**vars(CONFIG), "bf16": False, "total_kimg": 0.04, "accumulate": accumulate})
+        train(data, output, config, model=Model.new(BROAD, size=16, seed=1))
+        states.append(state_of(output))
+    start = Model.new(BROAD, size=16, seed=1).network.state_dict()
+    whole = {name: states[0][f"network.{name}"] for name in start}
+    assert max(float((whole[name] - start[name]).abs().max()) for name in start) > 1e-3
+    for state in states[1:]:
+        for name in start:
+            torch.testing.assert_close(state[f"network.{name}"], whole[name], rtol=0, atol=1e-5)
+
+
+def test_the_number_of_parts_may_change_on_the_way(data: InpaintingDataset, tmp_path: Path) -> None:
+    train(data, tmp_path / "m.safetensors", progress=interrupt_after(2))
+    again = TrainConfig(**{**vars(CONFIG), "accumulate": 4})
+    assert train(data, tmp_path / "m.safetensors", again, resume=True).legs[-1]["kimg"] == 0.08
+
+
+def test_too_little_memory_is_an_error_of_one_line() -> None:
+    with pytest.raises(TrainingError, match="--accumulate 2"), memory_as_one_line():
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+    with pytest.raises(RuntimeError, match="another"), memory_as_one_line():
+        raise RuntimeError("another")
 
 
 def test_learning_rate_and_average_follow_their_formulas() -> None:
@@ -160,7 +206,7 @@ def test_the_average_is_the_formula() -> None:
     before = state.ema.weight.clone()  # type: ignore[operator]
     with torch.no_grad():
         network.weight.add_(1.0)
-    state.average(network, 0.75)
+    state.average(0.75)
     torch.testing.assert_close(state.ema.weight, before + 0.25)
 
 
@@ -250,6 +296,46 @@ def test_samples_and_model_must_have_the_same_noise_levels(photos: Path, tmp_pat
     samples = InpaintingDataset(photos, 16, T=100, cache=photos / ".cache")
     with pytest.raises(OptionError, match="100 noise levels, the model 1000"):
         train(samples, tmp_path / "m.safetensors")
+
+
+def some_state() -> TrainingState:
+    network = nn.Linear(1, 1)
+    return TrainingState(network, torch.optim.Adam(network.parameters()), {})
+
+
+def test_a_killed_training_has_all_rows_up_to_its_state(tmp_path: Path) -> None:
+    """And the log of the resumed one is that of the undisturbed one."""
+    logs = [[{"kimg": 0.001 * step, "loss": 1 / step, "held_out_loss": None} for step in range(1, 8)]] * 2
+    whole, killed = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "killed")
+    for folder, rows in zip((whole, killed), logs, strict=True):
+        folder.prepare(resume=False)
+        for row in rows[:4]:
+            folder.log(row)
+        folder.save_state(some_state())
+        for row in rows[4:]:
+            folder.log(row)
+    whole.write_log()
+    with open(killed.log_file, "a") as stream:
+        stream.write("0.005,0.2,\n0.006,0.1")  # where the kill fell into the writing
+    again = RunFolder(tmp_path / "killed")
+    again.cut_log(4)
+    for row in logs[1][4:]:
+        again.log(row)
+    again.write_log()
+    assert again.log_file.read_text() == whole.log_file.read_text()
+    assert whole.log_file.read_text().count("\n") == 8
+
+
+def test_rows_of_the_log_can_be_read_after_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("pixmend.run_folder.time.monotonic", lambda: now)
+    folder = RunFolder(tmp_path)
+    for _ in range(10):
+        now += 0.3
+        folder.log({"kimg": now})
+    lines = folder.log_file.read_text().splitlines()
+    assert lines[0] == "kimg"
+    assert float(lines[-1]) > now - run_folder.LOG_SECONDS
 
 
 def test_a_log_of_a_run_that_saved_nothing_is_begun_anew(data: InpaintingDataset, tmp_path: Path) -> None:

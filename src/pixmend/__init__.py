@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pixmend.samplers import repaint as repaint
     from pixmend.samplers import unipc as unipc
     from pixmend.schedules import make_betas as make_betas
-    from pixmend.training import TrainConfig as TrainConfig
+    from pixmend.train_config import TrainConfig as TrainConfig
     from pixmend.training import train_model as train_model
     from pixmend.unet import UNet as UNet
     from pixmend.unet import UNetConfig as UNetConfig
@@ -56,7 +56,8 @@ _NAMES = {  # room -> the public names that live in it
     "masks": ("create_advanced_mask",),
     "samplers": ("ddim", "ddnm", "ddpm", "dpmpp_2m", "repaint", "unipc"),
     "schedules": ("make_betas",),
-    "training": ("TrainConfig", "train_model"),
+    "train_config": ("TrainConfig",),
+    "training": ("train_model",),
     "unet": ("UNet", "UNetConfig", "sinusoidal_embedding"),
 }
 _ROOM_OF = {name: room for room, names in _NAMES.items() for name in names}

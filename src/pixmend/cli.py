@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,13 +12,14 @@ import typer
 
 from pixmend.console import header_lines, progress_bar, say
 from pixmend.errors import FileMissingError, OptionError, OutputError, PixmendError
-from pixmend.files import check_output, errors_as_one_line
+from pixmend.files import check_output, check_training, errors_as_one_line
+from pixmend.processes import rank, speaks
+from pixmend.train_config import TrainConfig
 
 if TYPE_CHECKING:
-    from pixmend.data import InpaintingDataset
     from pixmend.inpainting import Inpainted
     from pixmend.pictures import Floats, Picture
-    from pixmend.training import Report, TrainConfig
+    from pixmend.training import Report
 
 ALMOST_ALL = 0.9  # filling a larger share than this is rarely meant: the mask may be the wrong way round
 MUCH_GREY = 0.01  # of a mask: more than the edges of a brush or the noise of a JPEG
@@ -110,6 +110,7 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The model file to write.")],
     size: Annotated[int | None, typer.Option(min=8, metavar="N", help="Sample's side.", show_default="64")] = None,
     batch: Annotated[int | None, typer.Option(min=1, metavar="N", help="Samples a step.", show_default="32")] = None,
+    accumulate: Annotated[int, typer.Option(min=1, metavar="N", help="Parts of a batch, one by one.")] = 1,
     kimg: Annotated[float | None, typer.Option(metavar="X", help="Thousands of samples.", show_default="400")] = None,
     lr: Annotated[float | None, typer.Option(metavar="X", help="Learning rate.", show_default="0.0004")] = None,
     seed: Seed = 0,
@@ -120,19 +121,17 @@ def train(
     device: Device = None,
 ) -> None:
     """Train a model on a folder of pictures. Ctrl-C saves and leaves; --resume goes on."""
-    check_output(output, overwrite or resume)
+    check_training(output, overwrite=overwrite, resume=resume)
     _check_inputs(init)
     if not folder.is_dir():
         raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on")
-    from pixmend.checkpoint import Model, load_model
-    from pixmend.training import TrainConfig, train_model
-
     chosen: dict[str, Any] = {"batch_size": batch, "total_kimg": kimg, "lr": lr, "workers": workers}
-    config = replace(TrainConfig(seed=seed), **{name: value for name, value in chosen.items() if value is not None})
-    trained = Model.new(seed=seed) if init is None else load_model(init)
-    samples = _samples(folder, size or trained.size, trained.diffusion.T, config)
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    config = TrainConfig(seed=seed, accumulate=accumulate, **chosen)
+    from pixmend.training import train_model
+
     last: Report | None = None
-    with progress_bar() as update:
+    with progress_bar(shown=rank() == 0) as update:
 
         def tell(report: Report) -> None:
             nonlocal last
@@ -142,31 +141,24 @@ def train(
                 print(_training_line(report), file=sys.stderr)
 
         train_model(
-            samples,
+            folder,
             output,
             config,
-            model=trained,
+            init=init,
             resume=resume,
             overwrite=overwrite,
             size=size,
             device=device,
             progress=tell,
+            decoding=update,
+            note=lambda text: say("note", text),
         )
+    if rank() > 0:
+        return
     print(f"the model is in {output}; its log and pictures are in {output.with_suffix('.run')}")
     if last and last.step < last.steps:
         print(f"saved after step {last.step} of {last.steps}; the same command with --resume goes on")
         raise typer.Exit(STOPPED)
-
-
-def _samples(folder: Path, size: int, T: int, config: TrainConfig) -> InpaintingDataset:
-    """What `train_model` would make of the folder; here, to show the time it takes and to name what is left out."""
-    from pixmend.data import InpaintingDataset
-
-    with progress_bar() as update:
-        samples = InpaintingDataset(folder, size, seed=config.seed, T=T, holdout=config.holdout, progress=update)
-    for reason in samples.skipped:
-        say("note", f"left out: {reason}")
-    return samples
 
 
 def _list_kinds(wanted: bool) -> None:
@@ -242,7 +234,8 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def _complain(message: str, code: int) -> int:
-    say("error", message)
+    if speaks():
+        say("error", message)
     return code
 
 

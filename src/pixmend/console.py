@@ -26,9 +26,9 @@ def header_lines(value: object, name: str = "") -> Iterator[str]:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[..., None]]:
+def progress_bar(shown: bool = True) -> Iterator[Callable[..., None]]:
     """`update(done, total, text)` of a progress bar on stderr with the time left; of nothing where nobody looks."""
-    if not sys.stderr.isatty():
+    if not (shown and sys.stderr.isatty()):
         yield lambda done, total, text="": None
         return
     from rich.console import Console
@@ -37,4 +37,10 @@ def progress_bar() -> Iterator[Callable[..., None]]:
     columns = BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=None)
-        yield lambda done, total, text="": progress.update(task, completed=done, total=total, description=text)
+
+        def update(done: int, total: int, text: str = "") -> None:
+            if total != progress.tasks[0].total:  # other work, with a speed of its own
+                progress.reset(task, total=total)
+            progress.update(task, completed=done, description=text)
+
+        yield update

@@ -208,7 +208,7 @@ class PictureCache:
 
     def split(self, holdout: float, held_out: bool) -> Sequence[Pixels]:
         """The pictures that are held out, or the others: a file's content alone decides, not the size of training."""
-        chosen = [e for e in self.entries if (_fraction(e["hash"]) < holdout) == held_out]
+        chosen = [e for e in self.entries if is_held_out(e["hash"], holdout) == held_out]
         return _MappedPictures(self.pixels_file, [(e["offset"], e["height"], e["width"]) for e in chosen])
 
     def _decode(self, folder: Path, files: list[Path], side: int, progress: Progress | None) -> None:
@@ -235,7 +235,7 @@ class PictureCache:
                         entries.append(
                             {
                                 "name": str(file.relative_to(folder)),
-                                "hash": hashlib.sha256(file.read_bytes()).hexdigest()[:16],
+                                "hash": content_hash(file),
                                 "offset": offset,
                                 "height": pixels.shape[0],
                                 "width": pixels.shape[1],
@@ -281,8 +281,14 @@ def _size_and_date(file: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _fraction(hexadecimal: str) -> float:
-    return int(hexadecimal, 16) / 16.0 ** len(hexadecimal)
+def content_hash(file: Path) -> str:
+    """Sixteen hexadecimal digits of a file's content."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
+def is_held_out(content_hash: str, holdout: float) -> bool:
+    """Whether a file is among the share `holdout` of all that is kept to measure on: its content alone decides."""
+    return int(content_hash, 16) / 16.0 ** len(content_hash) < holdout
 
 
 def _cache_folder(cache: str | os.PathLike[str] | None) -> Path:

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from pixmend.errors import OutputError, OutputExistsError, PixmendError
+from pixmend.errors import OptionError, OutputError, OutputExistsError, PixmendError, TrainingError
+
+STATE_FILE = "state.safetensors"  # in a run folder: a training was begun there, and can be resumed
 
 
 def check_output(path: Path, overwrite: bool) -> None:
@@ -24,6 +26,27 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise OutputError(f"the folder {path.parent} does not exist; make it first, or choose another output")
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"the folder {path.parent} cannot be written to; choose another output")
+
+
+def check_training(output: Path, *, overwrite: bool, resume: bool) -> Path:
+    """Refuse a model file that cannot be written, or a training that cannot be begun or resumed; returns its folder."""
+    check_output(output, overwrite or resume)
+    if output.suffix != ".safetensors":
+        raise OptionError(f"the model {output} must be named as what it is; give {output.stem}.safetensors")
+    folder = output.with_suffix(".run")
+    check_run_folder(folder, resume)
+    return folder
+
+
+def check_run_folder(folder: Path, resume: bool) -> None:
+    """Refuse to resume where nothing was begun, and to begin anew where something was."""
+    begun = os.path.exists(folder / STATE_FILE)
+    if resume and not begun:
+        raise TrainingError(f"{folder} holds no state to resume; leave --resume out to start a new training")
+    if begun and not resume:
+        raise TrainingError(
+            f"{folder} holds a training that was begun; go on with it with --resume, or choose another output"
+        )
 
 
 @contextmanager

@@ -1,78 +1,33 @@
 """The training loop, one for every network here: batches, a loss, an optimiser, an average, a log, a state on disk.
 
-What is learnt is a `Task`; `training.py` has the one for inpainting.
+What is learnt is a `Task`; `training.py` has the one for inpainting. The batch of a step may be cut into parts, done
+one after the other (`TrainConfig.accumulate`), by several processes (`processes.py`) or several threads at once
+(`team.py`): what is learnt stays the same but for rounding.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from pixmend.errors import OptionError, TrainingError
+from pixmend.batches import Batch, batches
+from pixmend.errors import TrainingError
+from pixmend.processes import ALONE, Processes
 from pixmend.run_folder import RunFolder, TrainingState
-from pixmend.runtime import fast_dtype, tune_allocator
+from pixmend.runtime import fast_dtype, memory_as_one_line, tune_allocator
+from pixmend.team import Team
+from pixmend.train_config import TrainConfig
 
-Batch = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How to train. kimg = thousands of samples seen; nothing depends on the time of day or the number of workers."""
-
-    total_kimg: float = 400.0
-    batch_size: int = 32
-    lr: float = 4e-4  # at its highest, after the warm-up
-    lr_end: float = 0.0  # share of lr that the cosine ends on
-    warmup_kimg: float = 5.0
-    adam_betas: tuple[float, float] = (0.9, 0.99)
-    clip_norm: float = 1.0  # largest norm of all gradients together
-    ema_halflife_kimg: float = 20.0  # of the averaged parameters, which are what is saved
-    ema_ramp: float = 0.1  # the half-life is at most this share of the samples seen so far
-    seed: int = 0
-    bf16: bool | None = None  # None: where the device calculates in it
-    workers: int | None = None  # processes that prepare samples; None: none on a CPU, which they would share
-    holdout: float = 0.02  # share of the pictures kept to measure on
-    held_out_samples: int = 256
-    measure_kimg: float = 10.0  # held-out loss and repaired pictures each so many samples
-    save_minutes: float = 5.0
-    bad_steps: int = 10  # so many steps in a row that are not finite end the training
-
-    def __post_init__(self) -> None:
-        for name in ("total_kimg", "batch_size", "lr", "clip_norm", "ema_halflife_kimg", "measure_kimg"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise OptionError(f"{name} = {getattr(self, name)} must be above 0 and finite")
-        if not 0 <= self.seed < 2**63 or self.held_out_samples < 1 or (self.workers or 0) < 0:
-            raise OptionError(
-                f"seed = {self.seed}, held_out_samples = {self.held_out_samples}, workers = {self.workers}: "
-                "give a seed from 0 to 2**63 - 1, at least 1 sample, and workers from 0"
-            )
-        if not 0 <= self.holdout < 1:
-            raise OptionError(f"holdout = {self.holdout} must be at least 0 and below 1")
-
-    @property
-    def steps(self) -> int:
-        return max(1, round(self.total_kimg * 1000 / self.batch_size))
-
-    def lr_at(self, step: int) -> float:
-        """Linear warm-up, then half a cosine down to lr * lr_end (Loshchilov and Hutter 2017, arXiv 1608.03983)."""
-        kimg = (step + 1) * self.batch_size / 1000
-        rise = min(1.0, kimg / self.warmup_kimg) if self.warmup_kimg > 0 else 1.0
-        fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
-        return self.lr * rise * (self.lr_end + (1 - self.lr_end) * fall)
-
-    def ema_decay_at(self, step: int) -> float:
-        """Karras et al. 2022, EDM: the half-life grows with the samples seen, so that the start is soon forgotten."""
-        seen = (step + 1) * self.batch_size / 1000
-        return float(0.5 ** (self.batch_size / 1000 / min(self.ema_halflife_kimg, max(seen * self.ema_ramp, 1e-9))))
+__all__ = ["Batch", "Progress", "Report", "Task", "TrainConfig", "fit"]
 
 
 @dataclass(frozen=True)
@@ -106,8 +61,14 @@ class Task(Protocol):
     def identity(self) -> Mapping[str, Any]:
         """What must be the same for a training to be resumed, as JSON."""
 
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """The loss of a batch that lies on the network's device: a number."""
+    def weight(self, batch: Batch) -> Tensor:
+        """How many values of a batch the loss counts, known from the samples alone, on the CPU: a number."""
+
+    def error(self, network: nn.Module, batch: Batch) -> Tensor:
+        """The error of a batch on the network's device, summed over those values: a number.
+
+        The loss of a step is the sum of `error` over all its parts, divided by the sum of `weight`.
+        """
 
     def held_out_loss(self, network: nn.Module) -> float | None:
         """The loss on samples that are never trained on, always the same ones; None where there are none."""
@@ -125,89 +86,155 @@ def fit(
     folder: RunFolder,
     *,
     device: torch.device,
+    processes: Processes = ALONE,
     resume: bool = False,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> TrainingState:
     """Train a task's network to the end of its schedule, or until `stop()`; returns the last state, which is saved.
 
-    Resumed, it goes on bit for bit as if it had never stopped. A step whose loss or gradient is not finite is dropped
-    and named in the log; `bad_steps` of them in a row raise TrainingError and leave the last saved state as it is.
+    Resumed, it goes on as if it had never stopped: on a CPU bit for bit. A step whose loss or gradient is not finite is
+    dropped and named in the log; `bad_steps` of them in a row raise TrainingError and leave the last saved state as it
+    is. Of several processes, rank 0 alone writes, measures and calls `progress`; `stop()` in one of them stops all.
     """
     tune_allocator()
-    bf16 = config.bf16 if config.bf16 is not None else fast_dtype(device) == torch.bfloat16
-    network = task.network.to(device).train()
-    optimiser = torch.optim.Adam(network.parameters(), lr=config.lr, betas=config.adam_betas, fused=True)
-    state = TrainingState(network, optimiser, {"config": dataclasses.asdict(config), **task.identity})
+    run = _Run(task, config, folder, device, processes)
     if resume:
-        folder.load_state(state)
-    clock = _Clock(state)
-    bad, last_save = 0, time.monotonic()
+        run.resume()
+    try:
+        with run.team or nullcontext():
+            for parts in batches(task.samples, config, device, run.state.step, processes):
+                loss = run.step(parts)
+                if processes.first:
+                    run.tell(loss, progress)
+                stopping = processes.any(stop())
+                if processes.first and (stopping or run.is_to_be_saved):
+                    run.save()
+                run.clock.resume()
+                if stopping:
+                    break
+    finally:
+        folder.write_log()
+    processes.any(False)  # until rank 0 has saved
+    return run.state
 
-    for batch in _batches(task.samples, config, device, state.step):
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            loss = task.loss(network, batch)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
-        value = float(loss.detach())
-        if torch.isfinite(norm) and torch.isfinite(loss):
-            bad = 0
-            for group in optimiser.param_groups:
+
+class _Run:
+    """One training while it goes on, in one of its processes."""
+
+    def __init__(
+        self, task: Task, config: TrainConfig, folder: RunFolder, device: torch.device, processes: Processes
+    ) -> None:
+        self.task, self.config, self.folder, self.device, self.processes = task, config, folder, device, processes
+        self.bf16 = config.bf16 if config.bf16 is not None else fast_dtype(device) == torch.bfloat16
+        network = task.network.to(device).train()
+        self.parameters = list(network.parameters())
+        self.optimiser = torch.optim.Adam(self.parameters, lr=config.lr, betas=config.adam_betas, fused=True)
+        identity = {"config": dataclasses.asdict(config), **task.identity}
+        self.state = TrainingState(network, self.optimiser, identity)
+        self.replica = processes.replicate(network)
+        self.team = _team(config, network, device, processes)
+        self.clock = _Clock(self.state)
+        self.bad, self.last_save = 0, time.monotonic()
+
+    def resume(self) -> None:
+        """Go on from the state in the folder."""
+        self.folder.load_state(self.state)
+        if self.processes.first:
+            self.folder.cut_log(self.state.step)
+        self.clock = _Clock(self.state)
+
+    def step(self, parts: Sequence[Batch]) -> float:
+        """One step of the optimiser and of the average, or none where it would spoil them; returns the loss."""
+        state, config = self.state, self.config
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = self._backward(parts)
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, config.clip_norm))
+        if math.isfinite(norm) and math.isfinite(loss):  # the same numbers in every process
+            self.bad = 0
+            for group in self.optimiser.param_groups:
                 group["lr"] = config.lr_at(state.step)
-            optimiser.step()
-            state.average(network, config.ema_decay_at(state.step))
+            self.optimiser.step()
+            state.average(config.ema_decay_at(state.step))
         else:
-            bad += 1
-            folder.note(f"step {state.step}: loss {value:g}, gradient {float(norm):g}; dropped")
-            if bad >= config.bad_steps:
-                raise TrainingError(
-                    f"{bad} steps in a row up to step {state.step} had a loss or gradient that is not finite; what was "
-                    f"saved is kept: train another output from it with --init and a learning rate below {config.lr:g}"
-                )
+            self._drop(f"loss {loss:g}, gradient {norm:g}")
         state.step += 1
-        state.seconds = clock.tick()
+        state.seconds = self.clock.tick()
+        return loss
+
+    def _backward(self, parts: Sequence[Batch]) -> float:
+        """The gradients of the loss of a step, all parts in all processes together; returns that loss."""
+        (weight,) = self.processes.total(sum(float(self.task.weight(part)) for part in parts))
+        weight = (weight or math.nan) / self.processes.count  # for gradients are averaged over the processes
+
+        def loss_of(batch: Batch) -> Tensor:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False):
+                return self.task.error(self.replica, batch) / weight
+
+        losses = []
+        for part in parts:
+            batch = {name: value.to(self.device, non_blocking=True) for name, value in part.items()}
+            with self.processes.averaging(self.replica, now=part is parts[-1]), memory_as_one_line():
+                if self.team:
+                    losses.append(self.team.backward(loss_of, batch, self.state.network))
+                else:
+                    loss = loss_of(batch)
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    losses.append(loss.detach())
+        (sum_of_all,) = self.processes.total(float(torch.stack(losses).sum()))  # a GPU is waited for here
+        return sum_of_all / self.processes.count
+
+    def _drop(self, why: str) -> None:
+        self.bad += 1
+        step, config = self.state.step, self.config
+        if self.processes.first:
+            self.folder.note(f"step {step}: {why}; dropped")
+        if self.bad >= config.bad_steps:
+            raise TrainingError(
+                f"{self.bad} steps in a row up to step {step} had a loss or gradient that is not finite; what was "
+                f"saved is kept: train another output from it with --init and a learning rate below {config.lr:g}"
+            )
+
+    def tell(self, loss: float, progress: Progress | None) -> None:
+        """Log and report a step; where it is time to, measure and draw what the averaged network does."""
+        state, config = self.state, self.config
         measures = state.step == config.steps or _crosses(state.step, config)
-        held_out = task.held_out_loss(state.ema) if measures else None
+        held_out = self.task.held_out_loss(state.ema) if measures else None
         state.held_out = state.held_out if held_out is None else held_out
-        report = clock.report(state, config, value, held_out)
-        folder.log(_row(report, config))
+        report = self.clock.report(state, config, loss, held_out)
+        self.folder.log(_row(report, config))
         if progress:
             progress(report)
         if measures:
-            task.show(state.ema, state.step, folder)
-            folder.plot()
-        stopping = stop()
-        if stopping or state.step == config.steps or time.monotonic() - last_save > 60 * config.save_minutes:
-            task.save(state.ema, _leg(state, config, device, bf16), folder)
-            folder.save_state(state)  # last: who is killed between the two does some steps again, and loses nothing
-            last_save = time.monotonic()
-        clock.resume()
-        if stopping:
-            break
-    return state
+            self.task.show(state.ema, state.step, self.folder)
+            self.folder.plot()
+
+    @property
+    def is_to_be_saved(self) -> bool:
+        late = time.monotonic() - self.last_save > 60 * self.config.save_minutes
+        return late or self.state.step == self.config.steps
+
+    def save(self) -> None:
+        """Write the model, then the state: who is killed between the two repeats some steps, and loses nothing."""
+        name = _name_of(self.device, self.processes)
+        self.task.save(self.state.ema, _leg(self.state, self.config, name, self.bf16), self.folder)
+        self.folder.save_state(self.state)
+        self.last_save = time.monotonic()
+
+
+def _team(config: TrainConfig, network: nn.Module, device: torch.device, processes: Processes) -> Team | None:
+    """The threads that share a batch: where the processor calculates, for one process, and a network without statistics
+    of whole batches, as those of batch normalisation, which are its buffers.
+    """
+    threads = torch.get_num_threads() if config.threads is None else config.threads
+    if threads == 1 or device.type != "cpu" or processes.count > 1 or next(network.buffers(), None) is not None:
+        return None
+    return Team(threads)
 
 
 def _crosses(step: int, config: TrainConfig) -> bool:
     images, each = step * config.batch_size, round(config.measure_kimg * 1000)
     return images // each > (images - config.batch_size) // each
-
-
-def _batches(samples: Dataset[Any], config: TrainConfig, device: torch.device, first_step: int) -> Any:
-    """Batches of the samples k = first_step * batch_size, ..., in order, on the device."""
-    workers = config.workers
-    if workers is None:
-        workers = min(16, os.cpu_count() or 1) if device.type == "cuda" else 0
-    loader: DataLoader[Any] = DataLoader(
-        samples,
-        batch_size=config.batch_size,
-        sampler=range(first_step * config.batch_size, config.steps * config.batch_size),
-        num_workers=workers,
-        pin_memory=device.type == "cuda",
-        prefetch_factor=8 if workers else None,
-    )
-    for batch in loader:
-        yield {name: value.to(device, non_blocking=True) for name, value in batch.items()}
 
 
 def _row(report: Report, config: TrainConfig) -> dict[str, float | None]:
@@ -220,16 +247,20 @@ def _row(report: Report, config: TrainConfig) -> dict[str, float | None]:
     }
 
 
-def _leg(state: TrainingState, config: TrainConfig, device: torch.device, bf16: bool) -> dict[str, Any]:
-    kimg = state.step * config.batch_size / 1000
+def _name_of(device: torch.device, processes: Processes) -> str:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return name if processes.count == 1 else f"{processes.count} x {name}"
+
+
+def _leg(state: TrainingState, config: TrainConfig, device: str, bf16: bool) -> dict[str, Any]:
+    kimg = state.step * config.batch_size / 1000
     return {
         "kimg": round(kimg, 3),
         "of_kimg": config.total_kimg,
         "batch_size": config.batch_size,
         "lr": config.lr,
         "seed": config.seed,
-        "device": name,
+        "device": device,
         "bf16": bf16,
         "minutes": round(state.seconds / 60, 1),
         "loss": None if state.loss is None else round(state.loss, 5),

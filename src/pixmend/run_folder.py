@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from pixmend.errors import TrainingError
-from pixmend.files import errors_as_one_line, write_atomically
+from pixmend.files import STATE_FILE, check_run_folder, errors_as_one_line, write_atomically
 
-# what may change between a training and its resumption without changing the weights that come of it
-FREE_TO_CHANGE = frozenset({"workers", "save_minutes", "measure_kimg", "held_out_samples"})
+# what may change between a training and its resumption without changing the weights that come of it, but for rounding
+FREE_TO_CHANGE = frozenset({"accumulate", "workers", "save_minutes", "measure_kimg", "held_out_samples"})
+LOG_SECONDS = 2.0  # rows of the log are written together, at least so often
 
 
 class TrainingState:
@@ -27,16 +30,18 @@ class TrainingState:
     def __init__(self, network: nn.Module, optimiser: torch.optim.Optimizer, identity: Mapping[str, Any]) -> None:
         self.network, self.optimiser, self.identity = network, optimiser, identity
         self.ema = copy.deepcopy(network).eval().requires_grad_(False)
+        # listed once: to walk through the modules at every step takes as long as the average itself
+        self._averaged: list[Tensor] = list(self.ema.parameters())
+        self._values: list[Tensor] = list(network.parameters())
         self.step = 0
         self.seconds = 0.0  # spent in training steps
         self.held_out: float | None = None  # the last held-out loss
         self.loss: float | None = None  # a running average
 
     @torch.no_grad()
-    def average(self, network: nn.Module, decay: float) -> None:
+    def average(self, decay: float) -> None:
         """Move the averaged parameters towards the network's; there are no buffers, and none would be averaged."""
-        for average, value in zip(self.ema.parameters(), network.parameters(), strict=True):
-            average.lerp_(value, 1 - decay)
+        torch._foreach_lerp_(self._averaged, self._values, 1 - decay)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state, by name."""
@@ -64,18 +69,15 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.state_file = path / "state.safetensors"
+        self.state_file = path / STATE_FILE
         self.log_file = path / "log.csv"
         self.notes_file = path / "notes.txt"
+        self._rows: list[Mapping[str, Any]] = []  # of the log, not written yet
+        self._written = time.monotonic()
 
     def prepare(self, resume: bool) -> None:
         """Make the folder for a new training, or see that there is a state to resume."""
-        if resume and not self.state_file.exists():
-            raise TrainingError(f"{self.path} holds no state to resume; leave --resume out to start a new training")
-        if not resume and self.state_file.exists():
-            raise TrainingError(
-                f"{self.path} holds a training that was begun; go on with it with --resume, or choose another output"
-            )
+        check_run_folder(self.path, resume)
         with errors_as_one_line(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             if not resume:  # what a run left that was killed before it saved anything
@@ -83,6 +85,8 @@ class RunFolder:
                 self.notes_file.unlink(missing_ok=True)
 
     def save_state(self, state: TrainingState) -> None:
+        """Write the state, and before it the rows of the log that it is not to be without."""
+        self.write_log(durably=True)
         meta = {
             "step": state.step,
             "seconds": state.seconds,
@@ -111,16 +115,27 @@ class RunFolder:
             ) from error
         state.step, state.seconds = meta["step"], meta["seconds"]
         state.held_out, state.loss = meta["held_out"], meta["loss"]
-        self._cut_log(state.step)
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Append one row to log.csv."""
-        new = not self.log_file.exists()
+        """Append one row to log.csv, within seconds. Who is killed before loses rows of steps that are done again."""
+        self._rows.append(row)
+        if time.monotonic() - self._written > LOG_SECONDS:
+            self.write_log()
+
+    def write_log(self, *, durably: bool = False) -> None:
+        """Write the rows that wait; `durably`, so that a power failure does not take them."""
+        rows, self._rows, self._written = self._rows, [], time.monotonic()
+        if not rows and not durably:
+            return
         with errors_as_one_line(self.log_file), open(self.log_file, "a", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(row))
-            if new:
+            writer = csv.DictWriter(stream, list(rows[0]) if rows else [])
+            if rows and stream.tell() == 0:
                 writer.writeheader()
-            writer.writerow({name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()})
+            for row in rows:
+                writer.writerow({name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()})
+            if durably:
+                stream.flush()
+                os.fsync(stream.fileno())
 
     def plot(self) -> None:
         """Draw log.csv as log.png, where matplotlib is installed (the `plot` extra)."""
@@ -128,6 +143,7 @@ class RunFolder:
             from matplotlib.figure import Figure
         except ImportError:
             return
+        self.write_log()
         with open(self.log_file, newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream))
         figure = Figure(figsize=(8, 6), layout="constrained")
@@ -146,7 +162,7 @@ class RunFolder:
         with errors_as_one_line(self.notes_file), open(self.notes_file, "a", encoding="utf-8") as stream:
             stream.write(text + "\n")
 
-    def _cut_log(self, step: int) -> None:
+    def cut_log(self, step: int) -> None:
         """Drop the rows after the state that is resumed: those steps are done again."""
         if not self.log_file.exists():
             return

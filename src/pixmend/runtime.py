@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
-from pixmend.errors import OptionError
+from pixmend.errors import OptionError, TrainingError
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -29,11 +31,23 @@ def pick_device(name: str | None = None) -> torch.device:
 def fast_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the device calculates in it, else float32. Never float16, which overflows to black."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     if device.type == "cpu":
         can: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch cannot be asked
         return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else torch.float32
     return torch.float32
+
+
+@contextmanager
+def memory_as_one_line() -> Iterator[None]:
+    """Turn what a GPU says when its memory is used up by training into a TrainingError of one line."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            "the memory of the device does not hold what is trained on at once; cut each batch into parts with "
+            "--accumulate 2 or more, or give a smaller --batch or --size"
+        ) from error
 
 
 @functools.cache
@@ -50,8 +64,9 @@ def tune_allocator() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):  # another C library, with another allocator
         return
-    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # from malloc.h
+    trim_threshold, top_pad, mmap_threshold, arenas = -1, -2, -3, -8  # from malloc.h
     if not mallopt(mmap_threshold, 1 << 30):
         mallopt(mmap_threshold, 32 << 20)  # the most that older versions take
     mallopt(trim_threshold, (1 << 31) - 1)
     mallopt(top_pad, 1 << 26)
+    mallopt(arenas, 1)  # those of other threads have none of this, and hold no large blocks

@@ -20,11 +20,11 @@ from pixmend.conditioning import denoiser, network_input, pull_push, roughened
 from pixmend.data import InpaintingDataset
 from pixmend.diffusion import Known
 from pixmend.errors import OptionError
-from pixmend.files import check_output
+from pixmend.files import check_training
 from pixmend.images import save_tensor_as_image
 from pixmend.loop import Batch, Progress, Report, TrainConfig, fit
+from pixmend.processes import Processes, joined
 from pixmend.run_folder import RunFolder
-from pixmend.runtime import pick_device
 from pixmend.samplers import ddim
 from pixmend.schedules import step_subset
 from pixmend.unet import UNet
@@ -46,6 +46,8 @@ def train_model(
     size: int | None = None,
     device: str | None = None,
     progress: Progress | None = None,
+    decoding: Callable[[int, int], None] | None = None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Model:
     """Train a model on a folder of pictures, and write it to the model file `output`.
 
@@ -56,30 +58,49 @@ def train_model(
     model: an untrained one of another shape than the default. init: a model file to start from, with a fresh optimiser:
     fine-tuning, or one more leg of a long training. resume: go on where the training of `output` stopped, bit for bit.
     size: side of the training pictures in pixels, by default the model's. device: by default the best there is.
+    decoding(done, of how many) is told while the pictures of a folder are read, note(text) of each that is left out,
+    and progress(report) of each step.
     Ctrl-C (or SIGTERM) ends the training after the step that runs, with everything saved.
     A model file that exists is replaced only with `overwrite` or `resume`; a training that was begun, never.
+    Started by torchrun, the processes share out each batch, and rank 0 alone writes and calls the three functions.
     Raises DataError, ModelFileError, TrainingError, OptionError, each before any long work where that can be.
     """
     config, output = config or TrainConfig(), Path(output)
-    if output.suffix != ".safetensors":
-        raise OptionError(f"the model {output} must be named as what it is; give {output.stem}.safetensors")
-    check_output(output, overwrite or resume)
-    folder = RunFolder(output.with_suffix(".run"))
-    folder.prepare(resume)
-    where = pick_device(device)
-    if model is None:
-        model = Model.new(seed=config.seed) if init is None else load_model(init)
-    if isinstance(data, InpaintingDataset):
-        model = dataclasses.replace(model, size=data.size)
+    folder = RunFolder(check_training(output, overwrite=overwrite, resume=resume))
+    with joined() as processes:
+        config.part_size(processes.count)
+        where = processes.device(device)
+        if model is None:
+            model = Model.new(seed=config.seed) if init is None else load_model(init)
+        if not isinstance(data, InpaintingDataset):
+            data = _decoded(data, size or model.size, config, model, processes, decoding, note)
         if data.T != model.diffusion.T:
             raise OptionError(f"the samples have {data.T} noise levels, the model {model.diffusion.T}; make them alike")
-    else:
-        model = dataclasses.replace(model, size=size or model.size)
-        data = InpaintingDataset(data, model.size, seed=config.seed, T=model.diffusion.T, holdout=config.holdout)
-    task = InpaintingTask(model, data, config, output)
-    with _stop_on_signal() as stopped:
-        fit(task, config, folder, device=where, resume=resume, progress=progress, stop=stopped)
-    return load_model(output)
+        model = dataclasses.replace(model, size=data.size)
+        task = InpaintingTask(model, data, config, output)
+        if processes.first:
+            folder.prepare(resume)
+        with _stop_on_signal() as stop:
+            fit(task, config, folder, device=where, processes=processes, resume=resume, progress=progress, stop=stop)
+        return load_model(output)
+
+
+def _decoded(
+    data: str | os.PathLike[str],
+    size: int,
+    config: TrainConfig,
+    model: Model,
+    processes: Processes,
+    decoding: Callable[[int, int], None] | None,
+    note: Callable[[str], None],
+) -> InpaintingDataset:
+    with processes.first_alone():
+        samples = InpaintingDataset(
+            data, size, seed=config.seed, T=model.diffusion.T, holdout=config.holdout, progress=decoding
+        )
+    for reason in samples.skipped if processes.first else ():
+        note(f"left out: {reason}")
+    return samples
 
 
 class InpaintingTask:
@@ -95,8 +116,12 @@ class InpaintingTask:
             "samples": samples.identity,
         }
 
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Squared error of the prediction, summed over the holes' values and divided by their number in the batch."""
+    def weight(self, batch: Batch) -> Tensor:
+        """The number of values in the holes."""
+        return batch["hole"].count_nonzero() * batch["x0"].shape[1]
+
+    def error(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Squared error of the prediction, summed over the values in the holes."""
         diffusion, conditioning = self.model.diffusion, self.model.conditioning
         x0, hole = batch["x0"].float() / 127.5 - 1, batch["hole"].float()
         t, noise = batch["t"], batch["noise"]
@@ -104,18 +129,18 @@ class InpaintingTask:
         drawn = x0 - guide if conditioning == "residual" else x0
         xt = diffusion.add_noise(drawn, t, noise)
         told = xt if conditioning == "plain" else network_input(xt, x0, hole, guide)
-        error = (network(told, t).float() - diffusion.target(drawn, t, noise)) ** 2
-        loss: Tensor = (error * hole).sum() / (hole.sum() * x0.shape[1])
-        return loss
+        squared = (network(told, t).float() - diffusion.target(drawn, t, noise)) ** 2
+        error: Tensor = (squared * hole).sum()
+        return error
 
     @torch.no_grad()
     def held_out_loss(self, network: nn.Module) -> float | None:
-        """The mean of `loss` over batches of held-out samples, in float32; None where nothing is held out."""
+        """The mean of `error / weight` over batches of held-out samples, in float32; None where nothing is held out."""
         if self.held_out is None:
             return None
         device = next(network.parameters()).device
         losses = [
-            self.loss(network, {name: value.to(device) for name, value in batch.items()})
+            self.error(network, {name: value.to(device) for name, value in batch.items()}) / self.weight(batch)
             for batch in DataLoader(self.held_out, batch_size=32)
         ]
         return float(torch.stack(losses).mean())
@@ -152,9 +177,12 @@ class InpaintingTask:
 
 def guide_for(batch: Batch, x0: Tensor, hole: Tensor) -> Tensor:
     """The guide of each sample: the pull-push fill, or, where guide_blur >= 0, the truth as a coarser level has it."""
-    blur, grain = batch["guide_blur"], batch["guide_grain"]
-    coarse = roughened(x0, hole, blur.clamp(min=0), grain.clamp(min=0), batch["guide_noise"])
-    return torch.where(blur[:, None, None, None] >= 0, coarse, pull_push(x0, hole))
+    blur, grain, noise = batch["guide_blur"], batch["guide_grain"], batch["guide_noise"]
+    smooth, rough = (blur < 0).nonzero()[:, 0], (blur >= 0).nonzero()[:, 0]  # each fill takes milliseconds
+    guide = torch.empty_like(x0)
+    guide[smooth] = pull_push(x0[smooth], hole[smooth])
+    guide[rough] = roughened(x0[rough], hole[rough], blur[rough], grain[rough], noise[rough])
+    return guide
 
 
 def held_out_samples(samples: InpaintingDataset, config: TrainConfig) -> Subset[Any] | None:

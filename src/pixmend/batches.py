@@ -1,0 +1,56 @@
+"""The samples of each step: in order, shared out among processes, and cut into the parts that are done one by one."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pixmend.processes import Processes
+from pixmend.train_config import TrainConfig
+
+Batch = Mapping[str, Tensor]
+
+
+def batches(
+    samples: Dataset[Any], config: TrainConfig, device: torch.device, first_step: int, processes: Processes
+) -> Iterator[list[Batch]]:
+    """For each step from the first, the parts of its batch that fall to this process, on the CPU.
+
+    device: what they are for. The k-th sample of the training is samples[k], whoever takes it.
+    """
+    workers = config.workers
+    if workers is None:
+        workers = min(16, (os.cpu_count() or 1) // processes.local_count) if device.type == "cuda" else 0
+    loader: DataLoader[Any] = DataLoader(
+        samples,
+        batch_sampler=_numbers(config, first_step, processes),
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        prefetch_factor=8 if workers else None,
+        worker_init_fn=_leave_signals_to_the_training,
+    )
+    parts = iter(loader)
+    for _ in range(first_step, config.steps):
+        yield list(islice(parts, config.accumulate))
+
+
+def _numbers(config: TrainConfig, first_step: int, processes: Processes) -> Iterator[list[int]]:
+    """The numbers k of the samples in each part: a step's are cut in their order, first by process, then by part."""
+    size = config.part_size(processes.count)
+    for step in range(first_step, config.steps):
+        for part in range(config.accumulate):
+            start = step * config.batch_size + (processes.rank * config.accumulate + part) * size
+            yield list(range(start, start + size))
+
+
+def _leave_signals_to_the_training(worker: int) -> None:
+    """A terminal and torchrun send Ctrl-C to the workers as well, which the training still needs for its last step."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,77 @@
+"""The script that trains the model that ships: what it packs, and what a leg starts from."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixmend.checkpoint import Model, save_model
+from pixmend.data import InpaintingDataset
+from pixmend.diffusion import Diffusion
+from pixmend.loop import TrainConfig
+from pixmend.unet import UNetConfig
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+script = importlib.import_module("train_default_model")
+sys.path.pop(0)
+
+
+def drawn(folder: Path, count: int) -> Path:
+    (folder / "below").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(folder / "below" / f"{i}.png")
+    return folder
+
+
+def test_what_is_held_out_and_what_is_broken_is_not_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = drawn(tmp_path / "photos", 150)  # of which about three are held out
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    (photos / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    script.pack(photos, tmp_path / "packed")
+    samples = InpaintingDataset(photos, 16, holdout=TrainConfig().holdout, cache=tmp_path / "cache")
+    held_out = samples.held_out()
+    assert held_out is not None
+    packed = [path for path in (tmp_path / "packed").rglob("*") if path.is_file()]
+    assert len(packed) == len(samples) == 150 - len(held_out)
+    told = capsys.readouterr().out
+    assert f"{len(held_out)} are held out" in told
+    assert [sum(name in line for line in told.splitlines()) for name in ("broken.jpg", "gone.png")] == [1, 1]
+
+
+def test_a_leg_goes_on_as_its_model_was_told(tmp_path: Path) -> None:
+    small = UNetConfig(channels=(16,), attention=(False,), time_channels=16)
+    file = save_model(tmp_path / "m.safetensors", Model.new(small, conditioning="residual"))
+    assert script._start(file, None, 0).conditioning == "residual"
+    assert script._start(file, "known-aware", 0).conditioning == "known-aware"
+    with pytest.raises(SystemExit, match="7 input channels, but plain needs 3"):
+        script._start(file, "plain", 0)
+    assert script._start(None, None, 0).conditioning == "known-aware"
+    assert script._start(None, "plain", 0).network.config.in_channels == 3
+
+
+def test_legs_keep_the_noise_levels_of_the_model(tmp_path: Path) -> None:
+    small = UNetConfig(channels=(16,), attention=(False,), time_channels=16)
+    file = save_model(tmp_path / "m.safetensors", Model.new(small, diffusion=Diffusion(T=100)))
+    options = argparse.Namespace(
+        photos=drawn(tmp_path / "photos", 3),
+        runs=tmp_path / "runs",
+        init=file,
+        leg=[(8, 0.008), (16, 0.008)],
+        batch=4,
+        lr=1e-4,
+        seed=0,
+        conditioning=None,
+        device="cpu",
+        cache=tmp_path / "cache",
+    )
+    script.run(options)
+    last = script.load_model(tmp_path / "runs" / "leg-2-16.safetensors")
+    assert last.diffusion.T == 100
+    assert [(leg["size"], leg["kimg"]) for leg in last.legs] == [(8, 0.008), (16, 0.008)]
