@@ -19,11 +19,11 @@ ROWS = (
     ("errors", "console"),
     ("files", "train_config"),
     ("runtime", "strokes", "soft_masks", "schedules", "team", "unet", "pictures"),
-    ("mask_kinds", "metadata", "diffusion", "processes"),
+    ("mask_kinds", "metadata", "adm", "diffusion", "processes"),
     ("masks", "decoding", "encoding"),
     ("images", "conditioning", "samplers"),
     ("batches", "checkpoint", "data", "run_folder", "tiles"),
-    ("loop",),
+    ("adapters", "loop"),
     ("training", "inpainting"),
     ("demo", "denoising", "evaluation", "web"),
     ("cli",),
@@ -82,6 +82,13 @@ def test_pillow_has_one_home() -> None:
         if any(name.split(".")[0] == "PIL" for name in modules_imported(ast.parse(path.read_text("utf-8")), []))
     }
     assert users <= PILLOWS_HOME
+
+
+def test_diffusers_is_not_needed() -> None:
+    """Its folders are read and written without it."""
+    for path in SOURCES:
+        modules = modules_imported(ast.parse(path.read_text("utf-8")), [])
+        assert not [name for name in modules if name.split(".")[0] in ("diffusers", "guided_diffusion")], path
 
 
 def loaded_after(statement: str) -> set[str]:

@@ -15,6 +15,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with _NAMES
+    from pixmend.adapters import export_model as export_model
+    from pixmend.adapters import import_model as import_model
     from pixmend.checkpoint import Model as Model
     from pixmend.checkpoint import load_model as load_model
     from pixmend.checkpoint import read_header as read_header
@@ -47,6 +49,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     __version__: str
 
 _NAMES = {  # room -> the public names that live in it
+    "adapters": ("export_model", "import_model"),
     "checkpoint": ("Model", "load_model", "read_header", "save_model"),
     "data": ("InpaintingDataset",),
     "diffusion": ("Diffusion",),

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from pixmend.adm import AdmConfig, AdmUNet
 from pixmend.conditioning import INPUT_CHANNELS
 from pixmend.diffusion import Conditioning, Diffusion
 from pixmend.errors import FileMissingError, ModelFileError, OptionError
@@ -32,12 +33,21 @@ FORMAT, VERSION = "pixmend-model", 1
 DEFAULT_MODEL = Path(__file__).parent / "weights" / "default.safetensors"
 LARGEST_HEADER = 16 << 20  # bytes; a damaged length would otherwise be read as a request for all memory
 
+Network = UNet | AdmUNet
+NetworkConfig = UNetConfig | AdmConfig
+KINDS: dict[str, type[UNetConfig] | type[AdmConfig]] = {"unet": UNetConfig, "adm": AdmConfig}
+
+
+def build(config: NetworkConfig) -> Network:
+    """A new network of the kind that its configuration is for."""
+    return UNet(config) if isinstance(config, UNetConfig) else AdmUNet(config)
+
 
 @dataclass
 class Model:
     """A network with all that is needed to repair with it."""
 
-    network: UNet
+    network: Network
     diffusion: Diffusion
     conditioning: Conditioning = "known-aware"
     size: int = 64  # pixels; the side of the pictures that it was trained on
@@ -49,7 +59,7 @@ class Model:
     @classmethod
     def new(
         cls,
-        config: UNetConfig | None = None,
+        config: NetworkConfig | None = None,
         *,
         conditioning: Conditioning = "known-aware",
         diffusion: Diffusion | None = None,
@@ -62,17 +72,19 @@ class Model:
         config = dataclasses.replace(config or UNetConfig(), in_channels=INPUT_CHANNELS[conditioning])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = UNet(config)
+            network = build(config)
         return cls(network, diffusion or Diffusion(), conditioning, size)
 
     @property
     def header(self) -> dict[str, Any]:
         """Everything but the weights, as it stands in the file."""
-        d = self.diffusion
+        d, config = self.diffusion, self.network.config
+        (kind,) = (name for name, configuration in KINDS.items() if isinstance(config, configuration))
+        named = {} if kind == "unet" else {"kind": kind}  # files from before there were kinds have none
         return {
             "format": FORMAT,
             "version": VERSION,
-            "architecture": dataclasses.asdict(self.network.config),
+            "architecture": {**named, **dataclasses.asdict(config)},
             "diffusion": {
                 "schedule": d.schedule if d.schedule != "custom" else d.betas.tolist(),
                 "T": d.T,
@@ -157,7 +169,10 @@ def read_metadata(path: Path) -> Mapping[str, Any]:
 
 def _from_header(header: Mapping[str, Any]) -> Model:
     shape: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in header["architecture"].items()}
-    config = UNetConfig(**shape)
+    kind = shape.pop("kind", "unet")
+    if kind not in KINDS:
+        raise OptionError(f"networks of kind {kind!r} are not known to this pixmend; update pixmend")
+    config = KINDS[kind](**shape)
     noise = header["diffusion"]
     schedule = noise["schedule"]
     diffusion = Diffusion(
@@ -172,7 +187,7 @@ def _from_header(header: Mapping[str, Any]) -> Model:
     if size < 1 or not 1 <= steps <= diffusion.T or sampler not in SAMPLERS or config.out_channels != 3:
         raise OptionError(f"size {size}, {steps} steps of {sampler!r} and {config.out_channels} channels do not go")
     with torch.device("meta"):  # no time is lost on random weights
-        network = UNet(config)
+        network = build(config)
     network.to_empty(device="cpu")
     return Model(
         network,

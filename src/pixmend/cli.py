@@ -12,7 +12,7 @@ import typer
 
 from pixmend.console import header_lines, progress_bar, say
 from pixmend.errors import FileMissingError, OptionError, OutputError, PixmendError
-from pixmend.files import check_output, check_training, errors_as_one_line
+from pixmend.files import check_output, check_output_folder, check_training, errors_as_one_line
 from pixmend.processes import rank, speaks
 from pixmend.train_config import TrainConfig
 
@@ -201,6 +201,52 @@ def info(
 
     header = read_header(model)
     print(json.dumps(header, indent=2) if as_json else "\n".join(header_lines(header)))
+
+
+@app.command("import")
+def import_(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="A folder of diffusers, or a .pt of guided-diffusion.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The model file to write.")],
+    architecture: Annotated[Path | None, typer.Option(metavar="JSON", help="What network a .pt is of.")] = None,
+    label: Annotated[int | None, typer.Option("--class", min=0, metavar="N", help="The class to fill with.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, metavar="N", help="Side of the training pictures.")] = None,
+    assume_ddpm: Annotated[bool, typer.Option("--assume-ddpm", help="If no scheduler is there, take DDPM's.")] = False,
+    terms: Annotated[str | None, typer.Option(metavar="TEXT", help="The terms of use of the weights.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Half precision: half the file, a little rounded.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a model file from weights that others trained."""
+    check_output(output, overwrite)
+    if output.suffix != ".safetensors":
+        raise OptionError(f"the model {output} must be named as what it is; give {output.stem}.safetensors")
+    _check_inputs(architecture, None if source.is_dir() else source)
+    import torch
+
+    from pixmend.adapters import import_model
+    from pixmend.checkpoint import save_model
+
+    model = import_model(
+        source, architecture=architecture, label=label, size=size, assume_ddpm=assume_ddpm, terms=terms
+    )
+    save_model(output, model, overwrite=overwrite, dtype=torch.float16 if half else torch.float32)
+    print(f"the model is in {output}: {model.network.parameter_count:,} parameters, pictures of {model.size} pixels")
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A plain model.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The new folder to write.")],
+) -> None:
+    """Write a plain model as a folder for diffusers."""
+    check_output_folder(output)
+    _check_inputs(model)
+    from pixmend.adapters import export_model
+    from pixmend.checkpoint import load_model
+
+    export_model(load_model(model), output)
+    print(f"the pipeline is in {output}; DiffusionPipeline.from_pretrained of diffusers loads it")
 
 
 @app.command()

@@ -39,7 +39,7 @@ class MaskError(PixmendError):
 
 
 class ModelFileError(PixmendError):
-    """The model file is damaged, foreign, or of a version that this pixmend does not know."""
+    """The model file, or the weights to import, are damaged, foreign, or of a kind that this pixmend does not know."""
 
     exit_code = 6
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,17 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise OutputError(f"{path} is a folder; name a file in it, such as {path / 'mended.png'}")
     if os.path.exists(path) and not overwrite:
         raise OutputExistsError(f"{path} exists and is left as it is; choose another name, or give --overwrite")
+    _check_parent(path)
+
+
+def check_output_folder(path: Path) -> None:
+    """Refuse early what `write_folder_atomically` would refuse at the end."""
+    if os.path.lexists(path):
+        raise OutputExistsError(f"{path} exists and is left as it is; choose another name for the folder")
+    _check_parent(path)
+
+
+def _check_parent(path: Path) -> None:
     if not os.path.isdir(path.parent):
         raise OutputError(f"the folder {path.parent} does not exist; make it first, or choose another output")
     if not os.access(path.parent, os.W_OK):
@@ -87,6 +99,23 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], 
         except BaseException:
             if os.path.exists(name):
                 os.unlink(name)
+            raise
+        _sync_folder(path.parent)
+    return path
+
+
+def write_folder_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> Path:
+    """Write a new folder through `write(folder)`: into a temporary one beside it, which is then renamed."""
+    path = Path(path)
+    check_output_folder(path)
+    with errors_as_one_line(path):
+        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part"))
+        try:
+            write(part)
+            os.chmod(part, 0o777 & ~_umask())
+            os.rename(part, path)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
             raise
         _sync_folder(path.parent)
     return path

@@ -133,7 +133,7 @@ def inpainting(
         warnings.warn("the model was never trained: its fill is noise", stacklevel=2)
     filling = Filling(model, steps, sampler, device)
     halvings = filling.halvings(soft)
-    window = _window_around(soft, round(CONTEXT * model.size) * 2**halvings)
+    window = _window_around(soft, round(CONTEXT * model.size) * 2**halvings, filling.least_side * 2**halvings)
     job = Job(picture, soft, window, opaque=mask is None)
     part = replace(picture, samples=window.of(picture.samples)).colour()
     x = torch.from_numpy(part).permute(2, 0, 1)[None]  # (1, 3, h, w)
@@ -173,6 +173,8 @@ class Filling:
         self.network = model.network.to(self.device).eval()
         self.dtype = fast_dtype(self.device)
         self.calls = 0
+        # Plain networks, and those of others all are, know whole pictures of one size; ours know crops of any scale.
+        self.least_side = model.size if model.conditioning == "plain" else 0
 
     def steps(self, halvings: int) -> int:
         """The number of steps of one fill."""
@@ -180,9 +182,9 @@ class Filling:
         return first + halvings * finer
 
     def halvings(self, soft: NDArray[np.float32]) -> int:
-        """How often a picture is halved until its hole is narrow enough to be seen across."""
-        width, halvings = 2 * _reach(soft > 0), 0
-        while width / 2**halvings > WIDEST * self.model.size:
+        """How often a picture is halved until its hole is narrow enough to be seen across, or the picture too small."""
+        width, side, halvings = 2 * _reach(soft > 0), min(soft.shape), 0
+        while width / 2**halvings > WIDEST * self.model.size and side >= self.least_side * 2 ** (halvings + 1):
             halvings += 1
         return halvings
 
@@ -274,12 +276,17 @@ def _reach(hole: NDArray[np.bool_]) -> int:
     return reach * scale
 
 
-def _window_around(soft: NDArray[np.float32], context: int) -> Window:
-    """The hole's bounding box with `context` pixels of picture around it, cut at the picture's borders."""
+def _window_around(soft: NDArray[np.float32], context: int, least: int) -> Window:
+    """The hole's bounding box with `context` pixels of picture around it, at least `least` wide, within the picture."""
     (rows,), (columns,) = (np.nonzero((soft > 0).any(axis)) for axis in (1, 0))
-    return Window(
-        max(0, int(rows[0]) - context),
-        max(0, int(columns[0]) - context),
-        min(soft.shape[0], int(rows[-1]) + 1 + context),
-        min(soft.shape[1], int(columns[-1]) + 1 + context),
-    )
+    top, bottom = _span(int(rows[0]) - context, int(rows[-1]) + 1 + context, least, soft.shape[0])
+    left, right = _span(int(columns[0]) - context, int(columns[-1]) + 1 + context, least, soft.shape[1])
+    return Window(top, left, bottom, right)
+
+
+def _span(first: int, end: int, least: int, length: int) -> tuple[int, int]:
+    """A span within 0 to `length`: cut there, then grown to `least` on both sides as far as there is room."""
+    first, end = max(0, first), min(length, end)
+    side = max(end - first, min(least, length))
+    first = min(max(0, first - (side - (end - first)) // 2), length - side)
+    return first, first + side

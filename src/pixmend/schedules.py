@@ -30,12 +30,17 @@ def cosine_betas(T: int, s: float = 0.008, largest: float = 0.999) -> Tensor:
 
 
 def zero_terminal_betas(T: int) -> Tensor:
-    """The linear schedule, stretched so that nothing of the picture is left at t = T-1: its alpha_bar is exactly 0.
+    """The linear schedule, stretched so that nothing of the picture is left at t = T-1."""
+    return stretched_to_zero(linear_betas(T))
+
+
+def stretched_to_zero(betas: Tensor) -> Tensor:
+    """A schedule of which nothing of the picture is left at t = T-1: its alpha_bar is exactly 0.
 
     Lin et al. 2023, algorithm 1 (https://arxiv.org/abs/2305.08891): the square roots of alpha_bar are shifted and
     scaled so that the last is 0 and the first stays.
     """
-    roots = torch.cumprod(1 - linear_betas(T), 0).sqrt()
+    roots = torch.cumprod(1 - betas, 0).sqrt()
     roots = (roots - roots[-1]) * (roots[0] / (roots[0] - roots[-1]))
     alpha_bars = roots**2
     return 1 - torch.cat([alpha_bars[:1], alpha_bars[1:] / alpha_bars[:-1]])

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from pixmend.checkpoint import Model, load_model, save_model
+from pixmend.checkpoint import Model, Network, load_model, save_model
 from pixmend.conditioning import denoiser, network_input, pull_push, roughened
 from pixmend.data import InpaintingDataset
 from pixmend.diffusion import Known
@@ -27,7 +27,6 @@ from pixmend.processes import Processes, joined
 from pixmend.run_folder import RunFolder
 from pixmend.samplers import ddim
 from pixmend.schedules import step_subset
-from pixmend.unet import UNet
 
 __all__ = ["InpaintingTask", "Report", "TrainConfig", "train_model"]
 
@@ -171,7 +170,7 @@ class InpaintingTask:
         """Write the model file, with this leg behind those that it was trained on before."""
         told = {"conditioning": self.model.conditioning}  # a leg may change it, and says so
         leg = {"pictures": len(self.samples), "size": self.samples.size, **told, **leg}
-        model = dataclasses.replace(self.model, network=cast(UNet, network), legs=[*self.model.legs, leg])
+        model = dataclasses.replace(self.model, network=cast(Network, network), legs=[*self.model.legs, leg])
         save_model(self.output, model, overwrite=True)
 
 

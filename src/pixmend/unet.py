@@ -56,14 +56,15 @@ class UNetConfig:
         return int(self.patch * 2 ** (len(self.channels) - 1))
 
 
-def sinusoidal_embedding(t: Tensor, channels: int, max_period: float = 10_000.0) -> Tensor:
-    """Waves of `channels / 2` frequencies, from 1 down to 1 / max_period, of the time t.
+def sinusoidal_embedding(t: Tensor, channels: int, max_period: float = 10_000.0, shift: float = 0.0) -> Tensor:
+    """Waves of `channels / 2` frequencies, from 1 down towards 1 / max_period, of the time t.
 
     t: (B,), of any number type. Returns (B, channels), float32: cosines, then sines.
+    shift: with 1, the lowest frequency is 1 / max_period itself, as in the code of Ho et al. 2020; with 0, just above.
     Source: Vaswani et al. 2017, section 3.5 (https://arxiv.org/abs/1706.03762).
     """
     half = channels // 2
-    frequencies = torch.exp(torch.arange(half, device=t.device) * (-math.log(max_period) / half))
+    frequencies = torch.exp(torch.arange(half, device=t.device) * (-math.log(max_period) / (half - shift)))
     angles = t.float()[:, None] * frequencies[None]  # (B, half)
     return torch.cat([angles.cos(), angles.sin()], dim=1)  # (B, channels)
 
@@ -77,7 +78,7 @@ class ResidualBlock(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.time = nn.Linear(config.time_channels, 2 * out_channels)
         self.norm2 = nn.GroupNorm(config.groups, out_channels)
-        self.conv2 = _zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        self.conv2 = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         self.shortcut = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
@@ -95,7 +96,7 @@ class Attention(nn.Module):
         self.heads = channels // config.head_channels
         self.norm = nn.GroupNorm(config.groups, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
-        self.out = _zeroed(nn.Conv2d(channels, channels, 1))
+        self.out = zeroed(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, height, width = x.shape
@@ -146,11 +147,11 @@ class UNet(nn.Module):
         self.grow = nn.ModuleList(nn.Conv2d(c[i + 1], c[i], 1) for i in levels[:-1])
         self.up = nn.ModuleList(stages([2 * c[i]] * config.blocks, i) for i in levels)
         self.norm = nn.GroupNorm(config.groups, c[0])
-        self.last = _zeroed(nn.Conv2d(c[0], config.out_channels * area, 3, padding=1))
+        self.last = zeroed(nn.Conv2d(c[0], config.out_channels * area, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        x = F.pixel_unshuffle(_pad_to(x, self.config.stride), self.config.patch)  # (B, C p^2, H/p, W/p)
+        x = F.pixel_unshuffle(pad_to(x, self.config.stride), self.config.patch)  # (B, C p^2, H/p, W/p)
         time = self.time_mlp(sinusoidal_embedding(t, self.config.time_channels))  # (B, time_channels)
         h = self.first(x)
 
@@ -177,7 +178,7 @@ class UNet(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
 
-def _zeroed(layer: nn.Conv2d) -> nn.Conv2d:
+def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
     """A branch that ends in zeros leaves the network the identity at first, which trains steadily."""
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
@@ -185,7 +186,7 @@ def _zeroed(layer: nn.Conv2d) -> nn.Conv2d:
     return layer
 
 
-def _pad_to(x: Tensor, multiple: int) -> Tensor:
+def pad_to(x: Tensor, multiple: int) -> Tensor:
     """Repeat the last row and column until both sides are multiples; unlike a reflection, any size can be padded."""
     bottom, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
     return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
