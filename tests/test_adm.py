@@ -122,6 +122,7 @@ def test_a_shifted_embedding_ends_at_the_lowest_frequency() -> None:
         {"frequency_shift": 2.0},
         {"eps": 0.0},
         {"blocks": 0},
+        {"blocks": 10**9},
     ],
 )
 def test_a_shape_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:

@@ -318,6 +318,8 @@ def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
         ({"num_res_block": 1}, "num_res_block = 1"),
         ({"noise_schedule": "sqrt"}, "noise_schedule"),
         ({"diffusion_steps": 1}, "too few"),
+        ({"diffusion_steps": 10**12}, "diffusion_steps"),
+        ({"num_channels": 2**80}, "cannot be built"),
         ({"rescale_timesteps": True, "diffusion_steps": 4000}, "rescale_timesteps"),
         ({"image_size": 0}, "image_size"),
         ({"channel_mult": ""}, "image_size = 16 has no usual channel_mult"),

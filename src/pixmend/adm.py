@@ -20,6 +20,8 @@ from torch.nn import functional as F
 from pixmend.errors import OptionError
 from pixmend.unet import pad_to, sinusoidal_embedding, zeroed
 
+MOST_BLOCKS = 100  # of a level; there are 2 or 3. A damaged number asks for all memory
+
 
 @dataclass(frozen=True)
 class AdmConfig:
@@ -61,8 +63,10 @@ class AdmConfig:
             self.blocks,
             self.groups,
         )
-        if min(*counts, heads) < 1 or not 0 < self.eps < 1:
-            raise OptionError("channels, blocks, heads and groups must all be at least 1, and eps in (0, 1)")
+        if min(*counts, heads) < 1 or self.blocks > MOST_BLOCKS or not 0 < self.eps < 1:
+            raise OptionError(
+                f"channels, blocks (at most {MOST_BLOCKS}), heads and groups must all be at least 1, and eps in (0, 1)"
+            )
         if self.time_channels < 4 or self.time_channels % 2 or not 0 <= self.frequency_shift <= 1:
             raise OptionError(
                 f"time_channels = {self.time_channels} must be even and at least 4, and frequency_shift = "

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pixmend.adapters.folding import fold_label, without_variance
 from pixmend.adapters.mapping import Layers, MisfitError, Parts, fitting, name_layers, to_ours
-from pixmend.adapters.reading import described_by, read_json, read_options, read_tensors
+from pixmend.adapters.reading import MOST_LEVELS, described_by, read_json, read_options, read_tensors
 from pixmend.adm import AdmConfig, AdmUNet, Attention, Grow, ResidualBlock, Shrink
 from pixmend.checkpoint import Model
 from pixmend.diffusion import Diffusion
@@ -72,14 +72,11 @@ def read_guided(weights: Path, architecture: Path, label: int | None) -> Model:
     """The checkpoint in `weights` as a plain model; `architecture` describes it. label: the class to fill with."""
     options = read_description(architecture)
     with described_by(architecture):
-        config = config_of(options)
-        diffusion = Diffusion(
-            options["noise_schedule"], options["diffusion_steps"], "x0" if options["predict_xstart"] else "eps"
-        )
+        diffusion = diffusion_of(options)
+        with torch.device("meta"):  # neither time nor memory is lost on random weights
+            network = AdmUNet(config_of(options)).eval()
     tensors = read_tensors(weights)
-    with torch.device("meta"):  # neither time nor memory is lost on random weights
-        network = AdmUNet(config).eval()
-    layers = name_layers(network, places(config), PARTS)
+    layers = name_layers(network, places(network.config), PARTS)
     with fitting(weights):
         refuse_relatives(tensors)
         if options["learn_sigma"]:
@@ -115,6 +112,14 @@ def read_description(path: Path) -> dict[str, Any]:
     if options["num_head_channels"] == -1 and ups not in (-1, options["num_heads"]):
         raise ModelFileError(f"{path}: num_heads_upsample = {ups} is supported only where it is num_heads")
     return options
+
+
+def diffusion_of(options: Mapping[str, Any]) -> Diffusion:
+    """The noise that the network knows; the schedules of these names are ours."""
+    schedule, steps = options["noise_schedule"], options["diffusion_steps"]
+    if steps > MOST_LEVELS:
+        raise ValueError(f"diffusion_steps = {steps} is not possible, only 2 to {MOST_LEVELS}")
+    return Diffusion(schedule, steps, "x0" if options["predict_xstart"] else "eps")
 
 
 def config_of(options: Mapping[str, Any]) -> AdmConfig:

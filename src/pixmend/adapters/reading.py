@@ -19,8 +19,21 @@ from torch import Tensor
 
 from pixmend.errors import FileMissingError, ModelFileError
 
-# What torch.load raises at files that torch.save did not write, or that hold more than tensors.
-UNREADABLE = (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, LookupError, TypeError, ValueError)
+# What the readers of weights raise at files that are damaged, of another kind, or hold more than tensors.
+UNREADABLE = (
+    pickle.UnpicklingError,
+    struct.error,
+    SafetensorError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    TypeError,
+    ValueError,
+)
+MOST_LEVELS = 100_000  # of noise, a hundred times as many as is usual: a damaged number asks for all memory
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -41,14 +54,9 @@ def described_by(path: Path) -> Iterator[None]:
     """Turn what is raised while a description is made sense of into one line that names its file."""
     try:
         yield
-    except (
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        ArithmeticError,
-    ) as error:  # an OptionError is a ValueError
-        raise ModelFileError(f"{path} describes what cannot be built: {error}") from error
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        why = " ".join(str(error).split())[:300]  # an OptionError is a ValueError
+        raise ModelFileError(f"{path} describes what cannot be built: {why}") from error
 
 
 def read_options(
@@ -94,7 +102,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         else:
             with warnings.catch_warnings(action="ignore"):  # about pickles that are then refused
                 content = torch.load(path, map_location="cpu", weights_only=True)
-    except (*UNREADABLE, struct.error, OSError) as error:
+    except UNREADABLE as error:
         why = " ".join(str(error).split())[:120]
         raise ModelFileError(
             f"{path} holds no weights that can be read safely, as .safetensors or plain tensors of torch.save ({why})"

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixmend.adapters.reading import described_by, read_json
+from pixmend.adapters.reading import MOST_LEVELS, described_by, read_json
 from pixmend.diffusion import Diffusion, Prediction
 from pixmend.errors import ModelFileError
 from pixmend.schedules import SCHEDULES, check_betas, cosine_betas, make_betas, stretched_to_zero
@@ -21,7 +21,6 @@ from pixmend.schedules import SCHEDULES, check_betas, cosine_betas, make_betas, 
 SAMPLERS = {"DDPMScheduler": "ddpm", "DDIMScheduler": "ddim"}
 PREDICTIONS: Mapping[str, Prediction] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 DEFAULTS = {"num_train_timesteps": 1000, "beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear"}
-MOST_LEVELS = 100_000  # a hundred times as many as is usual; a damaged number would be a request for all memory
 LEARNED = ("learned", "learned_range")  # values of variance_type for which the network answers the variance too
 
 
