@@ -34,8 +34,9 @@ class TrainConfig:
     lr_end: float = 0.0  # share of lr that the cosine ends on
     warmup_kimg: float = 5.0
     adam_betas: tuple[float, float] = (0.9, 0.99)
-    clip_norm: float = 1.0  # largest norm of all gradients together
-    ema_halflife_kimg: float = 20.0  # of the averaged parameters, which are what is saved
+    weight_decay: float = 0.0  # above 0: AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101)
+    clip_norm: float = 1.0  # largest norm of all gradients together; infinite: they are left as they are
+    ema_halflife_kimg: float = 20.0  # of the averaged parameters, which are what is saved; 0: the parameters themselves
     ema_ramp: float = 0.1  # the half-life is at most this share of the samples seen so far
     seed: int = 0
     bf16: bool | None = None  # None: where the device calculates in it
@@ -44,12 +45,19 @@ class TrainConfig:
     held_out_samples: int = 256
     measure_kimg: float = 10.0  # held-out loss and repaired pictures each so many samples
     save_minutes: float = 5.0
+    save_kimg: float = math.inf  # saved each so many samples as well
     bad_steps: int = 10  # so many steps in a row that are not finite end the training
 
     def __post_init__(self) -> None:
-        for name in ("total_kimg", "batch_size", "lr", "clip_norm", "ema_halflife_kimg", "measure_kimg"):
+        for name in ("total_kimg", "batch_size", "lr", "measure_kimg"):
             if not 0 < getattr(self, name) < math.inf:
                 raise OptionError(f"{name} = {getattr(self, name)} must be above 0 and finite")
+        for name in ("clip_norm", "save_kimg"):
+            if not getattr(self, name) > 0:
+                raise OptionError(f"{name} = {getattr(self, name)} must be above 0")
+        for name in ("ema_halflife_kimg", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise OptionError(f"{name} = {getattr(self, name)} must be at least 0 and finite")
         if not 0 <= self.seed < 2**63 or self.held_out_samples < 1 or (self.workers or 0) < 0:
             raise OptionError(
                 f"seed = {self.seed}, held_out_samples = {self.held_out_samples}, workers = {self.workers}: "
@@ -71,6 +79,8 @@ class TrainConfig:
 
     def ema_decay_at(self, step: int) -> float:
         """Karras et al. 2022, EDM: the half-life grows with the samples seen, so that the start is soon forgotten."""
+        if self.ema_halflife_kimg == 0:
+            return 0.0
         seen = (step + 1) * self.batch_size / 1000
         return float(0.5 ** (self.batch_size / 1000 / min(self.ema_halflife_kimg, max(seen * self.ema_ramp, 1e-9))))
 
@@ -82,6 +92,7 @@ class Report:
     step: int
     steps: int
     loss: float  # averaged over the last steps
+    batch_loss: float  # of this step's batch alone
     lr: float
     samples_per_second: float
     seconds_left: float
@@ -137,7 +148,7 @@ def fit(
     tune_allocator()
     bf16 = config.bf16 if config.bf16 is not None else fast_dtype(device) == torch.bfloat16
     network = task.network.to(device).train()
-    optimiser = torch.optim.Adam(network.parameters(), lr=config.lr, betas=config.adam_betas, fused=True)
+    optimiser = _optimiser(network, config)
     state = TrainingState(network, optimiser, {"config": dataclasses.asdict(config), **task.identity})
     if resume:
         folder.load_state(state)
@@ -159,6 +170,7 @@ def fit(
             state.average(network, config.ema_decay_at(state.step))
         else:
             bad += 1
+            state.undo_buffers()
             folder.note(f"step {state.step}: loss {value:g}, gradient {float(norm):g}; dropped")
             if bad >= config.bad_steps:
                 raise TrainingError(
@@ -167,7 +179,7 @@ def fit(
                 )
         state.step += 1
         state.seconds = clock.tick()
-        measures = state.step == config.steps or _crosses(state.step, config)
+        measures = state.step == config.steps or _crosses(state.step, config, config.measure_kimg)
         held_out = task.held_out_loss(state.ema) if measures else None
         state.held_out = state.held_out if held_out is None else held_out
         report = clock.report(state, config, value, held_out)
@@ -178,7 +190,8 @@ def fit(
             task.show(state.ema, state.step, folder)
             folder.plot()
         stopping = stop()
-        if stopping or state.step == config.steps or time.monotonic() - last_save > 60 * config.save_minutes:
+        due = _crosses(state.step, config, config.save_kimg) or time.monotonic() - last_save > 60 * config.save_minutes
+        if stopping or due or state.step == config.steps:
             task.save(state.ema, _leg(state, config, device, bf16), folder)
             folder.save_state(state)  # last: who is killed between the two does some steps again, and loses nothing
             last_save = time.monotonic()
@@ -188,8 +201,16 @@ def fit(
     return state
 
 
-def _crosses(step: int, config: TrainConfig) -> bool:
-    images, each = step * config.batch_size, round(config.measure_kimg * 1000)
+def _optimiser(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    kind = torch.optim.AdamW if config.weight_decay else torch.optim.Adam
+    return kind(
+        network.parameters(), lr=config.lr, betas=config.adam_betas, weight_decay=config.weight_decay, fused=True
+    )
+
+
+def _crosses(step: int, config: TrainConfig, kimg: float) -> bool:
+    """Whether this step is the first to have seen some whole multiple of `kimg` thousand samples."""
+    images, each = step * config.batch_size, round(1000 * kimg) if kimg < math.inf else kimg
     return images // each > (images - config.batch_size) // each
 
 
@@ -203,6 +224,7 @@ def _batches(samples: Dataset[Any], config: TrainConfig, device: torch.device, f
         batch_size=config.batch_size,
         sampler=range(first_step * config.batch_size, config.steps * config.batch_size),
         num_workers=workers,
+        collate_fn=getattr(samples, "collate", None),
         pin_memory=device.type == "cuda",
         prefetch_factor=8 if workers else None,
     )
@@ -214,6 +236,7 @@ def _row(report: Report, config: TrainConfig) -> dict[str, float | None]:
     return {
         "kimg": report.step * config.batch_size / 1000,
         "loss": report.loss,
+        "batch_loss": report.batch_loss,
         "held_out_loss": report.held_out,
         "lr": report.lr,
         "samples_per_second": report.samples_per_second,
@@ -261,4 +284,4 @@ class _Clock:
         left = (config.steps - state.step) * self.step_seconds
         speed = config.batch_size / max(self.step_seconds, 1e-9)
         average = math.nan if state.loss is None else state.loss
-        return Report(state.step, config.steps, average, config.lr_at(state.step - 1), speed, left, held_out)
+        return Report(state.step, config.steps, average, loss, config.lr_at(state.step - 1), speed, left, held_out)

@@ -18,7 +18,7 @@ from pixmend.errors import TrainingError
 from pixmend.files import errors_as_one_line, write_atomically
 
 # what may change between a training and its resumption without changing the weights that come of it
-FREE_TO_CHANGE = frozenset({"workers", "save_minutes", "measure_kimg", "held_out_samples"})
+FREE_TO_CHANGE = frozenset({"workers", "save_minutes", "save_kimg", "measure_kimg", "held_out_samples"})
 
 
 class TrainingState:
@@ -34,14 +34,22 @@ class TrainingState:
 
     @torch.no_grad()
     def average(self, network: nn.Module, decay: float) -> None:
-        """Move the averaged parameters towards the network's; there are no buffers, and none would be averaged."""
+        """Move the averaged parameters towards the network's; buffers, such as batch statistics, are copied."""
         for average, value in zip(self.ema.parameters(), network.parameters(), strict=True):
             average.lerp_(value, 1 - decay)
+        for buffer, value in zip(self.ema.buffers(), network.buffers(), strict=True):
+            buffer.copy_(value)
+
+    @torch.no_grad()
+    def undo_buffers(self) -> None:
+        """Give the network's buffers the values that they had after the last step that counted."""
+        for value, before in zip(self.network.buffers(), self.ema.buffers(), strict=True):
+            value.copy_(before)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state, by name."""
-        found: dict[str, Tensor] = {f"network.{name}": p for name, p in self.network.named_parameters()}
-        found |= {f"ema.{name}": p for name, p in self.ema.named_parameters()}
+        found: dict[str, Tensor] = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        found |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
         for name, p in self.network.named_parameters():
             found |= {f"adam.{key}.{name}": value for key, value in self.optimiser.state.get(p, {}).items()}
         return found
@@ -50,8 +58,8 @@ class TrainingState:
         """Take over what `tensors()` gave."""
         for kind, module in (("network", self.network), ("ema", self.ema)):
             with torch.no_grad():
-                for name, p in module.named_parameters():
-                    p.copy_(tensors[f"{kind}.{name}"])
+                for name, value in module.state_dict().items():
+                    value.copy_(tensors[f"{kind}.{name}"])
         for name, p in self.network.named_parameters():
             moments = {key: tensors.get(f"adam.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
             self.optimiser.state[p] = {

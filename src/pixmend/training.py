@@ -77,7 +77,7 @@ def train_model(
         model = dataclasses.replace(model, size=size or model.size)
         data = InpaintingDataset(data, model.size, seed=config.seed, T=model.diffusion.T, holdout=config.holdout)
     task = InpaintingTask(model, data, config, output)
-    with _stop_on_signal() as stopped:
+    with stop_on_signal() as stopped:
         fit(task, config, folder, device=where, resume=resume, progress=progress, stop=stopped)
     return load_model(output)
 
@@ -164,7 +164,7 @@ def held_out_samples(samples: InpaintingDataset, config: TrainConfig) -> Subset[
 
 
 @contextmanager
-def _stop_on_signal() -> Iterator[Callable[[], bool]]:
+def stop_on_signal() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C or SIGTERM into a wish to stop; the second Ctrl-C interrupts as ever."""
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
