@@ -17,7 +17,7 @@ SOURCE = Path(pixmend.__file__).parent
 # From the ground up. A room may import any of an earlier row. A new room gets its place here.
 ROWS = (
     ("errors", "console"),
-    ("files",),
+    ("files", "options"),
     ("runtime", "strokes", "soft_masks", "schedules", "unet", "pictures"),
     ("mask_kinds", "metadata", "diffusion"),
     ("masks", "decoding", "encoding"),

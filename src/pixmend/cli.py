@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pixmend.console import header_lines, progress_bar, say
+from pixmend.denoising.cli import denoise
 from pixmend.errors import FileMissingError, OptionError, OutputError, PixmendError
 from pixmend.files import check_output, errors_as_one_line
+from pixmend.options import STOPPED, AsJson, Device, Output, Overwrite, Seed, check_inputs
 
 if TYPE_CHECKING:
     from pixmend.data import InpaintingDataset
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 ALMOST_ALL = 0.9  # filling a larger share than this is rarely meant: the mask may be the wrong way round
 MUCH_GREY = 0.01  # of a mask: more than the edges of a brush or the noise of a JPEG
-STOPPED = 130  # what shells and typer call Ctrl-C
 
 # Plain help shows in half the time that a decorated one takes, and can be pasted anywhere.
 app = typer.Typer(
@@ -33,13 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Seed = Annotated[int, typer.Option(min=0, metavar="N", help="The same seed gives the same result.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; left out, the best there is.", show_default=False)]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-Output = Annotated[
-    Path, typer.Option("--output", "-o", metavar="OUT", help="Where to write; the suffix is the format.")
-]
+app.add_typer(denoise, name="denoise")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,7 +72,7 @@ def inpaint(
     """Repair a picture where its mask is white."""
     outputs = numbered(output, candidates)
     _check_outputs(outputs, save_steps, overwrite)
-    _check_inputs(image, mask, model)
+    check_inputs(image, mask, model)
     picture, hole = _read(image, mask, outputs, invert_mask=invert_mask, soft_mask=soft_mask)
     from pixmend.inpainting import inpainting
 
@@ -118,7 +113,7 @@ def train(
 ) -> None:
     """Train a model on a folder of pictures. Ctrl-C saves and leaves; --resume goes on."""
     check_output(output, overwrite or resume)
-    _check_inputs(init)
+    check_inputs(init)
     if not folder.is_dir():
         raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on")
     from pixmend.checkpoint import Model, load_model
@@ -241,14 +236,6 @@ def parse_size(text: str) -> tuple[int, int]:
 def _complain(message: str, code: int) -> int:
     say("error", message)
     return code
-
-
-def _check_inputs(*paths: Path | None) -> None:
-    """Refuse here, before torch is loaded, the commonest mistake that the readers of files would refuse later."""
-    for path in paths:
-        if path is not None and not path.is_file():
-            what = "is a folder; give a file" if path.is_dir() else "does not exist; check its name"
-            raise FileMissingError(f"{path} {what}")
 
 
 def _check_outputs(outputs: Sequence[Path], folder: Path | None, overwrite: bool) -> None:

@@ -37,8 +37,8 @@ class TrainingState:
         """Move the averaged parameters towards the network's; buffers, such as batch statistics, are copied."""
         for average, value in zip(self.ema.parameters(), network.parameters(), strict=True):
             average.lerp_(value, 1 - decay)
-        for buffer, value in zip(self.ema.buffers(), network.buffers(), strict=True):
-            buffer.copy_(value)
+        for copied, buffer in zip(self.ema.buffers(), network.buffers(), strict=True):
+            copied.copy_(buffer)
 
     @torch.no_grad()
     def undo_buffers(self) -> None:

@@ -177,7 +177,8 @@ def _from_folder(folder: Path) -> PictureSet:
             + (f" ({len(skipped)} were left out, the first: {skipped[0]})" if skipped else "")
             + f"; {EXPECTED}"
         )
-    return PictureSet(*(np.array(p, np.uint8).reshape(-1, 3, SIDE, SIDE) for p in (train, test)), skipped)
+    arrays = [np.array(pictures, np.uint8).reshape(-1, 3, SIDE, SIDE) for pictures in (train, test)]
+    return PictureSet(arrays[0], arrays[1], skipped)
 
 
 def _is_for_testing(pixels: Pixels) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pixmend.denoising.cifar import Pixels
 from pixmend.denoising.law import NoiseLaw, multi_step, single_step, whole_times
 from pixmend.images import save_tensor_as_image
 
@@ -46,6 +47,13 @@ def draw_ways(network: nn.Module, x0: Tensor, law: NoiseLaw, path: Path) -> None
         ways = [multi_step(network, xt, whole_times(t), law, fresh=fresh, noise=noise) for fresh in (0.0, 1.0)]
         columns.append([x0, xt, single_step(network, xt, t, law), *ways])
     save_grid(columns, path)
+
+
+def draw_both(network: nn.Module, picture: Pixels, law: NoiseLaw, folder: Path, device: torch.device) -> None:
+    """`draw_levels` and `draw_ways` of one picture (3, H, W) uint8, as levels.png and many-steps.png in a folder."""
+    x0 = torch.from_numpy(picture)[None].to(device).float() / 127.5 - 1
+    draw_levels(network, x0, law, folder / "levels.png")
+    draw_ways(network, x0, law, folder / "many-steps.png")
 
 
 @torch.no_grad()

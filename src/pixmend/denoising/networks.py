@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from pixmend.unet import UNet, UNetConfig
 
-SIDE_MULTIPLE = 4  # the printed networks halve the picture twice
 PICTURE_DEVIATION = 0.5  # standard deviation of the pictures' values in [-1, 1]; about right is good enough
 LOWEST_SIGMA = 0.01  # the embedding tells no lower levels apart
 

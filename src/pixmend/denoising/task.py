@@ -22,7 +22,7 @@ from pixmend.denoising.model_file import Denoiser, load_denoiser, save_denoiser
 from pixmend.denoising.samples import NoisyCrops, NoisyPictures
 from pixmend.errors import OptionError
 from pixmend.files import check_output
-from pixmend.loop import Batch, Progress, TrainConfig, fit
+from pixmend.loop import Batch, Progress, Report, TrainConfig, fit
 from pixmend.run_folder import RunFolder
 from pixmend.runtime import pick_device
 from pixmend.training import stop_on_signal
@@ -193,9 +193,48 @@ def epoch_losses(log: Path, pictures: int) -> list[float]:
     try:
         with open(log, newline="", encoding="utf-8") as stream:
             for row in csv.DictReader(stream):
-                epoch = math.ceil(round(float(row["kimg"]) * 1000) / pictures) - 1
                 if math.isfinite(value := float(row["batch_loss"])):
-                    sums.setdefault(epoch, []).append(value)
+                    sums.setdefault(_epoch(round(float(row["kimg"]) * 1000), pictures), []).append(value)
     except (OSError, KeyError, ValueError) as error:
         raise OptionError(f"{log} is not the log of a training ({error!r}); give the folder of a run") from error
     return [math.fsum(sums[epoch]) / len(sums[epoch]) for epoch in sorted(sums)]
+
+
+def _epoch(images: int, pictures: int) -> int:
+    """The epoch, from 1, in which the training stands that has seen so many samples."""
+    return math.ceil(images / pictures)
+
+
+class EpochAverage:
+    """The average loss of the epoch that runs, and what to tell of it; begun in the log where a training is resumed."""
+
+    def __init__(self, log: Path, pictures: int, batch_size: int) -> None:
+        self.log, self.pictures, self.batch_size = log, pictures, batch_size
+        self.epoch, self.total, self.count = 0, 0.0, 0
+        self.ended = False  # whether the last report ended an epoch
+
+    def line(self, report: Report, epochs: float) -> str:
+        """Take one more step in, and tell where the training stands."""
+        images = report.step * self.batch_size
+        if (epoch := _epoch(images, self.pictures)) != self.epoch:
+            resumed = self.epoch == 0 and report.step > 1
+            self.epoch, self.total, self.count = epoch, 0.0, 0
+            if resumed:
+                self._begin_in_log(images)
+        if math.isfinite(report.batch_loss):
+            self.total, self.count = self.total + report.batch_loss, self.count + 1
+        self.ended = report.step == report.steps or _epoch(images + self.batch_size, self.pictures) != epoch
+        average = self.total / max(1, self.count)
+        tested = "" if report.held_out is None else f", test loss {report.held_out:.4f}"
+        return (
+            f"epoch {self.epoch}/{epochs:g}: avg loss {average:.4f}{tested}, lr {report.lr:.2e}, "
+            f"{report.samples_per_second:.0f} samples/s, {report.seconds_left / 60:.0f} min left"
+        )
+
+    def _begin_in_log(self, images: int) -> None:
+        """Take the steps of this epoch in that were done before the training was stopped."""
+        with open(self.log, newline="", encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                seen, value = round(float(row["kimg"]) * 1000), float(row["batch_loss"])
+                if seen < images and _epoch(seen, self.pictures) == self.epoch and math.isfinite(value):
+                    self.total, self.count = self.total + value, self.count + 1
