@@ -35,7 +35,7 @@ KINDS: tuple[str, ...] = get_args(NetworkKind)
 # Fewer operations and less time a step than the printed network: docs/denoising.md
 CIFAR_SHAPE = UNetConfig(in_channels=3, channels=(48, 96, 128), attention=(False, False, False))
 # Without attention, whose cost grows with the square of the picture
-PHOTO_SHAPE = UNetConfig(in_channels=3, channels=(32, 64, 128, 160), attention=(False,) * 4)
+PHOTO_SHAPE = UNetConfig(in_channels=3, channels=(48, 80, 128, 144), attention=(False,) * 4)
 
 
 @dataclass
