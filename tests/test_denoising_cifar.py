@@ -89,7 +89,10 @@ def test_pickles_of_every_protocol_are_read(batches: dict[str, Pixels], protocol
     read = load_plain(pickled(pixels, protocol))
     assert np.array_equal(read[b"data"], pixels.reshape(RECORDS, -1))
     assert read[b"labels"] == [0, 9]
-    value = {"a": [1, -2.5, None, True, "text", (b"bytes",)], "f": np.asfortranarray(np.arange(6.0).reshape(2, 3))}
+    value: dict[str, Any] = {
+        "a": [1, -2.5, None, True, "text", (b"bytes",)],
+        "f": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    }
     again = load_plain(pickle.dumps(value, protocol=protocol))
     assert again["a"] == value["a"]
     assert np.array_equal(again["f"], value["f"])

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -37,7 +37,8 @@ def scene(height: int, width: int, channels: int = 3) -> NDArray[np.float32]:
         distance = np.hypot(rows - 0.4, columns - 0.5) - 0.2 * (c + 1)
         disc = 1 / (1 + np.exp(0.7 * max(height, width) * distance))
         layers.append(0.5 * np.sin(5 * rows + c) * columns + 0.6 * disc + 0.1 * np.sin(40 * columns) - 0.3)
-    return np.clip(np.stack(layers, axis=-1), -0.8, 0.8).astype(np.float32)
+    values: NDArray[np.float32] = np.clip(np.stack(layers, axis=-1), -0.8, 0.8).astype(np.float32)
+    return values
 
 
 def noisy(values: NDArray[np.float32], sigma: float, seed: int = 0) -> NDArray[np.float32]:
@@ -85,7 +86,7 @@ def test_level_of_tiny_pictures_is_a_number(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_any_size_and_depth(denoiser: Denoiser, size: tuple[int, int], dtype: type) -> None:
     levels = np.iinfo(dtype).max
-    samples = np.random.default_rng(0).integers(0, levels + 1, (*size, 3)).astype(dtype)
+    samples: NDArray[Any] = np.random.default_rng(0).integers(0, levels + 1, (*size, 3)).astype(dtype)
     result = denoise(samples, level=0.3, model=denoiser, device="cpu")
     assert result.picture.samples.shape == samples.shape
     assert result.picture.samples.dtype == dtype

@@ -150,7 +150,7 @@ def test_the_optimiser_is_torch_s_adamw_without_clipping(tmp_path: Path) -> None
         xt = x0 + (batch["t"] / 10)[:, None, None, None] * batch["noise"]
         loss = nn.functional.mse_loss(network(xt, batch["t"]), batch["noise"])
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.param_groups[0]["lr"] = config.lr_at(step)
         optimiser.step()
     for value, expected in zip(trained.network.parameters(), network.parameters(), strict=True):

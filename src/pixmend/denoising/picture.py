@@ -59,15 +59,15 @@ def denoise(
     grey = picture.is_grey
     found = min(1.0, estimate_level(values[..., :1] if grey else values)) if level is None else level
     if found >= LEAST:
-        out = _without_noise(values, found, denoiser, pick_device(device))
+        out = without_noise(values, found, denoiser, pick_device(device))
         out = np.repeat(out.mean(axis=2, keepdims=True), 3, axis=2) if grey else out
         picture = composite(picture, out, np.ones(picture.size, np.float32))
     return Denoised(picture, found, level is None, time.monotonic() - start)
 
 
 @torch.no_grad()
-def _without_noise(values: Floats, level: float, denoiser: Denoiser, device: torch.device) -> Floats:
-    """values: (H, W, 3) with noise of this level; the same shape without."""
+def without_noise(values: Floats, level: float, denoiser: Denoiser, device: torch.device) -> Floats:
+    """values: (H, W, 3) in [-1, 1] and beyond, with noise of this level; the same shape without, in [-1, 1]."""
     tune_allocator()
     law = denoiser.law
     network = denoiser.network.to(device).eval()
