@@ -17,7 +17,7 @@ SOURCE = Path(pixmend.__file__).parent
 # From the ground up. A room may import any of an earlier row. A new room gets its place here.
 ROWS = (
     ("errors", "console"),
-    ("files", "train_config"),
+    ("files", "options", "train_config"),
     ("runtime", "strokes", "soft_masks", "schedules", "team", "unet", "pictures"),
     ("mask_kinds", "metadata", "adm", "diffusion", "processes"),
     ("masks", "decoding", "encoding"),

@@ -22,6 +22,12 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pixmend.checkpoint import read_header as read_header
     from pixmend.checkpoint import save_model as save_model
     from pixmend.data import InpaintingDataset as InpaintingDataset
+    from pixmend.denoising.law import NoiseLaw as NoiseLaw
+    from pixmend.denoising.model_file import Denoiser as Denoiser
+    from pixmend.denoising.model_file import load_denoiser as load_denoiser
+    from pixmend.denoising.networks import UNetCIFAR as UNetCIFAR
+    from pixmend.denoising.networks import UNetDiffusionCIFAR as UNetDiffusionCIFAR
+    from pixmend.denoising.picture import denoise as denoise
     from pixmend.diffusion import Diffusion as Diffusion
     from pixmend.errors import PixmendError as PixmendError
     from pixmend.images import Picture as Picture
@@ -52,6 +58,10 @@ _NAMES = {  # room -> the public names that live in it
     "adapters": ("export_model", "import_model"),
     "checkpoint": ("Model", "load_model", "read_header", "save_model"),
     "data": ("InpaintingDataset",),
+    "denoising.law": ("NoiseLaw",),
+    "denoising.model_file": ("Denoiser", "load_denoiser"),
+    "denoising.networks": ("UNetCIFAR", "UNetDiffusionCIFAR"),
+    "denoising.picture": ("denoise",),
     "diffusion": ("Diffusion",),
     "errors": ("PixmendError",),
     "images": ("Picture", "load_image", "load_mask", "open_picture", "save_picture", "save_tensor_as_image"),

@@ -32,6 +32,7 @@ def batches(
         samples,
         batch_sampler=_numbers(config, first_step, processes),
         num_workers=workers,
+        collate_fn=getattr(samples, "collate", None),
         pin_memory=device.type == "cuda",
         prefetch_factor=8 if workers else None,
         worker_init_fn=_leave_signals_to_the_training,

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pixmend.console import header_lines, progress_bar, say
+from pixmend.denoising.cli import denoise
 from pixmend.errors import FileMissingError, OptionError, OutputError, PixmendError
 from pixmend.files import check_output, check_output_folder, check_training, errors_as_one_line
+from pixmend.options import STOPPED, AsJson, Device, Output, Overwrite, Seed, check_inputs
 from pixmend.processes import rank, speaks
 from pixmend.train_config import TrainConfig
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 ALMOST_ALL = 0.9  # filling a larger share than this is rarely meant: the mask may be the wrong way round
 MUCH_GREY = 0.01  # of a mask: more than the edges of a brush or the noise of a JPEG
-STOPPED = 130  # what shells and typer call Ctrl-C
 
 # Plain help shows in half the time that a decorated one takes, and can be pasted anywhere.
 app = typer.Typer(
@@ -33,14 +34,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+app.add_typer(denoise, name="denoise")
+
 SAMPLER_HELP = "ddpm, ddim, dpmpp-2m, unipc, repaint or ddnm; the model knows best."
-Seed = Annotated[int, typer.Option(min=0, metavar="N", help="The same seed gives the same result.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; left out, the best there is.", show_default=False)]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-Output = Annotated[
-    Path, typer.Option("--output", "-o", metavar="OUT", help="Where to write; the suffix is the format.")
-]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,7 +75,7 @@ def inpaint(
     """Repair a picture where its mask is white."""
     outputs = numbered(output, candidates)
     _check_outputs(outputs, save_steps, overwrite)
-    _check_inputs(image, mask, model)
+    check_inputs(image, mask, model)
     picture, hole = _read(image, mask, outputs, invert_mask=invert_mask, soft_mask=soft_mask)
     from pixmend.inpainting import inpainting
 
@@ -122,7 +118,7 @@ def train(
 ) -> None:
     """Train a model on a folder of pictures. Ctrl-C saves and leaves; --resume goes on."""
     check_training(output, overwrite=overwrite, resume=resume)
-    _check_inputs(init)
+    check_inputs(init)
     if not folder.is_dir():
         raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on")
     chosen: dict[str, Any] = {"batch_size": batch, "total_kimg": kimg, "lr": lr, "workers": workers}
@@ -221,7 +217,7 @@ def import_(
     check_output(output, overwrite)
     if output.suffix != ".safetensors":
         raise OptionError(f"the model {output} must be named as what it is; give {output.stem}.safetensors")
-    _check_inputs(architecture, None if source.is_dir() else source)
+    check_inputs(architecture, None if source.is_dir() else source)
     import torch
 
     from pixmend.adapters import import_model
@@ -241,7 +237,7 @@ def export(
 ) -> None:
     """Write a plain model as a folder for diffusers."""
     check_output_folder(output)
-    _check_inputs(model)
+    check_inputs(model)
     from pixmend.adapters import export_model
     from pixmend.checkpoint import load_model
 
@@ -283,14 +279,6 @@ def _complain(message: str, code: int) -> int:
     if speaks():
         say("error", message)
     return code
-
-
-def _check_inputs(*paths: Path | None) -> None:
-    """Refuse here, before torch is loaded, the commonest mistake that the readers of files would refuse later."""
-    for path in paths:
-        if path is not None and not path.is_file():
-            what = "is a folder; give a file" if path.is_dir() else "does not exist; check its name"
-            raise FileMissingError(f"{path} {what}")
 
 
 def _check_outputs(outputs: Sequence[Path], folder: Path | None, overwrite: bool) -> None:

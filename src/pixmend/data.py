@@ -117,7 +117,7 @@ class InpaintingDataset(Dataset[Sample]):
         return others if len(others.pictures) else None
 
     def __getitem__(self, k: int) -> Sample:
-        rng = _generator(self.seed, k)
+        rng = sample_generator(self.seed, k)
         size, views = self.size, self.views
         x0 = _view(self.pictures[self._picture(k)], size, rng, views)
         parameters: dict[str, Any] = {"whole": views.whole} if self.masks == "mixed" else {}
@@ -136,15 +136,17 @@ class InpaintingDataset(Dataset[Sample]):
 
     def _picture(self, k: int) -> int:
         round_, place = divmod(k, len(self.pictures))
-        return int(_order(self.seed, round_, len(self.pictures))[place])
+        return int(sample_order(self.seed, round_, len(self.pictures))[place])
 
 
 @lru_cache(maxsize=4)
-def _order(seed: int, round_: int, count: int) -> NDArray[np.intp]:
-    return _generator(seed, 2**63 + round_).permutation(count)  # no k comes up there
+def sample_order(seed: int, round_: int, count: int) -> NDArray[np.intp]:
+    """The order in which a round goes through `count` pictures."""
+    return sample_generator(seed, 2**63 + round_).permutation(count)  # no k comes up there
 
 
-def _generator(seed: int, k: int) -> np.random.Generator:
+def sample_generator(seed: int, k: int) -> np.random.Generator:
+    """All randomness of the k-th sample."""
     return np.random.Generator(np.random.Philox(key=np.array([seed % 2**64, k], np.uint64)))
 
 

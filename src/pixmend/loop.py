@@ -37,6 +37,7 @@ class Report:
     step: int
     steps: int
     loss: float  # averaged over the last steps
+    batch_loss: float  # of this step's batch alone
     lr: float
     samples_per_second: float
     seconds_left: float
@@ -129,7 +130,7 @@ class _Run:
         self.bf16 = config.bf16 if config.bf16 is not None else fast_dtype(device) == torch.bfloat16
         network = task.network.to(device).train()
         self.parameters = list(network.parameters())
-        self.optimiser = torch.optim.Adam(self.parameters, lr=config.lr, betas=config.adam_betas, fused=True)
+        self.optimiser = _optimiser(self.parameters, config)
         identity = {"config": dataclasses.asdict(config), **task.identity}
         self.state = TrainingState(network, self.optimiser, identity)
         self.replica = processes.replicate(network)
@@ -157,6 +158,7 @@ class _Run:
             self.optimiser.step()
             state.average(config.ema_decay_at(state.step))
         else:
+            state.undo_buffers()
             self._drop(f"loss {loss:g}, gradient {norm:g}")
         state.step += 1
         state.seconds = self.clock.tick()
@@ -198,7 +200,7 @@ class _Run:
     def tell(self, loss: float, progress: Progress | None) -> None:
         """Log and report a step; where it is time to, measure and draw what the averaged network does."""
         state, config = self.state, self.config
-        measures = state.step == config.steps or _crosses(state.step, config)
+        measures = state.step == config.steps or _crosses(state.step, config, config.measure_kimg)
         held_out = self.task.held_out_loss(state.ema) if measures else None
         state.held_out = state.held_out if held_out is None else held_out
         report = self.clock.report(state, config, loss, held_out)
@@ -211,8 +213,9 @@ class _Run:
 
     @property
     def is_to_be_saved(self) -> bool:
-        late = time.monotonic() - self.last_save > 60 * self.config.save_minutes
-        return late or self.state.step == self.config.steps
+        state, config = self.state, self.config
+        late = time.monotonic() - self.last_save > 60 * config.save_minutes
+        return late or state.step == config.steps or _crosses(state.step, config, config.save_kimg)
 
     def save(self) -> None:
         """Write the model, then the state: who is killed between the two repeats some steps, and loses nothing."""
@@ -232,8 +235,14 @@ def _team(config: TrainConfig, network: nn.Module, device: torch.device, process
     return Team(threads)
 
 
-def _crosses(step: int, config: TrainConfig) -> bool:
-    images, each = step * config.batch_size, round(config.measure_kimg * 1000)
+def _optimiser(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+    kind = torch.optim.AdamW if config.weight_decay else torch.optim.Adam
+    return kind(parameters, lr=config.lr, betas=config.adam_betas, weight_decay=config.weight_decay, fused=True)
+
+
+def _crosses(step: int, config: TrainConfig, kimg: float) -> bool:
+    """Whether this step is the first to have seen some whole multiple of `kimg` thousand samples."""
+    images, each = step * config.batch_size, round(1000 * kimg) if kimg < math.inf else kimg
     return images // each > (images - config.batch_size) // each
 
 
@@ -241,6 +250,7 @@ def _row(report: Report, config: TrainConfig) -> dict[str, float | None]:
     return {
         "kimg": report.step * config.batch_size / 1000,
         "loss": report.loss,
+        "batch_loss": report.batch_loss,
         "held_out_loss": report.held_out,
         "lr": report.lr,
         "samples_per_second": report.samples_per_second,
@@ -292,4 +302,4 @@ class _Clock:
         left = (config.steps - state.step) * self.step_seconds
         speed = config.batch_size / max(self.step_seconds, 1e-9)
         average = math.nan if state.loss is None else state.loss
-        return Report(state.step, config.steps, average, config.lr_at(state.step - 1), speed, left, held_out)
+        return Report(state.step, config.steps, average, loss, config.lr_at(state.step - 1), speed, left, held_out)

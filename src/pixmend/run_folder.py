@@ -20,7 +20,7 @@ from pixmend.errors import TrainingError
 from pixmend.files import STATE_FILE, check_run_folder, errors_as_one_line, write_atomically
 
 # what may change between a training and its resumption without changing the weights that come of it, but for rounding
-FREE_TO_CHANGE = frozenset({"accumulate", "workers", "save_minutes", "measure_kimg", "held_out_samples"})
+FREE_TO_CHANGE = frozenset({"accumulate", "workers", "save_minutes", "save_kimg", "measure_kimg", "held_out_samples"})
 LOG_SECONDS = 2.0  # rows of the log are written together, at least so often
 
 
@@ -40,13 +40,21 @@ class TrainingState:
 
     @torch.no_grad()
     def average(self, decay: float) -> None:
-        """Move the averaged parameters towards the network's; there are no buffers, and none would be averaged."""
+        """Move the averaged parameters towards the network's; buffers, such as batch statistics, are copied."""
         torch._foreach_lerp_(self._averaged, self._values, 1 - decay)
+        for copied, buffer in zip(self.ema.buffers(), self.network.buffers(), strict=True):
+            copied.copy_(buffer)
+
+    @torch.no_grad()
+    def undo_buffers(self) -> None:
+        """Give the network's buffers the values that they had after the last step that counted."""
+        for value, before in zip(self.network.buffers(), self.ema.buffers(), strict=True):
+            value.copy_(before)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state, by name."""
-        found: dict[str, Tensor] = {f"network.{name}": p for name, p in self.network.named_parameters()}
-        found |= {f"ema.{name}": p for name, p in self.ema.named_parameters()}
+        found: dict[str, Tensor] = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        found |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
         for name, p in self.network.named_parameters():
             found |= {f"adam.{key}.{name}": value for key, value in self.optimiser.state.get(p, {}).items()}
         return found
@@ -55,8 +63,8 @@ class TrainingState:
         """Take over what `tensors()` gave."""
         for kind, module in (("network", self.network), ("ema", self.ema)):
             with torch.no_grad():
-                for name, p in module.named_parameters():
-                    p.copy_(tensors[f"{kind}.{name}"])
+                for name, value in module.state_dict().items():
+                    value.copy_(tensors[f"{kind}.{name}"])
         for name, p in self.network.named_parameters():
             moments = {key: tensors.get(f"adam.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
             self.optimiser.state[p] = {

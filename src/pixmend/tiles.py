@@ -14,8 +14,8 @@ from pixmend.conditioning import Network
 BATCH_PIXELS = 32 * 64 * 64  # of one network call
 
 
-def tiled(network: Network, hole: Tensor, size: int) -> Network:
-    """The network, called on tiles of `size` with half of their sides overlapping, where `hole` has any hole.
+def tiled(network: Network, hole: Tensor, size: int, overlap: float = 0.5) -> Network:
+    """The network, called on tiles of `size` that share `overlap` of their sides, where `hole` has any hole.
 
     hole: (1, 1, H, W), 1 = hole. The returned network takes (B, C, H, W) and (B,), all of one time, and gives
     (B, 3, H, W), zeros where no tile was needed. Tiles sit elsewhere at every time, so that no border stays in place.
@@ -27,7 +27,7 @@ def tiled(network: Network, hole: Tensor, size: int) -> Network:
     weight = _window(sides, hole.device)
 
     def call(x: Tensor, t: Tensor) -> Tensor:
-        corners = _corners(hole, sides, phase=int(t[0]))
+        corners = _corners(hole, sides, int(t[0]), overlap)
         total = x.new_zeros(len(x), 3, height, width)
         weights = x.new_zeros(1, 1, height, width)
         tiles = [x[..., i : i + sides[0], j : j + sides[1]] for i, j in corners]
@@ -49,22 +49,22 @@ def _window(sides: tuple[int, int], device: torch.device) -> Tensor:
     return rows[:, None] * columns[None]
 
 
-def _corners(hole: Tensor, sides: tuple[int, int], phase: int) -> list[tuple[int, int]]:
+def _corners(hole: Tensor, sides: tuple[int, int], phase: int, overlap: float) -> list[tuple[int, int]]:
     """Upper left corners of the tiles that hold any hole; `phase` moves those that are not at a border."""
     height, width = hole.shape[-2:]
     filled = hole[0, 0] > 0
     return [
         (i, j)
-        for i in _starts(height, sides[0], phase)
-        for j in _starts(width, sides[1], phase)
+        for i in _starts(height, sides[0], phase, overlap)
+        for j in _starts(width, sides[1], phase, overlap)
         if bool(filled[i : i + sides[0], j : j + sides[1]].any())
     ]
 
 
-def _starts(length: int, side: int, phase: int) -> list[int]:
-    """Where tiles begin along one side: half a tile apart, from a shifted place on, both ends covered."""
+def _starts(length: int, side: int, phase: int, overlap: float = 0.5) -> list[int]:
+    """Where tiles begin along one side: a tile less its overlap apart, from a shifted place on, both ends covered."""
     if length <= side:
         return [0]
-    step = max(1, side // 2)
+    step = max(1, int(side * (1 - overlap)))
     first = (phase * 7) % step  # 7 and the steps have no common factor: all places come in turn
     return sorted({0, *range(first, length - side, step), length - side})

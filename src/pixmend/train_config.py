@@ -20,8 +20,9 @@ class TrainConfig:
     lr_end: float = 0.0  # share of lr that the cosine ends on
     warmup_kimg: float = 5.0
     adam_betas: tuple[float, float] = (0.9, 0.99)
-    clip_norm: float = 1.0  # largest norm of all gradients together
-    ema_halflife_kimg: float = 20.0  # of the averaged parameters, which are what is saved
+    weight_decay: float = 0.0  # above 0: AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101)
+    clip_norm: float = 1.0  # largest norm of all gradients together; infinite: they are left as they are
+    ema_halflife_kimg: float = 20.0  # of the averaged parameters, which are what is saved; 0: the parameters themselves
     ema_ramp: float = 0.1  # the half-life is at most this share of the samples seen so far
     seed: int = 0
     bf16: bool | None = None  # None: where the device calculates in it
@@ -30,12 +31,19 @@ class TrainConfig:
     held_out_samples: int = 256
     measure_kimg: float = 10.0  # held-out loss and repaired pictures each so many samples
     save_minutes: float = 5.0
+    save_kimg: float = math.inf  # saved each so many samples as well
     bad_steps: int = 10  # so many steps in a row that are not finite end the training
 
     def __post_init__(self) -> None:
-        for name in ("total_kimg", "batch_size", "lr", "clip_norm", "ema_halflife_kimg", "measure_kimg"):
+        for name in ("total_kimg", "batch_size", "lr", "measure_kimg"):
             if not 0 < getattr(self, name) < math.inf:
                 raise OptionError(f"{name} = {getattr(self, name)} must be above 0 and finite")
+        for name in ("clip_norm", "save_kimg"):
+            if not getattr(self, name) > 0:
+                raise OptionError(f"{name} = {getattr(self, name)} must be above 0")
+        for name in ("ema_halflife_kimg", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise OptionError(f"{name} = {getattr(self, name)} must be at least 0 and finite")
         if not 0 <= self.seed < 2**63 or self.held_out_samples < 1 or (self.workers or 0) < 0:
             raise OptionError(
                 f"seed = {self.seed}, held_out_samples = {self.held_out_samples}, workers = {self.workers}: "
@@ -70,5 +78,7 @@ class TrainConfig:
 
     def ema_decay_at(self, step: int) -> float:
         """Karras et al. 2022, EDM: the half-life grows with the samples seen, so that the start is soon forgotten."""
+        if self.ema_halflife_kimg == 0:
+            return 0.0
         seen = (step + 1) * self.batch_size / 1000
         return float(0.5 ** (self.batch_size / 1000 / min(self.ema_halflife_kimg, max(seen * self.ema_ramp, 1e-9))))

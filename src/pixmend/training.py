@@ -79,7 +79,7 @@ def train_model(
         task = InpaintingTask(model, data, config, output)
         if processes.first:
             folder.prepare(resume)
-        with _stop_on_signal() as stop:
+        with stop_on_signal() as stop:
             fit(task, config, folder, device=where, processes=processes, resume=resume, progress=progress, stop=stop)
         return load_model(output)
 
@@ -191,7 +191,7 @@ def held_out_samples(samples: InpaintingDataset, config: TrainConfig) -> Subset[
 
 
 @contextmanager
-def _stop_on_signal() -> Iterator[Callable[[], bool]]:
+def stop_on_signal() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C or SIGTERM into a wish to stop; the second Ctrl-C interrupts as ever."""
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -1,0 +1,161 @@
+"""How fast the founding document's denoiser trains: as printed, in eager fp32, beside `pixmend denoise train`.
+
+    python bench/denoise_train.py --data DIR [--batches 8 128] [--losses 200]
+
+Each candidate trains a copy of the same network on the same samples, taking turns in one run, a stretch of steps at a
+time: "as printed" is the document's loop (a DataLoader over pictures in memory that are normalised one by one, noise
+from torch.randn, AdamW, fp32, a loss read each step), "ours" is `loop.fit` with all that belongs to it, log included.
+`--losses` also trains both on exactly the same samples and prints how far their first losses are apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from machine import alternate, gflop, machine
+from pixmend.denoising.cifar import PictureSet, Pixels, read_pictures
+from pixmend.denoising.model_file import Denoiser
+from pixmend.denoising.samples import NoisyPictures
+from pixmend.denoising.task import DenoisingTask, document_config
+from pixmend.loop import Report, TrainConfig, fit
+from pixmend.run_folder import RunFolder, TrainingState
+from pixmend.runtime import fast_dtype
+
+AIMS = {8: 1.6, 128: 1.8}  # batch -> ours over as printed
+
+
+class PrintedData(Dataset[torch.Tensor]):
+    """Pictures normalised one by one, as a data set with transforms gives them."""
+
+    def __init__(self, pictures: Pixels) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, k: int) -> torch.Tensor:
+        return (torch.from_numpy(self.pictures[k]).float() / 255 - 0.5) / 0.5
+
+
+class Untold(DenoisingTask):
+    """The task without measuring, drawing and saving, which come once an epoch."""
+
+    def held_out_loss(self, network: nn.Module) -> None:
+        return None
+
+    def show(self, network: nn.Module, step: int, folder: RunFolder) -> None:
+        return None
+
+    def save(self, network: nn.Module, leg: Mapping[str, Any], folder: RunFolder) -> None:
+        return None
+
+
+class NoState(RunFolder):
+    """A run's folder that keeps the log alone: a state is saved once an epoch, not once a turn."""
+
+    def save_state(self, state: TrainingState) -> None:
+        return None
+
+
+def printed_steps(network: nn.Module, pictures: Pixels, batch: int) -> Iterator[float]:
+    """The document's training loop, one loss at a time, for ever."""
+    network = copy.deepcopy(network).train()
+    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-4)
+    while True:
+        for x0 in DataLoader(PrintedData(pictures), batch_size=batch, shuffle=True, drop_last=True):
+            t = torch.randint(1, 10, (batch,))
+            noise = torch.randn_like(x0)
+            predicted = network(x0 + noise * (t / 10).view(-1, 1, 1, 1), t)
+            loss = F.mse_loss(predicted, noise)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            yield loss.item()
+
+
+def ours(denoiser: Denoiser, pictures: PictureSet, config: TrainConfig, folder: Path) -> list[float]:
+    """The losses of a training by `fit`."""
+    losses: list[float] = []
+
+    def note(report: Report) -> None:
+        losses.append(report.batch_loss)
+
+    fresh = dataclasses.replace(denoiser, network=copy.deepcopy(denoiser.network))
+    samples = NoisyPictures(pictures.train, denoiser.law, config.seed)
+    task = Untold(fresh, samples, None, config, folder / "unused.safetensors", {})
+    fit(task, config, NoState(folder), device=torch.device("cpu"), progress=note)
+    for file in folder.iterdir():
+        file.unlink()
+    return losses
+
+
+def speeds(denoiser: Denoiser, pictures: PictureSet, batch: int, steps: int, repeats: int) -> None:
+    config = short(batch, steps, len(pictures.train))
+    printed = printed_steps(denoiser.network, pictures.train, batch)
+    with tempfile.TemporaryDirectory() as name:
+        candidates: dict[str, Callable[[], object]] = {
+            "as printed": lambda: [next(printed) for _ in range(steps)],
+            "ours": lambda: ours(denoiser, pictures, config, Path(name)),
+        }
+        seconds = alternate(candidates, repeats, warmup=1)
+    speed = {name: steps * batch / statistics.median(times) for name, times in seconds.items()}
+    ratios = [a / b for a, b in zip(seconds["as printed"], seconds["ours"], strict=True)]
+    work = 3 * gflop(denoiser.network, torch.randn(1, 3, 32, 32), torch.ones(1))
+    print(
+        f"| {batch} | {speed['as printed']:.0f} | {speed['ours']:.0f} ({work * speed['ours']:.0f} GFLOP/s) "
+        f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | {AIMS.get(batch, '')} |"
+    )
+
+
+def short(batch: int, steps: int, pictures: int) -> TrainConfig:
+    """The document's schedule of 20 epochs, left after a few steps."""
+    config = document_config(pictures, batch=batch)
+    return dataclasses.replace(config, total_kimg=steps * batch / 1000, warmup_kimg=0, measure_kimg=1e6)
+
+
+def loss_difference(denoiser: Denoiser, pictures: PictureSet, steps: int) -> None:
+    """Train in fp32 and as we do on the same samples; the largest and the mean difference of their losses."""
+    config = short(8, steps, len(pictures.train))
+    with tempfile.TemporaryDirectory() as name:
+        exact = ours(denoiser, pictures, dataclasses.replace(config, bf16=False), Path(name))
+        fast = ours(denoiser, pictures, config, Path(name))
+    apart = [abs(a / b - 1) for a, b in zip(fast, exact, strict=True)]
+    print(
+        f"\nFirst {steps} losses, batch 8, the same samples and seed, {fast_dtype(torch.device('cpu'))} beside fp32: "
+        f"their means differ by {abs(sum(fast) / sum(exact) - 1):.2%}, single ones by {statistics.mean(apart):.2%} on "
+        f"average and {max(apart):.2%} at most (aim: 1 %)."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--batches", type=int, nargs="+", default=[8, 128])
+    parser.add_argument("--samples", type=int, default=1024, help="of one candidate's turn")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--losses", type=int, default=200)
+    options = parser.parse_args()
+    pictures = read_pictures(options.data)
+    denoiser = Denoiser.new("timed")
+    print(f"# Training the CIFAR-10 denoiser\n\n{machine()}; medians of {options.repeats} turns.\n")
+    print("| batch | as printed, samples/s | ours, samples/s | ours is faster | aim |\n| --- | --- | --- | --- | --- |")
+    for batch in options.batches:
+        speeds(denoiser, pictures, batch, max(2, options.samples // batch), options.repeats)
+    if options.losses:
+        loss_difference(denoiser, pictures, options.losses)
+
+
+if __name__ == "__main__":
+    main()

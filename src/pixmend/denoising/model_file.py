@@ -1,0 +1,170 @@
+"""The denoiser's file: one .safetensors that knows its network, its law, its training and its terms of use.
+
+As pixmend's other model file (docs/model-file.md), with "pixmend-denoiser" as its format.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from pixmend.checkpoint import read_metadata
+from pixmend.denoising.law import NoiseLaw
+from pixmend.denoising.networks import ScaledUNet, UNetCIFAR, UNetDiffusionCIFAR
+from pixmend.errors import ModelFileError, OptionError
+from pixmend.files import write_atomically
+from pixmend.unet import UNetConfig
+
+FORMAT, VERSION = "pixmend-denoiser", 1
+DEFAULT_DENOISER = Path(__file__).parent.parent / "weights" / "denoiser.safetensors"
+
+NetworkKind = Literal["timed", "blind", "scaled"]
+KINDS: tuple[str, ...] = get_args(NetworkKind)
+
+# Fewer operations and less time a step than the printed network: docs/denoising.md
+CIFAR_SHAPE = UNetConfig(in_channels=3, channels=(48, 96, 128), attention=(False, False, False))
+# Without attention, whose cost grows with the square of the picture
+PHOTO_SHAPE = UNetConfig(in_channels=3, channels=(48, 80, 128, 144), attention=(False,) * 4)
+
+
+@dataclass
+class Denoiser:
+    """A network that predicts noise, with all that is needed to use it."""
+
+    network: nn.Module  # (x_t, t) -> eps
+    kind: NetworkKind
+    law: NoiseLaw = field(default_factory=NoiseLaw)
+    levels: tuple[float, float] = (0.1, 0.9)  # the lowest and highest sigma = t/T that it was trained on
+    size: int = 32  # pixels; the side of the pictures that it was trained on
+    legs: list[dict[str, Any]] = field(default_factory=list)  # of training, oldest first
+    terms: str = "not stated"  # of use of the weights
+
+    @classmethod
+    def new(
+        cls,
+        kind: NetworkKind = "timed",
+        *,
+        T: int = 10,
+        shape: UNetConfig = CIFAR_SHAPE,
+        levels: tuple[float, float] | None = None,
+        size: int = 32,
+        seed: int = 0,
+    ) -> Denoiser:
+        """A denoiser with random weights, the same for the same seed.
+
+        kind: "timed" is UNetDiffusionCIFAR and "blind" UNetCIFAR, as printed; "scaled" is ScaledUNet of that `shape`.
+        """
+        law = NoiseLaw(T)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = _build(kind, shape, law)
+        return cls(network, kind, law, levels or (1 / T, (T - 1) / T), size)
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """Everything but the weights, as it stands in the file."""
+        shape = self.network.unet.config if isinstance(self.network, ScaledUNet) else None
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "network": self.kind,
+            "architecture": None if shape is None else dataclasses.asdict(shape),
+            "T": self.law.T,
+            "levels": list(self.levels),
+            "size": self.size,
+            "legs": self.legs,
+            "terms": self.terms,
+        }
+
+    @property
+    def any_size(self) -> bool:
+        """Whether the network takes pictures of any size; the printed ones take multiples of 4."""
+        return self.kind == "scaled"
+
+
+def _build(kind: str, shape: UNetConfig | None, law: NoiseLaw) -> nn.Module:
+    if kind == "timed":
+        return UNetDiffusionCIFAR()
+    if kind == "blind":
+        return UNetCIFAR()
+    if kind == "scaled" and shape is not None and shape.in_channels == shape.out_channels == 3:
+        return ScaledUNet(shape, law.T)
+    raise OptionError(f"network {kind!r} of shape {shape} is not known; choose {', '.join(KINDS)}")
+
+
+def save_denoiser(
+    path: str | os.PathLike[str], denoiser: Denoiser, *, overwrite: bool = False, dtype: torch.dtype = torch.float32
+) -> Path:
+    """Write the file, atomically. Whole numbers, such as counts of batches, keep their type."""
+    weights = {
+        name: value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
+        for name, value in denoiser.network.state_dict().items()
+    }
+    content = save(weights, {"pixmend": json.dumps(denoiser.header)})
+    return write_atomically(path, lambda stream: stream.write(content), overwrite=overwrite)
+
+
+def load_denoiser(path: str | os.PathLike[str] | None = None) -> Denoiser:
+    """The denoiser from its file alone, on the CPU in float32; without a path, the one that ships with pixmend."""
+    path = Path(DEFAULT_DENOISER if path is None else path)
+    header = read_denoiser_header(path)
+    try:
+        denoiser = _from_header(header)
+        weights = load_file(path)
+        broken = [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]
+        if broken:
+            raise ModelFileError(f"{path} holds weights that are not finite ({broken[0]}); get the file again")
+        denoiser.network.load_state_dict(weights)
+    except OptionError as error:
+        raise ModelFileError(f"{path} does not describe a denoiser that can be built: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise ModelFileError(f"{path} has a header that is not complete ({error!r}); get the file again") from error
+    except (SafetensorError, RuntimeError) as error:
+        why = " ".join(str(error).split())[:160]
+        raise ModelFileError(f"{path} is damaged: weights and header do not fit ({why}); get it again") from error
+    denoiser.network.eval()
+    return denoiser
+
+
+def read_denoiser_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The header of a denoiser's file, without loading its weights."""
+    path = Path(path)
+    wanted = "give a file that `pixmend denoise train` wrote"
+    try:
+        content = json.loads(read_metadata(path).get("pixmend") or "null")
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(f"{path} has a header that cannot be read ({error}); get the file again") from error
+    if isinstance(content, dict) and content.get("format") == "pixmend-model":
+        raise ModelFileError(f"{path} is a model that fills holes, no denoiser; {wanted}")
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ModelFileError(f"{path} does not hold a denoiser of pixmend; {wanted}")
+    if content.get("version") != VERSION:
+        raise ModelFileError(
+            f"{path} is of version {content.get('version')!r}; this pixmend reads version {VERSION}: update pixmend"
+        )
+    return content
+
+
+def _from_header(header: Mapping[str, Any]) -> Denoiser:
+    law, kind = NoiseLaw(int(header["T"])), header["network"]
+    shape = header["architecture"]
+    if shape is not None:
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in shape.items()}
+        shape = UNetConfig(**values)
+    low, high = (float(level) for level in header["levels"])
+    size = int(header["size"])
+    if not 0 < low <= high < math.inf or size < 1:
+        raise OptionError(f"levels {low} to {high} at {size} pixels do not go")
+    network = _build(kind, shape, law)
+    return Denoiser(network, kind, law, (low, high), size, list(header["legs"]), str(header["terms"]))

@@ -1,0 +1,50 @@
+"""The overfitting test: a network that cannot denoise a handful of pictures by heart cannot denoise at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pixmend.denoising.cifar import PictureSet
+from pixmend.denoising.figures import draw_handful
+from pixmend.denoising.measure import evaluate
+from pixmend.denoising.model_file import Denoiser
+from pixmend.denoising.task import document_config, train_denoiser
+from pixmend.errors import DataError
+from pixmend.loop import Progress
+
+FIGURE = "comparison.png"
+
+
+def overfit(
+    pictures: PictureSet,
+    run: str | os.PathLike[str],
+    *,
+    count: int = 8,
+    steps: int = 1500,
+    lr: float = 1e-3,
+    denoiser: Denoiser | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> Mapping[str, Any]:
+    """Train on the first `count` pictures alone, `steps` steps of all of them, and measure on the same.
+
+    Returns what `evaluate` returns, of those pictures with noise that the training did not see. The folder `run` gets
+    what a training leaves, and comparison.png: clean, noisy at the middle level, denoised in one step.
+    """
+    if not 1 <= count <= len(pictures.train):
+        raise DataError(f"{count} pictures to learn by heart are asked for and {len(pictures.train)} are there")
+    handful = PictureSet(pictures.train[:count], pictures.train[:count])
+    config = document_config(count, epochs=steps, batch=count, lr=lr, seed=seed)
+    kimg = config.total_kimg
+    config = dataclasses.replace(config, measure_kimg=kimg, save_kimg=kimg, held_out_samples=count)
+    trained = train_denoiser(handful, run, config, denoiser=denoiser, device=device, progress=progress)
+    x0 = torch.from_numpy(handful.train).float() / 127.5 - 1
+    draw_handful(trained.network, x0, trained.law.T // 2, trained.law, Path(run) / FIGURE)
+    return evaluate(trained.network, handful.train, trained.law)

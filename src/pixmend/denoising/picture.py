@@ -1,0 +1,92 @@
+"""Taking the noise out of one picture, of any size and mode."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pixmend.denoising.law import Predictor, single_step
+from pixmend.denoising.level import estimate_level
+from pixmend.denoising.model_file import Denoiser, load_denoiser
+from pixmend.errors import OptionError
+from pixmend.images import Picture, Source, composite, open_picture
+from pixmend.pictures import Floats
+from pixmend.runtime import pick_device, tune_allocator
+from pixmend.tiles import tiled
+
+TILE = 256  # pixels a side; larger pictures are worked on in tiles, for the network's features take 100 times a picture
+OVERLAP = 0.25  # of a tile
+SIDE_MULTIPLE = 4  # of what the printed networks take
+LEAST = 1e-3  # a lower level than an eighth of a step of 8 bits is none
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """A picture without its noise, and how that came about."""
+
+    picture: Picture
+    level: float  # standard deviation of the noise that was taken out, in units of [-1, 1]
+    estimated: bool  # whether the level was estimated from the picture
+    seconds: float
+
+
+def denoise(
+    image: Source,
+    *,
+    level: float | None = None,
+    model: Denoiser | str | os.PathLike[str] | None = None,
+    device: str | None = None,
+) -> Denoised:
+    """Take white noise out of a picture of any size; a Picture of the same size, bit depth, alpha and metadata.
+
+    image: whatever `open_picture` takes. level: the noise's standard deviation in units of [-1, 1], from 0 to 1;
+    None estimates it (`estimate_level`). At 0 the picture stays as it is, and levels beyond what the model was
+    trained on are held to the nearest one that it was. Grey pictures stay grey, alpha is kept.
+    model: a denoiser or its file, by default the one that ships with pixmend. Raises OptionError for a level out of
+    range, and what `open_picture` and `load_denoiser` raise.
+    """
+    start = time.monotonic()
+    if level is not None and not 0 <= level <= 1:
+        raise OptionError(f"level {level} is out of range; give 0 to 1, in units of [-1, 1], or none to estimate it")
+    picture = open_picture(image)
+    denoiser = model if isinstance(model, Denoiser) else load_denoiser(model)
+    values = picture.colour()  # (H, W, 3)
+    grey = picture.is_grey
+    found = min(1.0, estimate_level(values[..., :1] if grey else values)) if level is None else level
+    if found >= LEAST:
+        out = without_noise(values, found, denoiser, pick_device(device))
+        out = np.repeat(out.mean(axis=2, keepdims=True), 3, axis=2) if grey else out
+        picture = composite(picture, out, np.ones(picture.size, np.float32))
+    return Denoised(picture, found, level is None, time.monotonic() - start)
+
+
+@torch.no_grad()
+def without_noise(values: Floats, level: float, denoiser: Denoiser, device: torch.device) -> Floats:
+    """values: (H, W, 3) in [-1, 1] and beyond, with noise of this level; the same shape without, in [-1, 1]."""
+    tune_allocator()
+    law = denoiser.law
+    network = denoiser.network.to(device).eval()
+    low, high = denoiser.levels
+    told = min(max(level, low), high)
+    x = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None].to(device)  # (1, 3, H, W)
+    hole = x.new_ones(1, 1, *x.shape[2:])
+    predictor: Predictor = network if denoiser.any_size else _padded(network)
+    out = single_step(tiled(predictor, hole, TILE, OVERLAP), x, told * law.T, law)
+    result: Floats = out[0].float().clamp(-1, 1).permute(1, 2, 0).cpu().numpy()
+    return result
+
+
+def _padded(network: Predictor) -> Predictor:
+    """A network that takes sides of multiples of 4, for any: the last row and column are repeated, and cut again."""
+
+    def call(x: Tensor, t: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        edges = (0, -width % SIDE_MULTIPLE, 0, -height % SIDE_MULTIPLE)
+        return network(torch.nn.functional.pad(x, edges, mode="replicate"), t)[..., :height, :width]
+
+    return call

@@ -1,0 +1,266 @@
+"""Pictures of any size and mode, their noise level, and the commands."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from pixmend import cli
+from pixmend.denoising.level import estimate_level
+from pixmend.denoising.model_file import Denoiser, save_denoiser
+from pixmend.denoising.picture import OVERLAP, TILE, denoise
+from pixmend.errors import OptionError
+from pixmend.images import open_picture
+from pixmend.tiles import tiled
+from pixmend.unet import UNetConfig
+
+TINY = UNetConfig(in_channels=3, channels=(32, 32), attention=(False, False), time_channels=16)
+CIFAR = Path(__file__).parents[2] / "shared" / "data" / "cifar-10"
+
+
+def scene(height: int, width: int, channels: int = 3) -> NDArray[np.float32]:
+    """Slopes, discs and waves in [-0.8, 0.8], edges as soft as a lens makes them: (H, W, C) float32."""
+    rows, columns = np.mgrid[:height, :width] / max(height, width)
+    layers = []
+    for c in range(channels):
+        distance = np.hypot(rows - 0.4, columns - 0.5) - 0.2 * (c + 1)
+        disc = 1 / (1 + np.exp(0.7 * max(height, width) * distance))
+        layers.append(0.5 * np.sin(5 * rows + c) * columns + 0.6 * disc + 0.1 * np.sin(40 * columns) - 0.3)
+    values: NDArray[np.float32] = np.clip(np.stack(layers, axis=-1), -0.8, 0.8).astype(np.float32)
+    return values
+
+
+def noisy(values: NDArray[np.float32], sigma: float, seed: int = 0) -> NDArray[np.float32]:
+    return (values + sigma * np.random.default_rng(seed).standard_normal(values.shape)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def denoiser() -> Denoiser:
+    return Denoiser.new("scaled", shape=TINY, levels=(0.01, 1.0))
+
+
+# ------------------------------------------------------------------------------------------------------ the level
+
+
+@pytest.mark.parametrize("sigma", [0.03, 0.1, 0.25, 0.5])
+def test_level_of_drawn_pictures(sigma: float) -> None:
+    assert estimate_level(noisy(scene(150, 180), sigma)) == pytest.approx(sigma, rel=0.05)
+    assert estimate_level(noisy(scene(150, 180, 1), sigma)) == pytest.approx(sigma, rel=0.1)
+
+
+@pytest.mark.parametrize("sigma", [0.25, 0.5])
+def test_level_of_noise_that_was_cut_off(sigma: float) -> None:
+    """As in files: without what is known of the cut, the level would come out too low."""
+    cut = np.clip(noisy(1.2 * scene(150, 180), sigma), -1, 1)
+    assert estimate_level(cut) == pytest.approx(sigma, rel=0.1)
+
+
+def test_a_clean_picture_has_almost_no_noise() -> None:
+    assert estimate_level(scene(150, 180)) < 0.01
+    assert estimate_level(np.full((40, 40, 3), 0.3, np.float32)) < 1e-3
+    assert estimate_level(np.ones((40, 40, 3), np.float32)) < 1e-3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 9), (3, 3), (4, 5), (8, 8), (3, 200)])
+def test_level_of_tiny_pictures_is_a_number(size: tuple[int, int]) -> None:
+    for channels in (1, 3):
+        level = estimate_level(noisy(np.zeros((*size, channels), np.float32), 0.2))
+        assert 0 <= level < 0.6
+
+
+# -------------------------------------------------------------------------------------------------- pictures
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 30), (13, 7), (64, 65), (300, 270)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_any_size_and_depth(denoiser: Denoiser, size: tuple[int, int], dtype: type) -> None:
+    levels = np.iinfo(dtype).max
+    samples: NDArray[Any] = np.random.default_rng(0).integers(0, levels + 1, (*size, 3)).astype(dtype)
+    result = denoise(samples, level=0.3, model=denoiser, device="cpu")
+    assert result.picture.samples.shape == samples.shape
+    assert result.picture.samples.dtype == dtype
+    assert not np.array_equal(result.picture.samples, samples) or size == (1, 1)
+
+
+def test_a_new_network_gives_the_linear_guess(denoiser: Denoiser) -> None:
+    """x0 = x (1 - sigma^2 / (s^2 + sigma^2)), s = 1/2: to a level of 16 bits, also across tiles."""
+    samples = np.random.default_rng(0).integers(0, 65536, (300, 290, 3)).astype(np.uint16)
+    out = denoise(samples, level=0.5, model=denoiser, device="cpu").picture.samples
+    expected = (samples / 32767.5 - 1) * 0.5 + 1
+    assert np.abs(out / 32767.5 - expected).max() < 1.1 / 32767.5
+
+
+def test_level_zero_changes_nothing(denoiser: Denoiser) -> None:
+    samples = np.random.default_rng(0).integers(0, 256, (20, 30, 4), np.uint8)
+    assert np.array_equal(denoise(samples, level=0, model=denoiser).picture.samples, samples)
+
+
+def test_grey_stays_grey_and_alpha_stays(denoiser: Denoiser) -> None:
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (20, 30, 1), np.uint8)
+    assert denoise(grey, level=0.2, model=denoiser).picture.samples.shape == grey.shape
+    repeated = denoise(grey.repeat(3, axis=2), level=0.2, model=denoiser).picture
+    assert repeated.is_grey
+    assert repeated.samples.shape == (20, 30, 3)
+    alpha = rng.integers(0, 256, (20, 30, 4), np.uint8)
+    assert np.array_equal(denoise(alpha, level=0.2, model=denoiser).picture.samples[..., 3], alpha[..., 3])
+    lines = denoise(grey[..., 0] > 127, level=0.2, model=denoiser).picture
+    assert set(np.unique(lines.samples)) <= {0, 255}
+
+
+def test_the_level_is_estimated_where_none_is_given(denoiser: Denoiser) -> None:
+    values = torch.from_numpy(noisy(scene(100, 110), 0.15).clip(-1, 1).transpose(2, 0, 1).copy())
+    result = denoise(values, model=denoiser)
+    assert result.estimated
+    assert result.level == pytest.approx(0.15, rel=0.1)
+    with pytest.raises(OptionError, match=r"1\.5 is out of range"):
+        denoise(values, level=1.5, model=denoiser)
+
+
+@pytest.mark.parametrize("kind", ["timed", "blind"])
+def test_printed_networks_take_any_size_too(kind: str) -> None:
+    samples = np.random.default_rng(0).integers(0, 256, (13, 18, 3), np.uint8)
+    model = Denoiser.new(kind)  # type: ignore[arg-type]
+    assert denoise(samples, level=0.3, model=model, device="cpu").picture.samples.shape == samples.shape
+
+
+def test_tiles_with_little_overlap_cover_everything() -> None:
+    """A network that answers with its input gives the input back, whatever the tiles."""
+
+    class Same(nn.Module):
+        def forward(self, x: Tensor, t: Tensor) -> Tensor:
+            return x
+
+    for size in ((TILE + 1, 40), (700, 300), (513, 512)):
+        x = torch.randn(1, 3, *size)
+        out = tiled(Same(), torch.ones(1, 1, *size), TILE, OVERLAP)(x, torch.tensor([3.7]))
+        torch.testing.assert_close(out, x)
+
+
+# --------------------------------------------------------------------------------------------------- commands
+
+
+class Done(NamedTuple):
+    """What one run of the command line gave."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    def call(*arguments: object) -> Done:
+        capsys.readouterr()
+        return Done(cli.main([str(a) for a in arguments]), *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def model_file(denoiser: Denoiser, tmp_path: Path) -> Path:
+    return save_denoiser(tmp_path / "tiny.safetensors", denoiser)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    for part, count in (("train", 16), ("test", 4)):
+        (folder / part).mkdir(parents=True)
+        for i in range(count):
+            values = np.random.default_rng(i).integers(0, 256, (4, 4, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+            Image.fromarray(values).save(folder / part / f"{i}.png")
+    return folder
+
+
+def test_command_with_and_without_its_name(run: Callable[..., Done], model_file: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "p.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 31, 3), np.uint8)).save(picture, dpi=(72, 72))
+    common = ["--model", model_file, "--level", "0.2"]
+    for name, arguments in (
+        ("a.png", ["denoise", picture, "-o", tmp_path / "a.png", *common]),
+        ("b.png", ["denoise", "picture", picture, "-o", tmp_path / "b.png", *common]),
+        ("c.png", ["denoise", "-o", tmp_path / "c.png", *common, picture]),
+    ):
+        done = run(*arguments)
+        assert (done.code, done.err) == (0, "")
+        assert "0.200 in [-1, 1], as given" in done.out
+        assert (tmp_path / name).read_bytes() == (tmp_path / "a.png").read_bytes()
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size == (31, 20)
+        assert image.info["dpi"] == pytest.approx((72, 72), abs=0.1)
+    done = run("denoise", picture, "-o", tmp_path / "d.png", "--model", model_file, "--json")
+    told = json.loads(done.out)
+    assert told["output"] == str(tmp_path / "d.png")
+    assert told["estimated"] is True
+
+
+def test_bad_input_is_one_line(run: Callable[..., Done], model_file: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "p.png"
+    Image.new("RGB", (8, 8)).save(picture)
+    out = tmp_path / "out.png"
+    for arguments, code, told in (
+        (["denoise", picture, "-o", out, "--level", "2"], 2, "0 to 1"),
+        (["denoise", picture, "-o", out, "--level", "much"], 2, "auto"),
+        (["denoise", tmp_path / "no.png", "-o", out], 3, "does not exist"),
+        (["denoise", picture, "-o", picture, "--model", model_file], 7, "--overwrite"),
+        (["denoise", picture, "-o", out, "--model", picture], 6, "not a model file"),
+        (["denoise", "train", "--data", tmp_path / "no", "-o", tmp_path / "run"], 3, "cifar"),
+        (["denoise", "train", "--data", tmp_path, "-o", tmp_path / "run", "--network", "x"], 2, "timed"),
+        (["denoise", "evaluate", "--data", tmp_path, "--model", tmp_path / "no"], 3, "does not exist"),
+        (["denoise", "evaluate", "--data", tmp_path, "--figures", tmp_path / "no"], 2, "not a folder"),
+    ):
+        done = run(*arguments)
+        assert done.code == code
+        assert told in done.err
+        assert done.err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_train_evaluate_and_overfit(run: Callable[..., Done], data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    done = run("denoise", "train", "--data", data, "-o", folder, "--epochs", 0.5, "--device", "cpu")
+    assert done.code == 0
+    assert "avg loss" in done.err
+    model = folder / "model.safetensors"
+    figures = tmp_path / "figures"
+    figures.mkdir()
+    evaluate = ["denoise", "evaluate", "--data", data, "--model", model, "--device", "cpu"]
+    result = json.loads(run(*evaluate, "--json", "--pictures", 2, "--many-steps", 1, "--figures", figures).out)
+    assert result.keys() == {"loss", "levels", "pictures", "many_steps"}
+    assert result["loss"] == pytest.approx(np.mean([row["loss"] for row in result["levels"]]))
+    keys = {"t", "sigma", "loss", "psnr_noisy", "psnr", "ssim", "sharpness"}
+    assert [row.keys() for row in result["levels"]] == [keys] * 9
+    assert sorted(p.name for p in figures.iterdir()) == ["levels.png", "many-steps.png"]
+    assert "sharpness" in run(*evaluate, "--pictures", 1).out
+    done = run("denoise", "overfit", "--data", data, "-o", tmp_path / "few", "--pictures", 2, "--steps", 2, "--json")
+    assert json.loads(done.out)["pictures"] == 2
+    assert (tmp_path / "few" / "comparison.png").exists()
+
+
+def test_help_of_denoise_loads_no_torch() -> None:
+    program = "from pixmend.cli import main\nassert main(['denoise', '--help']) == 0\nimport sys\n"
+    program += "assert not {'torch', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+# ------------------------------------------------------------------------------------------------ real pictures
+
+
+@pytest.mark.skipif(not (CIFAR / "test_batch.webp").exists(), reason="CIFAR-10 is not beside this checkout")
+def test_level_of_cifar_10() -> None:
+    """A sheet of real pictures side by side: as wide a choice of content as there is, without a file of it here."""
+    sheet = open_picture(CIFAR / "test_batch.webp").colour()[:320, :320]
+    for sigma in (0.1, 0.3):
+        assert estimate_level(noisy(sheet, sigma)) == pytest.approx(sigma, rel=0.1)
