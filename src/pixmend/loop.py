@@ -116,7 +116,7 @@ def fit(
                     break
     finally:
         folder.write_log()
-    processes.any(False)  # until rank 0 has saved
+    processes.wait()  # for rank 0, which saves
     return run.state
 
 

@@ -86,14 +86,18 @@ class Processes:
         """Whether one of them wishes it."""
         return self.total(wish)[0] > 0
 
+    def wait(self) -> None:
+        """Until all have come here."""
+        self.total(0)
+
     @contextmanager
     def first_alone(self) -> Iterator[None]:
         """What stands inside is done by rank 0, and by the others only when that is done: they find what it wrote."""
         if not self.first:
-            self.total(0)
+            self.wait()
         yield
         if self.first:
-            self.total(0)
+            self.wait()
 
     def replicate(self, network: nn.Module) -> nn.Module:
         """The network, started everywhere from the parameters of rank 0, its gradients averaged over all processes."""
