@@ -1,8 +1,9 @@
 """Draw docs/figures/fills.png: free photographs with holes, mended by OpenCV's Telea and by pixmend.
 
-    python docs/figures/fills.py          needs the `bench` extra (OpenCV)
+    python docs/figures/fills.py          needs the `bench` extra (OpenCV, scikit-image)
 
-From left to right: the hole, Telea (radius 3), pixmend with the shipped model as it is, the photograph.
+From left to right: the hole, Telea (radius 3), pixmend with the shipped model as it is, the photograph. The cat and the cup travel with pixmend; the rocket (SpaceX, public
+domain) and the grass (linolafett, CC0) are from scikit-image, as its documentation states.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -19,18 +21,22 @@ from pixmend.inpainting import inpainting
 from pixmend.masks import draw_mask
 
 SIDE, GAP = 256, 4
-CASES = (  # photograph, top, left, kind of mask, seed, its parameters
+CASES = (  # photograph, in the package or in scikit-image, top, left, kind of mask, seed, its parameters
     ("chelsea.jpg", 20, 100, "text", 1, {"letter": 0.09}),
     ("coffee.jpg", 60, 60, "scratches", 3, {"width": (0.008, 0.02)}),
     ("coffee.jpg", 60, 60, "stripes", 2, {"period": 0.1, "share": 0.4}),
     ("chelsea.jpg", 20, 100, "irregular", 4, {"width": (0.05, 0.08)}),
     ("coffee.jpg", 60, 60, "centre", 0, {"side": 0.25}),
     ("chelsea.jpg", 20, 100, "rectangles", 8, {"side": (0.1, 0.25)}),
+    ("chelsea.jpg", 20, 100, "thick", 3, {}),
+    ("rocket", 90, 250, "thick", 1, {}),
+    ("grass", 0, 0, "thick", 5, {}),
 )
 
 
 def crop(name: str, top: int, left: int) -> NDArray[np.uint8]:
-    pixels = np.asarray(Image.open(ASSETS / name).convert("RGB"))
+    image = Image.open(ASSETS / name) if "." in name else Image.fromarray(getattr(skimage.data, name)())
+    pixels = np.asarray(image.convert("RGB"))
     return np.ascontiguousarray(pixels[top : top + SIDE, left : left + SIDE])
 
 
