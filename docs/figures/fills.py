@@ -2,8 +2,9 @@
 
     python docs/figures/fills.py          needs the `bench` extra (OpenCV, scikit-image)
 
-From left to right: the hole, Telea (radius 3), pixmend with the shipped model as it is, the photograph. The cat and the cup travel with pixmend; the rocket (SpaceX, public
-domain) and the grass (linolafett, CC0) are from scikit-image, as its documentation states.
+From left to right: the hole, Telea (radius 3), pixmend with the shipped model as it is, the photograph. The cat and the
+cup travel with pixmend; the rocket (SpaceX, public domain) and the grass (linolafett, CC0) are from scikit-image, whose
+documentation states the terms.
 """
 
 from __future__ import annotations
