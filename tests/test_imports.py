@@ -16,12 +16,13 @@ SOURCE = Path(pixmend.__file__).parent
 
 # From the ground up. A room may import any of an earlier row. A new room gets its place here.
 ROWS = (
-    ("errors", "console"),
-    ("files",),
-    ("runtime", "strokes", "soft_masks", "schedules", "unet", "pictures"),
+    ("errors", "console", "signals"),
+    ("files", "locks"),
+    ("sealed", "workers", "runtime", "strokes", "soft_masks", "schedules", "unet", "pictures"),
     ("mask_kinds", "metadata", "diffusion"),
     ("masks", "decoding", "encoding"),
     ("images", "conditioning", "samplers"),
+    ("picture_cache",),
     ("checkpoint", "data", "run_folder", "tiles"),
     ("loop",),
     ("training", "inpainting"),
