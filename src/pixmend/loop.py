@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from pixmend.errors import OptionError, TrainingError
 from pixmend.run_folder import RunFolder, TrainingState
 from pixmend.runtime import fast_dtype, tune_allocator
+from pixmend.workers import leave_signals_to_parent, steadily
 
 Batch = Mapping[str, Tensor]
 
@@ -141,10 +142,14 @@ def fit(
     state = TrainingState(network, optimiser, {"config": dataclasses.asdict(config), **task.identity})
     if resume:
         folder.load_state(state)
+    else:
+        folder.save_state(state)  # so that a disk with no room for it is told now, and a kill loses no beginning
+    if state.step == config.steps:  # all is done; only the model file may be missing or damaged
+        task.save(state.ema, _leg(state, config, device, bf16), folder)
     clock = _Clock(state)
     bad, last_save = 0, time.monotonic()
 
-    for batch in _batches(task.samples, config, device, state.step):
+    for batch in _batches(task.samples, config, device, state.step, folder.note):
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             loss = task.loss(network, batch)
         optimiser.zero_grad(set_to_none=True)
@@ -168,6 +173,8 @@ def fit(
         state.step += 1
         state.seconds = clock.tick()
         measures = state.step == config.steps or _crosses(state.step, config)
+        if measures:
+            state.require_finite()
         held_out = task.held_out_loss(state.ema) if measures else None
         state.held_out = state.held_out if held_out is None else held_out
         report = clock.report(state, config, value, held_out)
@@ -179,6 +186,8 @@ def fit(
             folder.plot()
         stopping = stop()
         if stopping or state.step == config.steps or time.monotonic() - last_save > 60 * config.save_minutes:
+            state.require_finite()
+            folder.require_in_place()  # before the model, too, is written over another training's
             task.save(state.ema, _leg(state, config, device, bf16), folder)
             folder.save_state(state)  # last: who is killed between the two does some steps again, and loses nothing
             last_save = time.monotonic()
@@ -193,20 +202,26 @@ def _crosses(step: int, config: TrainConfig) -> bool:
     return images // each > (images - config.batch_size) // each
 
 
-def _batches(samples: Dataset[Any], config: TrainConfig, device: torch.device, first_step: int) -> Any:
+def _batches(
+    samples: Dataset[Any], config: TrainConfig, device: torch.device, first_step: int, note: Callable[[str], None]
+) -> Any:
     """Batches of the samples k = first_step * batch_size, ..., in order, on the device."""
     workers = config.workers
     if workers is None:
         workers = min(16, os.cpu_count() or 1) if device.type == "cuda" else 0
-    loader: DataLoader[Any] = DataLoader(
-        samples,
-        batch_size=config.batch_size,
-        sampler=range(first_step * config.batch_size, config.steps * config.batch_size),
-        num_workers=workers,
-        pin_memory=device.type == "cuda",
-        prefetch_factor=8 if workers else None,
-    )
-    for batch in loader:
+
+    def loader(done: int, workers: int) -> DataLoader[Any]:
+        return DataLoader(
+            samples,
+            batch_size=config.batch_size,
+            sampler=range((first_step + done) * config.batch_size, config.steps * config.batch_size),
+            num_workers=workers,
+            pin_memory=device.type == "cuda",
+            prefetch_factor=8 if workers else None,
+            worker_init_fn=leave_signals_to_parent,
+        )
+
+    for batch in steadily(loader, workers, note):
         yield {name: value.to(device, non_blocking=True) for name, value in batch.items()}
 
 

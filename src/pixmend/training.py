@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,13 +17,14 @@ from pixmend.conditioning import denoiser, network_input, pull_push, roughened
 from pixmend.data import InpaintingDataset
 from pixmend.diffusion import Known
 from pixmend.errors import OptionError
-from pixmend.files import check_output
+from pixmend.files import check_output, remove_leftovers
 from pixmend.images import save_tensor_as_image
 from pixmend.loop import Batch, Progress, Report, TrainConfig, fit
 from pixmend.run_folder import RunFolder
 from pixmend.runtime import pick_device
 from pixmend.samplers import ddim
 from pixmend.schedules import step_subset
+from pixmend.signals import stop_on_signal
 from pixmend.unet import UNet
 
 __all__ = ["InpaintingTask", "Report", "TrainConfig", "train_model"]
@@ -56,7 +54,8 @@ def train_model(
     model: an untrained one of another shape than the default. init: a model file to start from, with a fresh optimiser:
     fine-tuning, or one more leg of a long training. resume: go on where the training of `output` stopped, bit for bit.
     size: side of the training pictures in pixels, by default the model's. device: by default the best there is.
-    Ctrl-C (or SIGTERM) ends the training after the step that runs, with everything saved.
+    Ctrl-C (or SIGTERM, or SIGHUP: a terminal that closes) ends the training after the step that runs, with everything
+    saved. While it runs, no other training can write into its folder.
     A model file that exists is replaced only with `overwrite` or `resume`; a training that was begun, never.
     Raises DataError, ModelFileError, TrainingError, OptionError, each before any long work where that can be.
     """
@@ -65,21 +64,25 @@ def train_model(
         raise OptionError(f"the model {output} must be named as what it is; give {output.stem}.safetensors")
     check_output(output, overwrite or resume)
     folder = RunFolder(output.with_suffix(".run"))
-    folder.prepare(resume)
-    where = pick_device(device)
-    if model is None:
-        model = Model.new(seed=config.seed) if init is None else load_model(init)
-    if isinstance(data, InpaintingDataset):
-        model = dataclasses.replace(model, size=data.size)
-        if data.T != model.diffusion.T:
-            raise OptionError(f"the samples have {data.T} noise levels, the model {model.diffusion.T}; make them alike")
-    else:
-        model = dataclasses.replace(model, size=size or model.size)
-        data = InpaintingDataset(data, model.size, seed=config.seed, T=model.diffusion.T, holdout=config.holdout)
-    task = InpaintingTask(model, data, config, output)
-    with _stop_on_signal() as stopped:
-        fit(task, config, folder, device=where, resume=resume, progress=progress, stop=stopped)
-    return load_model(output)
+    with folder.lock():
+        folder.prepare(resume)
+        remove_leftovers(output)
+        where = pick_device(device)
+        if model is None:
+            model = Model.new(seed=config.seed) if init is None else load_model(init)
+        if isinstance(data, InpaintingDataset):
+            model = dataclasses.replace(model, size=data.size)
+            if data.T != model.diffusion.T:
+                raise OptionError(
+                    f"the samples have {data.T} noise levels, the model {model.diffusion.T}; make them alike"
+                )
+        else:
+            model = dataclasses.replace(model, size=size or model.size)
+            data = InpaintingDataset(data, model.size, seed=config.seed, T=model.diffusion.T, holdout=config.holdout)
+        task = InpaintingTask(model, data, config, output)
+        with stop_on_signal() as stopped:
+            fit(task, config, folder, device=where, resume=resume, progress=progress, stop=stopped)
+        return load_model(output)
 
 
 class InpaintingTask:
@@ -161,24 +164,3 @@ def held_out_samples(samples: InpaintingDataset, config: TrainConfig) -> Subset[
     """The first samples of the pictures that are held out, always the same; None where none are."""
     others = samples.held_out()
     return None if others is None else Subset(others, range(config.held_out_samples))
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a wish to stop; the second Ctrl-C interrupts as ever."""
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped.is_set
-        return
-
-    def stop(number: int, frame: Any) -> None:
-        if stopped.is_set():
-            raise KeyboardInterrupt
-        stopped.set()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
