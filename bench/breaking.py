@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any, TextIO
 from unittest import mock
 
+OUTSIDE = 98  # the exit code of a child that Ctrl-C met before or after what it was to run
+
 
 class Disk:
     """While it is entered, every file operation of this process that changes something is counted, and the `at`-th one
@@ -115,15 +117,21 @@ class Ended:
 
 
 class Child:
-    """A fork of this process that runs a function and leaves with what it returns: torch is loaded already."""
+    """A fork of this process that runs a function and leaves with what it returns: torch is loaded already.
 
-    def __init__(self, function: Callable[[], int]) -> None:
+    group: in a process group of its own, for `kill_group`.
+    """
+
+    def __init__(self, function: Callable[[], int], group: bool = False) -> None:
         self.output = tempfile.TemporaryFile()  # noqa: SIM115  # `wait` closes it
         with warnings.catch_warnings():  # Python warns of forks beside threads
             warnings.simplefilter("ignore", DeprecationWarning)
             sys.stdout.flush()
             sys.stderr.flush()
             self.pid = os.fork()
+        if group:
+            with suppress(OSError):
+                os.setpgid(self.pid, self.pid)  # here and in the child: whoever comes first
         if not self.pid:
             self._run(function)
 
@@ -133,6 +141,8 @@ class Child:
             sys.stdout, sys.stderr = _text(os.open(os.devnull, os.O_WRONLY)), _text(self.output.fileno())
             signal.signal(signal.SIGINT, signal.default_int_handler)
             code = function()
+        except KeyboardInterrupt:
+            code = OUTSIDE
         except BaseException:  # noqa: BLE001  # it must not go on as a copy of its parent
             traceback.print_exc()
         finally:
@@ -141,7 +151,12 @@ class Child:
             os._exit(code)
 
     def kill(self, number: int) -> None:
+        """Send a signal to it alone."""
         os.kill(self.pid, number)
+
+    def kill_group(self, number: int) -> None:
+        """Send a signal to it and its own children, as terminals and service managers do."""
+        os.killpg(self.pid, number)
 
     def wait(self) -> Ended:
         _, status = os.waitpid(self.pid, 0)

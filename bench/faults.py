@@ -31,7 +31,7 @@ import victim
 from machine import machine
 from pixmend.data import InpaintingDataset
 from pixmend.errors import OutputError
-from soak import Row, Soak
+from soak import SHORT, Row, Soak
 
 HEAD = "| what was done | times | what happened |\n| --- | --- | --- |"
 
@@ -45,8 +45,8 @@ def killed_at_random(soak: Soak) -> Row:
     while kills < soak.kills:
         output, step, code = soak.output(), -1, -1
         while code != 0:
-            child = soak.long_training(output, workers=trainings % 2)
-            time.sleep(soak.rng.uniform(0, soak.seconds / 4))
+            child = soak.long_training(output, workers=kills % 2)
+            time.sleep(soak.rng.uniform(0, soak.seconds / 6))
             child.kill(signal.SIGKILL)
             code = child.wait().code
             assert code in (0, -signal.SIGKILL)
@@ -146,7 +146,7 @@ def full_while_decoding(soak: Soak) -> Row:
     with contextlib.redirect_stdout(io.StringIO()):
         first = InpaintingDataset(soak.stage.photos, 16, cache=soak.output().parent)[0]["x0"]
     for at, output in soak.places():
-        if not (told := decoded_on(breaking.Disk(at), soak, output.parent / "cache")):
+        if not (told := decoded_on(breaking.Disk(at), soak.stage, output.parent / "cache")):
             return at - 1, "one line, nothing left over; the next attempt gave the same samples"
         assert "set XDG_CACHE_HOME" in told
         assert not victim.leftovers(output.parent)
@@ -155,11 +155,11 @@ def full_while_decoding(soak: Soak) -> Row:
     raise AssertionError("it never came through")
 
 
-def decoded_on(disk: breaking.Disk, soak: Soak, cache: Path) -> str:
+def decoded_on(disk: breaking.Disk, stage: victim.Stage, cache: Path) -> str:
     """What went wrong."""
     try:
         with disk:
-            InpaintingDataset(soak.stage.photos, 16, cache=cache)
+            InpaintingDataset(stage.photos, 16, cache=cache)
     except OutputError as error:
         return str(error)
     return ""
@@ -183,6 +183,24 @@ def full_while_repairing(soak: Soak) -> Row:
     raise AssertionError("it never came through")
 
 
+def killed_while_decoding(soak: Soak) -> Row:
+    """SIGKILL at every single operation on files while pictures are decoded, before a training of 3 steps"""
+    for at, output in soak.places():
+        stage = victim.Stage(soak.output().parent / "stage", kimg=SHORT)
+        cache = stage.folder / "cache" / "pixmend"  # where the command line has it
+        ended = breaking.in_child(partial(decoded_or_killed, breaking.Disk(at, breaking.die), stage, cache))
+        if ended.code == 0:
+            return at - 1, "decoded anew, and what was left half-written was removed; it ended equal"
+        assert ended.code == -signal.SIGKILL
+        victim.goes_on(stage, output, soak.short)
+        assert not list(cache.glob(".*"))
+    raise AssertionError("it never came through")
+
+
+def decoded_or_killed(disk: breaking.Disk, stage: victim.Stage, cache: Path) -> int:
+    return len(decoded_on(disk, stage, cache))
+
+
 def repair_on(disk: breaking.Disk, soak: Soak, folder: Path, more: tuple[object, ...]) -> int:
     with disk:
         return soak.stage.inpaint(folder / "out.png", *more)
@@ -192,21 +210,23 @@ def repair_on(disk: breaking.Disk, soak: Soak, folder: Path, more: tuple[object,
 
 
 def signals_at_random(soak: Soak) -> Row:
-    """Ctrl-C, SIGTERM and SIGHUP in turn at random moments of trainings of 60 steps; every fourth time Ctrl-C twice"""
+    """Ctrl-C, SIGTERM, SIGHUP and twice Ctrl-C in turn, at random moments, half of the time to a worker as well"""
     times = 40
     sent = trainings = 0
     while sent < times:
         output, code = soak.output(), -1
         while code != 0:
-            child = soak.long_training(output)
-            time.sleep(soak.rng.uniform(0, soak.seconds / 4))
+            child = soak.long_training(output, workers=sent // 4 % 2)
+            time.sleep(soak.rng.uniform(0, soak.seconds / 6))
             number = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)[sent % 4]
             for _ in range(1 + (sent % 4 == 3)):
-                child.kill(number)
+                child.kill_group(number)
             ended = child.wait()
             code = ended.code
-            sent += code != 0
+            if code in (breaking.OUTSIDE, -signal.SIGTERM, -signal.SIGHUP):  # before the command line had begun
+                continue
             if code:
+                sent += 1
                 assert code == 130, ended
                 assert victim.only_error(ended.err) == "stopped"
             assert not victim.leftovers(output.parent)
@@ -238,6 +258,7 @@ FAULTS = (
     read_only_in_places,
     small_disks,
     full_while_decoding,
+    killed_while_decoding,
     full_while_repairing,
     signals_at_random,
     closed_terminals,

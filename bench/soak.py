@@ -48,7 +48,7 @@ class Soak:
         """In a process of its own; it saves by the clock, as real ones do."""
         minutes = self.seconds / 60 / 20
         options = ("--workers", workers)
-        return breaking.Child(lambda: self.stage.train(output, *options, kimg=LONG, save_minutes=minutes))
+        return breaking.Child(lambda: self.stage.train(output, *options, kimg=LONG, save_minutes=minutes), group=True)
 
     def places(self) -> Iterator[tuple[int, Path]]:
         """The operations on files that fail, by number, each with a new model file; who takes them stops at the end."""

@@ -75,8 +75,12 @@ class Stage:
         return self.run("inpaint", self.folder / "picture.png", *given, "-o", output, *more)
 
     def run(self, *arguments: object) -> int:
+        given = [str(a) for a in arguments]
         with mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(self.folder / "cache")}):
-            return cli.main([str(a) for a in arguments])
+            try:
+                return cli.main(given)
+            except KeyboardInterrupt as error:
+                raise AssertionError("Ctrl-C came through the command line") from error
 
 
 def state_of(output: Path) -> tuple[int, str] | None:

@@ -25,7 +25,7 @@ from pixmend.errors import OutputError, PixmendError, TrainingError
 from pixmend.run_folder import RunFolder
 from pixmend.signals import stop_on_signal
 from pixmend.training import InpaintingTask
-from pixmend.workers import _own_words
+from pixmend.workers import _own_words, steadily
 
 pytest.importorskip("fcntl", reason="processes are forked and killed as on Linux and macOS")
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
@@ -86,9 +86,11 @@ def test_a_disk_that_takes_no_more_while_training(
         if code == 0:
             break
         assert code == OutputError.exit_code
-        assert says in err()
+        told = err()
+        assert says in told
         assert not victim.leftovers(tmp_path)
         step = victim.check_between(output, whole)
+        assert step < 0 or "go on with --resume" in told
         assert step >= last
         last = step
         victim.goes_on(stage, output, whole)
@@ -351,6 +353,41 @@ def test_a_reader_that_goes_away_stops_no_training(stage: Any, whole: Any, outpu
 def test_a_clock_that_is_set_back_changes_nothing(stage: Any, whole: Any, output: Path) -> None:
     with mock.patch("time.time", side_effect=range(1_000_000, 0, -3600)):
         victim.goes_on(stage, output, whole)
+
+
+def test_batches_of_a_lost_worker_are_prepared_again() -> None:
+    """Its death is told by torch, or, a moment before torch knows of it, by the pipe to it that breaks."""
+    losses: dict[int, Exception] = {
+        4: RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"),
+        2: ConnectionResetError(104, "Connection reset by peer"),
+        1: EOFError(),
+    }
+    made: list[tuple[int, int]] = []
+    notes: list[str] = []
+
+    def loader(done: int, workers: int) -> Any:
+        made.append((done, workers))
+        for k in range(done, 10):
+            if k == done + 3 and workers in losses:
+                raise losses[workers]
+            yield k
+
+    assert list(steadily(loader, 4, notes.append)) == [*range(10)]
+    assert made == [(0, 4), (3, 2), (6, 1), (9, 0)]
+    assert [note.split(":")[0] for note in notes] == ["batch 3", "batch 6", "batch 9"]
+
+
+@pytest.mark.parametrize(
+    ("workers", "error"),
+    [(2, ValueError("a defect")), (2, OSError("Caught OSError in DataLoader ...")), (0, OSError())],
+)
+def test_what_is_no_loss_of_a_worker_is_not_taken_for_one(workers: int, error: Exception) -> None:
+    def loader(done: int, workers: int) -> Any:
+        yield 0
+        raise error
+
+    with pytest.raises(type(error)):
+        list(steadily(loader, workers, lambda note: None))
 
 
 def test_errors_of_workers_are_their_own_words() -> None:

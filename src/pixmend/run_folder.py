@@ -23,7 +23,7 @@ from pixmend.sealed import DamagedError, sealed, unsealed
 # what may change between a training and its resumption without changing the weights that come of it
 FREE_TO_CHANGE = frozenset({"workers", "save_minutes", "measure_kimg", "held_out_samples"})
 KEY = "pixmend-state"  # of a state's metadata
-ADVICE = "then go on with --resume, or move model and run folder elsewhere first"
+ADVICE = "move model and run folder elsewhere, then go on with --resume"
 
 
 class TrainingState:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
+from pixmend import files, run_folder
 from pixmend.checkpoint import Model, load_model, save_model
 from pixmend.conditioning import denoiser, network_input, pull_push, roughened
 from pixmend.data import InpaintingDataset
 from pixmend.diffusion import Known
-from pixmend.errors import OptionError
+from pixmend.errors import OptionError, OutputError
 from pixmend.files import check_output, remove_leftovers
 from pixmend.images import save_tensor_as_image
 from pixmend.loop import Batch, Progress, Report, TrainConfig, fit
@@ -80,9 +82,18 @@ def train_model(
             model = dataclasses.replace(model, size=size or model.size)
             data = InpaintingDataset(data, model.size, seed=config.seed, T=model.diffusion.T, holdout=config.holdout)
         task = InpaintingTask(model, data, config, output)
-        with stop_on_signal() as stopped:
+        with stop_on_signal() as stopped, _advising_to_resume():
             fit(task, config, folder, device=where, resume=resume, progress=progress, stop=stopped)
         return load_model(output)
+
+
+@contextmanager
+def _advising_to_resume() -> Iterator[None]:
+    """Say of a file that could not be written what helps a training that runs: another output would be another one."""
+    try:
+        yield
+    except OutputError as error:
+        raise OutputError(str(error).replace(files.ADVICE, run_folder.ADVICE)) from error
 
 
 class InpaintingTask:

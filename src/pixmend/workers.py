@@ -25,21 +25,20 @@ def steadily(make: MakeLoader, workers: int, note: Callable[[str], None]) -> Ite
     done = 0
     while True:
         try:
-            batches = iter(make(done, workers))
-            with _deaths_unheard(workers):
+            with _running(make(done, workers), workers) as batches:
                 for batch in batches:
                     yield batch
                     done += 1
             return
-        except RuntimeError as error:
-            if not str(error).startswith(LOST):
+        except PixmendError as error:
+            raise type(error)(_own_words(error)) from error
+        except (RuntimeError, OSError, EOFError) as error:
+            if not workers or not _is_loss(error):
                 raise
             note(
                 f"batch {done}: {' '.join(str(error).split())}; prepared again, by {workers // 2} workers from here on"
             )
             workers //= 2
-        except PixmendError as error:
-            raise type(error)(_own_words(error)) from error
 
 
 def leave_signals_to_parent(worker: int) -> None:
@@ -50,19 +49,28 @@ def leave_signals_to_parent(worker: int) -> None:
 
 
 @contextmanager
-def _deaths_unheard(workers: int) -> Iterator[None]:
-    """Keep torch from raising a worker's death in the middle of anything else; it is asked for with every batch anyway.
+def _running(loader: DataLoader[Any], workers: int) -> Iterator[Iterator[Any]]:
+    """The loader's batches; while its workers live, torch does not raise their death in the middle of anything else.
 
-    Its handler of SIGCHLD raises between any two lines: half-way through a step of the optimiser, or while saving.
+    Its handler of SIGCHLD would: between any two lines, half-way through a step of the optimiser or while saving. Who
+    asks for the next batch is told of the death anyway.
     """
-    if not workers or threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
-        yield
-        return
-    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    batches = iter(loader)
+    deaf = workers and threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD")
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if deaf else None
     try:
-        yield
+        yield batches
     finally:
-        signal.signal(signal.SIGCHLD, before if before is not None else signal.SIG_DFL)
+        getattr(batches, "_shutdown_workers", lambda: None)()  # first: of these the handler must not hear either
+        if deaf:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None else before)
+
+
+def _is_loss(error: Exception) -> bool:
+    """Whether a worker has died. Torch says so, unless the pipe to it breaks a moment before it is gone."""
+    if isinstance(error, RuntimeError):
+        return str(error).startswith(LOST)
+    return not str(error).startswith("Caught ")  # what was raised in a worker that lives
 
 
 def _own_words(error: PixmendError) -> str:
