@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from pixmend import data
+from pixmend import picture_cache
 from pixmend.data import InpaintingDataset, Views
 from pixmend.errors import DataError, FileMissingError
 
@@ -171,7 +171,7 @@ def test_pictures_are_decoded_once(folder: Path, monkeypatch: pytest.MonkeyPatch
         raise AssertionError("decoded again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(data, "open_thumbnail", never)
+        patch.setattr(picture_cache, "open_thumbnail", never)
         assert same(dataset(folder)[0], first)
     Image.new("RGB", (40, 40), (250, 0, 0)).save(folder / "new.png")
     assert len(dataset(folder)) == 7

@@ -16,12 +16,13 @@ SOURCE = Path(pixmend.__file__).parent
 
 # From the ground up. A room may import any of an earlier row. A new room gets its place here.
 ROWS = (
-    ("errors", "console"),
-    ("files", "options", "train_config"),
-    ("runtime", "strokes", "soft_masks", "schedules", "team", "unet", "pictures"),
+    ("errors", "console", "signals"),
+    ("files", "locks", "options", "train_config"),
+    ("sealed", "workers", "runtime", "strokes", "soft_masks", "schedules", "team", "unet", "pictures"),
     ("mask_kinds", "metadata", "adm", "diffusion", "processes"),
     ("masks", "decoding", "encoding"),
     ("images", "conditioning", "samplers"),
+    ("picture_cache",),
     ("batches", "checkpoint", "data", "run_folder", "tiles"),
     ("adapters", "loop"),
     ("training", "inpainting"),

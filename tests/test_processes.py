@@ -206,7 +206,7 @@ def test_each_sample_is_taken_once_in_its_step(count: int, accumulate: int) -> N
     config = TrainConfig(total_kimg=0.06, batch_size=12, accumulate=accumulate, workers=0)
     taken: dict[int, list[int]] = {}
     for number in range(count):
-        parts = batches(Numbers(), config, torch.device("cpu"), 2, Processes(number, count))
+        parts = batches(Numbers(), config, torch.device("cpu"), 2, Processes(number, count), print)
         for step, of_step in enumerate(parts, 2):
             assert [len(part["k"]) for part in of_step] == [12 // count // accumulate] * accumulate
             taken.setdefault(step, []).extend(int(k) for part in of_step for k in part["k"])

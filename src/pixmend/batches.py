@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -14,30 +13,40 @@ from torch.utils.data import DataLoader, Dataset
 
 from pixmend.processes import Processes
 from pixmend.train_config import TrainConfig
+from pixmend.workers import leave_signals_to_parent, steadily
 
 Batch = Mapping[str, Tensor]
 
 
 def batches(
-    samples: Dataset[Any], config: TrainConfig, device: torch.device, first_step: int, processes: Processes
+    samples: Dataset[Any],
+    config: TrainConfig,
+    device: torch.device,
+    first_step: int,
+    processes: Processes,
+    note: Callable[[str], None],
 ) -> Iterator[list[Batch]]:
     """For each step from the first, the parts of its batch that fall to this process, on the CPU.
 
-    device: what they are for. The k-th sample of the training is samples[k], whoever takes it.
+    device: what they are for. The k-th sample of the training is samples[k], whoever takes it. note(text) is told of
+    workers that died.
     """
     workers = config.workers
     if workers is None:
         workers = min(16, (os.cpu_count() or 1) // processes.local_count) if device.type == "cuda" else 0
-    loader: DataLoader[Any] = DataLoader(
-        samples,
-        batch_sampler=_numbers(config, first_step, processes),
-        num_workers=workers,
-        collate_fn=getattr(samples, "collate", None),
-        pin_memory=device.type == "cuda",
-        prefetch_factor=8 if workers else None,
-        worker_init_fn=_leave_signals_to_the_training,
-    )
-    parts = iter(loader)
+
+    def loader(done: int, workers: int) -> DataLoader[Any]:
+        return DataLoader(
+            samples,
+            batch_sampler=islice(_numbers(config, first_step, processes), done, None),
+            num_workers=workers,
+            collate_fn=getattr(samples, "collate", None),
+            pin_memory=device.type == "cuda",
+            prefetch_factor=8 if workers else None,
+            worker_init_fn=leave_signals_to_parent,
+        )
+
+    parts = steadily(loader, workers, note)
     for _ in range(first_step, config.steps):
         yield list(islice(parts, config.accumulate))
 
@@ -49,9 +58,3 @@ def _numbers(config: TrainConfig, first_step: int, processes: Processes) -> Iter
         for part in range(config.accumulate):
             start = step * config.batch_size + (processes.rank * config.accumulate + part) * size
             yield list(range(start, start + size))
-
-
-def _leave_signals_to_the_training(worker: int) -> None:
-    """A terminal and torchrun send Ctrl-C to the workers as well, which the training still needs for its last step."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)

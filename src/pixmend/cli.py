@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pixmend.console import header_lines, progress_bar, say
+from pixmend.console import header_lines, progress_bar, say, show
 from pixmend.denoising.cli import denoise
 from pixmend.errors import FileMissingError, OptionError, OutputError, PixmendError
 from pixmend.files import check_output, check_output_folder, check_training, errors_as_one_line
+from pixmend.locks import RUN_LOCK, refuse_if_held
 from pixmend.options import STOPPED, AsJson, Device, Output, Overwrite, Seed, check_inputs
 from pixmend.processes import rank, speaks
+from pixmend.signals import end_as_with_ctrl_c
 from pixmend.train_config import TrainConfig
 
 if TYPE_CHECKING:
@@ -43,11 +48,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; what a user can mend is one line on stderr, never a traceback."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        code = app(args=list(arguments) or ["--help"], prog_name="pixmend", standalone_mode=False) or 0
+        with end_as_with_ctrl_c():
+            code = app(args=list(arguments) or ["--help"], prog_name="pixmend", standalone_mode=False) or 0
     except PixmendError as error:
         return _complain(str(error), error.exit_code)
     except typer.TyperException as error:  # an option that is unknown, missing or malformed
         return _complain(f"{error.format_message().rstrip('.')}; see pixmend --help", error.exit_code)
+    except KeyboardInterrupt:
+        code = STOPPED
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise
+        code = STOPPED  # nobody reads what is printed: the pipe or the terminal was closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python empties its buffers at the end
     if code == STOPPED:
         return _complain("stopped", code)
     return int(code)
@@ -117,7 +130,8 @@ def train(
     device: Device = None,
 ) -> None:
     """Train a model on a folder of pictures. Ctrl-C saves and leaves; --resume goes on."""
-    check_training(output, overwrite=overwrite, resume=resume)
+    run = check_training(output, overwrite=overwrite, resume=resume)
+    refuse_if_held(run / RUN_LOCK)
     check_inputs(init)
     if not folder.is_dir():
         raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on")
@@ -132,9 +146,10 @@ def train(
         def tell(report: Report) -> None:
             nonlocal last
             last = report
-            update(report.step, report.steps, _training_line(report))
+            with suppress(OSError):  # a terminal that was closed stops no training before it is saved
+                update(report.step, report.steps, _training_line(report))
             if report.held_out is not None and not sys.stderr.isatty():
-                print(_training_line(report), file=sys.stderr)
+                show(_training_line(report))
 
         train_model(
             folder,
@@ -151,7 +166,9 @@ def train(
         )
     if rank() > 0:
         return
-    print(f"the model is in {output}; its log and pictures are in {output.with_suffix('.run')}")
+    print(f"the model is in {output}; its log and pictures are in {run}")
+    if (run / "notes.txt").exists():
+        say("note", f"what went wrong on the way is in {run / 'notes.txt'}")
     if last and last.step < last.steps:
         print(f"saved after step {last.step} of {last.steps}; the same command with --resume goes on")
         raise typer.Exit(STOPPED)

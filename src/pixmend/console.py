@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 def say(kind: str, message: str) -> None:
     """One line on stderr; kind: "error", "warning" or "note"."""
-    print(f"pixmend: {kind}:", " ".join(message.split()), file=sys.stderr)
+    show(f"pixmend: {kind}: {' '.join(message.split())}")
+
+
+def show(line: str) -> None:
+    """A line on stderr, if somebody is there to read it: a terminal or a pipe that was closed stops no work."""
+    with suppress(OSError):
+        print(line, file=sys.stderr)
 
 
 def header_lines(value: object, name: str = "") -> Iterator[str]:

@@ -1,8 +1,7 @@
 """Training data: a folder of pictures as an endless, repeatable stream of samples.
 
-Pictures are decoded once, into one file of bytes at a few times the training size: decoding large photographs gives
-ten a second, and training takes a hundred. The k-th sample (picture, crop, flip, hole, time, noise) is a pure function
-of (seed, k): a training that was stopped goes on exactly, with any number of workers.
+The k-th sample (picture, crop, flip, hole, time, noise) is a pure function of (seed, k): a training that was stopped
+goes on exactly, with any number of workers. Pictures are decoded once (`picture_cache`).
 """
 
 from __future__ import annotations
@@ -11,10 +10,8 @@ import copy
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +22,14 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pixmend.errors import DataError, FileMissingError, PixmendError
-from pixmend.files import errors_as_one_line, write_atomically
-from pixmend.images import open_thumbnail, picture_files
+from pixmend.errors import DataError
 from pixmend.masks import draw_mask
+from pixmend.picture_cache import PictureCache, Pixels, Progress
 
-Pixels = NDArray[np.uint8]
 Sample = dict[str, Tensor]
-Progress = Callable[[int, int], None]  # done, of how many
 
 CACHE_SIDES = 3  # the cache keeps the shorter side at this many training sizes
 HELD_OUT_SEED = 2**63 - 1
-SMALLEST_SIDE = 16  # pixels; smaller pictures are skipped
 
 
 @dataclass(frozen=True)
@@ -185,112 +178,6 @@ def _without_colour(crop: Pixels, sepia: bool) -> Pixels:
     tint = np.array([1.07, 0.99, 0.82] if sepia else [1.0, 1.0, 1.0], np.float32)
     tinted: Pixels = np.clip(luma[..., None] * tint, 0, 255).round().astype(np.uint8)
     return tinted
-
-
-class PictureCache:
-    """The pictures of a folder, decoded once: one flat file of RGB bytes, and a JSON file of names and shapes.
-
-    Its name is a hash of names, sizes and dates of all files: a folder that changed is decoded anew.
-    """
-
-    def __init__(self, folder: Path, side: int, cache: Path, progress: Progress | None) -> None:
-        if not folder.is_dir():
-            raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on")
-        files = picture_files(folder)
-        stats = [(str(f.relative_to(folder)), *_size_and_date(f)) for f in files]
-        name = hashlib.sha256(json.dumps([str(folder.resolve()), side, stats]).encode()).hexdigest()[:24]
-        self.pixels_file, self.index_file = cache / f"{name}.rgb", cache / f"{name}.json"
-        if not (self.index_file.exists() and self.pixels_file.exists()):
-            with errors_as_one_line(cache):
-                cache.mkdir(parents=True, exist_ok=True)
-            self._decode(folder, files, side, progress)
-        index = json.loads(self.index_file.read_text())
-        self.entries: list[dict[str, Any]] = index["entries"]
-        self.skipped: list[str] = index["skipped"]
-
-    def split(self, holdout: float, held_out: bool) -> Sequence[Pixels]:
-        """The pictures that are held out, or the others: a file's content alone decides, not the size of training."""
-        chosen = [e for e in self.entries if is_held_out(e["hash"], holdout) == held_out]
-        return _MappedPictures(self.pixels_file, [(e["offset"], e["height"], e["width"]) for e in chosen])
-
-    def _decode(self, folder: Path, files: list[Path], side: int, progress: Progress | None) -> None:
-        entries: list[dict[str, Any]] = []
-        skipped: list[str] = []
-
-        def decode(file: Path) -> Pixels | str:
-            try:
-                pixels = open_thumbnail(file, side)
-            except PixmendError as error:
-                return str(error)
-            if min(pixels.shape[:2]) < SMALLEST_SIDE:
-                return f"{file}: {pixels.shape[1]} x {pixels.shape[0]} pixels are fewer than {SMALLEST_SIDE} a side"
-            return pixels
-
-        def write(stream: Any) -> None:
-            offset = 0
-            with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside of Python's lock
-                for done, (file, pixels) in enumerate(zip(files, pool.map(decode, files), strict=True), 1):
-                    if isinstance(pixels, str):
-                        skipped.append(pixels)
-                    else:
-                        data = pixels.tobytes()
-                        entries.append(
-                            {
-                                "name": str(file.relative_to(folder)),
-                                "hash": content_hash(file),
-                                "offset": offset,
-                                "height": pixels.shape[0],
-                                "width": pixels.shape[1],
-                            }
-                        )
-                        stream.write(data)
-                        offset += len(data)
-                    if progress:
-                        progress(done, len(files))
-
-        write_atomically(self.pixels_file, write, overwrite=True)
-        index = json.dumps({"entries": entries, "skipped": skipped}).encode()
-        write_atomically(self.index_file, lambda stream: stream.write(index), overwrite=True)
-
-
-class _MappedPictures(Sequence[Pixels]):
-    """Pictures in a memory-mapped file: shared by all workers, and only what is used is in memory."""
-
-    def __init__(self, file: Path, shapes: list[tuple[int, int, int]]) -> None:
-        self.file, self.shapes = file, shapes
-
-    @cached_property
-    def data(self) -> Pixels:
-        """The mapped file; every process maps it anew, for a pickled map is a copy of all its bytes."""
-        return np.memmap(self.file, np.uint8, "r")
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"file": self.file, "shapes": self.shapes}
-
-    def __len__(self) -> int:
-        return len(self.shapes)
-
-    def __getitem__(self, i: Any) -> Any:
-        offset, height, width = self.shapes[i]
-        return self.data[offset : offset + height * width * 3].reshape(height, width, 3)
-
-
-def _size_and_date(file: Path) -> tuple[int, int]:
-    try:
-        status = file.stat()
-    except OSError:  # a link to nowhere: decoding will say so
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
-
-
-def content_hash(file: Path) -> str:
-    """Sixteen hexadecimal digits of a file's content."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-
-
-def is_held_out(content_hash: str, holdout: float) -> bool:
-    """Whether a file is among the share `holdout` of all that is kept to measure on: its content alone decides."""
-    return int(content_hash, 16) / 16.0 ** len(content_hash) < holdout
 
 
 def _cache_folder(cache: str | os.PathLike[str] | None) -> Path:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from pixmend.errors import OptionError, OutputError, OutputExistsError, PixmendError, TrainingError
 
-STATE_FILE = "state.safetensors"  # in a run folder: a training was begun there, and can be resumed
+# in a run folder: a training was begun there, and can be resumed
+STATE_FILE, EARLIER_FILE = "state.safetensors", "state-before.safetensors"
+
+ADVICE = "choose another output"
+LONGEST_NAME = 100  # bytes that a temporary file takes over from the name of the file it will be
 
 
 def check_output(path: Path, overwrite: bool) -> None:
@@ -52,7 +58,7 @@ def check_training(output: Path, *, overwrite: bool, resume: bool) -> Path:
 
 def check_run_folder(folder: Path, resume: bool) -> None:
     """Refuse to resume where nothing was begun, and to begin anew where something was."""
-    begun = os.path.exists(folder / STATE_FILE)
+    begun = os.path.exists(folder / STATE_FILE) or os.path.exists(folder / EARLIER_FILE)
     if resume and not begun:
         raise TrainingError(f"{folder} holds no state to resume; leave --resume out to start a new training")
     if begun and not resume:
@@ -62,36 +68,47 @@ def check_run_folder(folder: Path, resume: bool) -> None:
 
 
 @contextmanager
-def errors_as_one_line(path: Path) -> Iterator[None]:
-    """Turn what the system says while `path` is written into an OutputError of one line."""
+def errors_as_one_line(path: Path, advice: str = ADVICE) -> Iterator[None]:
+    """Turn what the system says while `path` is written into an OutputError of one line, which ends in the advice."""
     try:
         yield
     except PixmendError:
         raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            why = "the disk is full; free some space, or choose another output"
+            why = f"the disk is full; free some space, or {advice}"
         else:
-            why = f"{error.strerror or error}; choose another output"
+            why = f"{error.strerror or error}; {advice}"
         raise OutputError(f"{path} could not be written: {why}") from error
 
 
-def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object], *, overwrite: bool) -> Path:
+def write_atomically(
+    path: str | os.PathLike[str],
+    write: Callable[[IO[bytes]], object],
+    *,
+    overwrite: bool,
+    keep: Path | None = None,
+    advice: str = ADVICE,
+) -> Path:
     """Write a file through `write(stream)`: to a temporary file beside it, fsync, rename.
 
     Readers see the old file or the whole new one, never half of one, and a failure leaves the old one as it was.
     Without `overwrite` an existing file is never replaced, not even one that appears while we write.
+    keep: the name, in the same folder, under which the file that is replaced is kept.
     """
     path = Path(path)
     check_output(path, overwrite)
-    with errors_as_one_line(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
+    with errors_as_one_line(path, advice):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=".part")
         try:
             with os.fdopen(handle, "wb") as stream:
                 write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.chmod(name, (path.stat().st_mode if path.exists() else 0o666 & ~_umask()) & 0o777)
+            with suppress(PermissionError):  # file systems without modes (FAT) refuse some
+                os.chmod(name, (path.stat().st_mode if path.exists() else 0o666 & ~_umask()) & 0o777)
+            if keep is not None and path.exists():
+                _keep(path, keep)
             if overwrite:
                 os.replace(name, path)
             else:
@@ -121,6 +138,35 @@ def write_folder_atomically(path: str | os.PathLike[str], write: Callable[[Path]
     return path
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes that were killed left of writing `path`; of a folder, of writing anything in it.
+
+    Only for who knows that nobody writes there now.
+    """
+    folder, prefix = (path, r"\..+\.") if path.is_dir() else (path.parent, re.escape(_prefix(path)))
+    pattern = re.compile(prefix + r"\w{8}\.part")
+    for file in folder.iterdir():
+        if pattern.fullmatch(file.name):
+            file.unlink(missing_ok=True)
+
+
+def _prefix(path: Path) -> str:
+    """How the temporary files of `path` begin, and those of no other file; never too long for a name."""
+    encoded = os.fsencode(path.name)
+    if len(encoded) <= LONGEST_NAME:
+        return f".{path.name}."
+    return f".{path.name[:20]}-{zlib.crc32(encoded):08x}."
+
+
+def _keep(path: Path, kept: Path) -> None:
+    """Give the file a second name; it stands under its first one at every moment, where there are hard links."""
+    kept.unlink(missing_ok=True)
+    try:
+        os.link(path, kept)
+    except OSError:
+        os.replace(path, kept)
+
+
 def _rename_to_new(name: str, path: Path) -> None:
     try:
         os.link(name, path)  # unlike a rename, a link fails where the target exists
@@ -141,11 +187,13 @@ def _umask() -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable; where folders cannot be opened (Windows) the system does it on its own."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """Make the rename itself durable, where the system can: not all file systems sync folders, and Windows opens none.
+
+    Not a failure: the file is whole and in its place, and after a power failure there is the old one or the new one.
+    """
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

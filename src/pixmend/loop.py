@@ -100,11 +100,10 @@ def fit(
     """
     tune_allocator()
     run = _Run(task, config, folder, device, processes)
-    if resume:
-        run.resume()
+    run.begin(resume)
     try:
         with run.team or nullcontext():
-            for parts in batches(task.samples, config, device, run.state.step, processes):
+            for parts in batches(task.samples, config, device, run.state.step, processes, run.note):
                 loss = run.step(parts)
                 if processes.first:
                     run.tell(loss, progress)
@@ -138,12 +137,20 @@ class _Run:
         self.clock = _Clock(self.state)
         self.bad, self.last_save = 0, time.monotonic()
 
-    def resume(self) -> None:
-        """Go on from the state in the folder."""
-        self.folder.load_state(self.state)
-        if self.processes.first:
-            self.folder.cut_log(self.state.step)
-        self.clock = _Clock(self.state)
+    def begin(self, resume: bool) -> None:
+        """Go on from the state in the folder, or leave a first one there."""
+        if resume:
+            self.folder.load_state(self.state)
+            self.processes.wait()  # until nobody reads it any more
+            self.clock = _Clock(self.state)
+        if not self.processes.first:
+            return
+        if resume:
+            self.folder.settle(self.state.step)
+        else:  # so that a disk with no room for it is told now, and a kill loses no beginning
+            self.folder.save_state(self.state)
+        if self.state.step == self.config.steps:  # all is done; only the model file may be missing or damaged
+            self._save_model()
 
     def step(self, parts: Sequence[Batch]) -> float:
         """One step of the optimiser and of the average, or none where it would spoil them; returns the loss."""
@@ -189,18 +196,24 @@ class _Run:
     def _drop(self, why: str) -> None:
         self.bad += 1
         step, config = self.state.step, self.config
-        if self.processes.first:
-            self.folder.note(f"step {step}: {why}; dropped")
+        self.note(f"step {step}: {why}; dropped")
         if self.bad >= config.bad_steps:
             raise TrainingError(
                 f"{self.bad} steps in a row up to step {step} had a loss or gradient that is not finite; what was "
                 f"saved is kept: train another output from it with --init and a learning rate below {config.lr:g}"
             )
 
+    def note(self, text: str) -> None:
+        """Write down what happened that should not; of several processes, rank 0 alone."""
+        if self.processes.first:
+            self.folder.note(text)
+
     def tell(self, loss: float, progress: Progress | None) -> None:
         """Log and report a step; where it is time to, measure and draw what the averaged network does."""
         state, config = self.state, self.config
         measures = state.step == config.steps or _crosses(state.step, config, config.measure_kimg)
+        if measures:
+            state.require_finite()
         held_out = self.task.held_out_loss(state.ema) if measures else None
         state.held_out = state.held_out if held_out is None else held_out
         report = self.clock.report(state, config, loss, held_out)
@@ -219,10 +232,15 @@ class _Run:
 
     def save(self) -> None:
         """Write the model, then the state: who is killed between the two repeats some steps, and loses nothing."""
-        name = _name_of(self.device, self.processes)
-        self.task.save(self.state.ema, _leg(self.state, self.config, name, self.bf16), self.folder)
+        self.state.require_finite()
+        self.folder.require_in_place()  # before the model, too, is written over another training's
+        self._save_model()
         self.folder.save_state(self.state)
         self.last_save = time.monotonic()
+
+    def _save_model(self) -> None:
+        name = _name_of(self.device, self.processes)
+        self.task.save(self.state.ema, _leg(self.state, self.config, name, self.bf16), self.folder)
 
 
 def _team(config: TrainConfig, network: nn.Module, device: torch.device, processes: Processes) -> Team | None:

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import copy
 import csv
+import io
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from pixmend.errors import TrainingError
-from pixmend.files import STATE_FILE, check_run_folder, errors_as_one_line, write_atomically
+from pixmend.files import (
+    EARLIER_FILE,
+    STATE_FILE,
+    check_run_folder,
+    errors_as_one_line,
+    remove_leftovers,
+    write_atomically,
+)
+from pixmend.locks import RUN_LOCK, Lock, holder, in_use, locked
+from pixmend.sealed import DamagedError, sealed, unsealed
 
 # what may change between a training and its resumption without changing the weights that come of it, but for rounding
 FREE_TO_CHANGE = frozenset({"accumulate", "workers", "save_minutes", "save_kimg", "measure_kimg", "held_out_samples"})
 LOG_SECONDS = 2.0  # rows of the log are written together, at least so often
+KEY = "pixmend-state"  # of a state's metadata
+ADVICE = "move model and run folder elsewhere, then go on with --resume"
 
 
 class TrainingState:
@@ -59,6 +70,15 @@ class TrainingState:
             found |= {f"adam.{key}.{name}": value for key, value in self.optimiser.state.get(p, {}).items()}
         return found
 
+    def require_finite(self) -> None:
+        """Raise TrainingError where a value is not finite: such a state must never replace a good one."""
+        broken = [name for name, value in self.tensors().items() if not bool(torch.isfinite(value).all())]
+        if broken:
+            raise TrainingError(
+                f"{broken[0]} is no longer finite at step {self.step}; what was saved is kept: train another output "
+                "from it with --init and a lower learning rate"
+            )
+
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over what `tensors()` gave."""
         for kind, module in (("network", self.network), ("ema", self.ema)):
@@ -78,22 +98,45 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.state_file = path / STATE_FILE
+        self.earlier_file = path / EARLIER_FILE  # the one saved before that, should a disk fail
         self.log_file = path / "log.csv"
         self.notes_file = path / "notes.txt"
+        self.lock_file = path / RUN_LOCK
+        self._lock: Lock | None = None
+        self._damage = ""  # why the state before was taken, where it was
         self._rows: list[Mapping[str, Any]] = []  # of the log, not written yet
         self._written = time.monotonic()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other training out of the folder, which is made, to the end of the block or of the process.
+
+        Raises TrainingError where one is in already.
+        """
+        with ExitStack() as stack:
+            with errors_as_one_line(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.callback(_remove_if_empty, self.path)
+                try:
+                    self._lock = stack.enter_context(locked(self.lock_file))
+                except BlockingIOError as error:
+                    raise in_use(self.lock_file, holder(self.lock_file) or "another process") from error
+            yield
 
     def prepare(self, resume: bool) -> None:
         """Make the folder for a new training, or see that there is a state to resume."""
         check_run_folder(self.path, resume)
         with errors_as_one_line(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(self.path)
             if not resume:  # what a run left that was killed before it saved anything
                 self.log_file.unlink(missing_ok=True)
                 self.notes_file.unlink(missing_ok=True)
+        if self._lock is not None and not self._lock.guarded:
+            self.note("this file system knows no locks: a second training into this folder would not be noticed")
 
     def save_state(self, state: TrainingState) -> None:
-        """Write the state, and before it the rows of the log that it is not to be without."""
+        """Write the state, whole or not at all, and keep the one before it; before it, the rows of the log up to it."""
         self.write_log(durably=True)
         meta = {
             "step": state.step,
@@ -103,26 +146,45 @@ class RunFolder:
             "identity": state.identity,
         }
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors().items()}
-        content = save(tensors, {"pixmend-state": json.dumps(meta)})
-        write_atomically(self.state_file, lambda stream: stream.write(content), overwrite=True)
+        pieces = sealed(tensors, {KEY: json.dumps(meta)})
+        write_atomically(
+            self.state_file,
+            lambda stream: stream.writelines(pieces),
+            overwrite=True,
+            keep=self.earlier_file,
+            advice=ADVICE,
+        )
 
     def load_state(self, state: TrainingState) -> None:
-        """Fill a fresh state from the folder; the same training must have written it."""
+        """Fill a fresh state from the folder; the same training must have written it.
+
+        Where the last state is damaged the one before it is taken, some steps are done again, and a note says so
+        (`settle`, which must follow).
+        """
         try:
-            with safe_open(self.state_file, framework="pt") as file:
-                meta = json.loads(file.metadata()["pixmend-state"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dictionary
+            self._fill(state, self.state_file)
+        except DamagedError as error:
+            try:
+                self._fill(state, self.earlier_file)
+            except DamagedError:
+                raise TrainingError(
+                    f"{self.state_file} cannot be resumed from ({error}); begin a new training with --init MODEL into "
+                    "another output"
+                ) from error
+            self._damage = str(error)
+
+    def _fill(self, state: TrainingState, file: Path) -> None:
+        text, tensors = unsealed(file, KEY)
+        try:
+            meta = json.loads(text)
             differing = _differences(meta["identity"], json.loads(json.dumps(state.identity)))
             if differing:
                 raise TrainingError(f"{self.path} cannot be resumed otherwise than it was begun: {differing}")
             state.restore(tensors)
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            why = " ".join(str(error).split())[:160]
-            raise TrainingError(
-                f"{self.state_file} cannot be resumed from ({why}); begin a new training with --init and the model file"
-            ) from error
-        state.step, state.seconds = meta["step"], meta["seconds"]
-        state.held_out, state.loss = meta["held_out"], meta["loss"]
+            state.step, state.seconds = meta["step"], meta["seconds"]
+            state.held_out, state.loss = meta["held_out"], meta["loss"]
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise DamagedError("it does not hold all that a state does") from error
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one row to log.csv, within seconds. Who is killed before loses rows of steps that are done again."""
@@ -135,7 +197,11 @@ class RunFolder:
         rows, self._rows, self._written = self._rows, [], time.monotonic()
         if not rows and not durably:
             return
-        with errors_as_one_line(self.log_file), open(self.log_file, "a", newline="", encoding="utf-8") as stream:
+        self.require_in_place()
+        with (
+            errors_as_one_line(self.log_file, ADVICE),
+            open(self.log_file, "a", newline="", encoding="utf-8") as stream,
+        ):
             writer = csv.DictWriter(stream, list(rows[0]) if rows else [])
             if rows and stream.tell() == 0:
                 writer.writeheader()
@@ -152,9 +218,16 @@ class RunFolder:
         except ImportError:
             return
         self.write_log()
+        try:
+            content = self._drawn(Figure(figsize=(8, 6), layout="constrained"))
+        except (OSError, ValueError, LookupError, TypeError, csv.Error) as error:  # somebody edited or removed it
+            self.note(f"log.png was not drawn from log.csv: {error!r}")
+            return
+        write_atomically(self.path / "log.png", lambda stream: stream.write(content), overwrite=True, advice=ADVICE)
+
+    def _drawn(self, figure: Any) -> bytes:
         with open(self.log_file, newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream))
-        figure = Figure(figsize=(8, 6), layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True)
         for axes, name, style in ((above, "loss", "-"), (above, "held_out_loss", "o-"), (below, "lr", "-")):
             points = [(float(row["kimg"]), float(row[name])) for row in rows if row[name]]
@@ -162,21 +235,47 @@ class RunFolder:
             axes.legend()
         above.set(yscale="log", ylabel="mean squared error")
         below.set(xlabel="thousands of samples", ylabel="learning rate")
-        with errors_as_one_line(self.path / "log.png"):
-            figure.savefig(self.path / "log.png", dpi=100)
+        content = io.BytesIO()
+        figure.savefig(content, format="png", dpi=100)
+        return content.getvalue()
 
     def note(self, text: str) -> None:
         """Append one line to notes.txt: what happened that should not."""
-        with errors_as_one_line(self.notes_file), open(self.notes_file, "a", encoding="utf-8") as stream:
+        with errors_as_one_line(self.notes_file, ADVICE), open(self.notes_file, "a", encoding="utf-8") as stream:
             stream.write(text + "\n")
 
-    def cut_log(self, step: int) -> None:
-        """Drop the rows after the state that is resumed: those steps are done again."""
-        if not self.log_file.exists():
-            return
-        lines = self.log_file.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = "".join(lines[: 1 + step]).encode()
-        write_atomically(self.log_file, lambda stream: stream.write(kept), overwrite=True)
+    def require_in_place(self) -> None:
+        """See that the folder is still the one that is locked: it may be gone, and a new one be another training's."""
+        if self._lock is not None and self._lock.guarded and not self._lock.in_place:
+            raise TrainingError(
+                f"{self.path} was deleted or replaced while the training ran, and with it the state to resume from; "
+                "begin another training with --init and the model file"
+            )
+
+    def settle(self, step: int) -> None:
+        """Leave nothing of what came after the state that was loaded: by one process, when all have loaded it."""
+        if self._damage:
+            self.note(f"{self.state_file} could not be read ({self._damage}); went on from the one before, step {step}")
+            with errors_as_one_line(self.state_file, ADVICE):
+                os.replace(self.earlier_file, self.state_file)
+        self._cut_log(step)
+
+    def _cut_log(self, step: int) -> None:
+        """Drop the rows after a step, for they are written again, and half of a row."""
+        with errors_as_one_line(self.log_file, ADVICE):
+            if not self.log_file.exists():
+                return
+            lines = self.log_file.read_bytes().splitlines(keepends=True)
+            kept = b"".join(line for line in lines[: 1 + step] if line.endswith(b"\n"))
+            if not kept:  # not even its head was written whole: `log` begins it anew
+                self.log_file.unlink()
+                return
+        write_atomically(self.log_file, lambda stream: stream.write(kept), overwrite=True, advice=ADVICE)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> str:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,18 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
+from pixmend import files, run_folder
 from pixmend.checkpoint import Model, Network, load_model, save_model
 from pixmend.conditioning import denoiser, network_input, pull_push, roughened
 from pixmend.data import InpaintingDataset
 from pixmend.diffusion import Known
-from pixmend.errors import OptionError
-from pixmend.files import check_training
+from pixmend.errors import OptionError, OutputError
+from pixmend.files import check_training, remove_leftovers
 from pixmend.images import save_tensor_as_image
 from pixmend.loop import Batch, Progress, Report, TrainConfig, fit
 from pixmend.processes import Processes, joined
 from pixmend.run_folder import RunFolder
 from pixmend.samplers import ddim
 from pixmend.schedules import step_subset
+from pixmend.signals import stop_on_signal
 
 __all__ = ["InpaintingTask", "Report", "TrainConfig", "train_model"]
 
@@ -59,15 +59,19 @@ def train_model(
     size: side of the training pictures in pixels, by default the model's. device: by default the best there is.
     decoding(done, of how many) is told while the pictures of a folder are read, note(text) of each that is left out,
     and progress(report) of each step.
-    Ctrl-C (or SIGTERM) ends the training after the step that runs, with everything saved.
+    Ctrl-C (or SIGTERM, or SIGHUP: a terminal that closes) ends the training after the step that runs, with everything
+    saved. While it runs, no other training can write into its folder.
     A model file that exists is replaced only with `overwrite` or `resume`; a training that was begun, never.
     Started by torchrun, the processes share out each batch, and rank 0 alone writes and calls the three functions.
     Raises DataError, ModelFileError, TrainingError, OptionError, each before any long work where that can be.
     """
     config, output = config or TrainConfig(), Path(output)
     folder = RunFolder(check_training(output, overwrite=overwrite, resume=resume))
-    with joined() as processes:
+    with joined() as processes, folder.lock() if processes.first else nullcontext():
         config.part_size(processes.count)
+        if processes.first:
+            folder.prepare(resume)
+            remove_leftovers(output)
         where = processes.device(device)
         if model is None:
             model = Model.new(seed=config.seed) if init is None else load_model(init)
@@ -77,9 +81,7 @@ def train_model(
             raise OptionError(f"the samples have {data.T} noise levels, the model {model.diffusion.T}; make them alike")
         model = dataclasses.replace(model, size=data.size)
         task = InpaintingTask(model, data, config, output)
-        if processes.first:
-            folder.prepare(resume)
-        with stop_on_signal() as stop:
+        with stop_on_signal() as stop, _advising_to_resume():
             fit(task, config, folder, device=where, processes=processes, resume=resume, progress=progress, stop=stop)
         return load_model(output)
 
@@ -100,6 +102,15 @@ def _decoded(
     for reason in samples.skipped if processes.first else ():
         note(f"left out: {reason}")
     return samples
+
+
+@contextmanager
+def _advising_to_resume() -> Iterator[None]:
+    """Say of a file that could not be written what helps a training that runs: another output would be another one."""
+    try:
+        yield
+    except OutputError as error:
+        raise OutputError(str(error).replace(files.ADVICE, run_folder.ADVICE)) from error
 
 
 class InpaintingTask:
@@ -188,24 +199,3 @@ def held_out_samples(samples: InpaintingDataset, config: TrainConfig) -> Subset[
     """The first samples of the pictures that are held out, always the same; None where none are."""
     others = samples.held_out()
     return None if others is None else Subset(others, range(config.held_out_samples))
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a wish to stop; the second Ctrl-C interrupts as ever."""
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped.is_set
-        return
-
-    def stop(number: int, frame: Any) -> None:
-        if stopped.is_set():
-            raise KeyboardInterrupt
-        stopped.set()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

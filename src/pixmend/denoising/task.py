@@ -25,7 +25,7 @@ from pixmend.files import check_output
 from pixmend.loop import Batch, Progress, Report, TrainConfig, fit
 from pixmend.run_folder import RunFolder
 from pixmend.runtime import pick_device
-from pixmend.training import stop_on_signal
+from pixmend.signals import stop_on_signal
 
 HELD_OUT_BATCH = 64
 HELD_OUT_SEED = 2**63 - 1
@@ -108,12 +108,13 @@ def _run(
     task: DenoisingTask, run: Path, config: TrainConfig, resume: bool, device: str | None, progress: Progress | None
 ) -> Denoiser:
     folder = RunFolder(run)
-    folder.prepare(resume)
-    check_output(task.output, overwrite=resume)
-    where = pick_device(device)
-    with stop_on_signal() as stopped:
-        fit(task, config, folder, device=where, resume=resume, progress=progress, stop=stopped)
-    return load_denoiser(task.output)
+    with folder.lock():
+        folder.prepare(resume)
+        check_output(task.output, overwrite=resume)
+        where = pick_device(device)
+        with stop_on_signal() as stopped:
+            fit(task, config, folder, device=where, resume=resume, progress=progress, stop=stopped)
+        return load_denoiser(task.output)
 
 
 class DenoisingTask:

@@ -1,0 +1,147 @@
+"""One process at a time: a file that is locked for as long as its holder lives."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixmend.errors import TrainingError
+
+RUN_LOCK = "lock"  # its name in a run folder
+POLL_SECONDS = 0.2
+LOCKED_BYTE = 1 << 30  # on Windows, which keeps others from reading what is locked: far behind the holder's name
+
+_held: set[int] = set()  # the handles of all locks of this process
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock that is held."""
+
+    path: Path
+    handle: int
+    guarded: bool  # False where the file system knows no locks: then nobody is kept out
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the file is still where it was: who deletes its folder and makes another does not meet this lock."""
+        try:
+            return os.path.samestat(os.fstat(self.handle), os.stat(self.path))
+        except OSError:
+            return False
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = False) -> Iterator[Lock]:
+    """Hold the lock file `path`, alone among all processes and threads, to the end of the block.
+
+    The system gives it up when the process ends, be it by SIGKILL or by a power failure: no lock is ever stale, and a
+    file that is left behind locks nobody out. Raises BlockingIOError where another holds it (without `wait`), and
+    OSError where the file cannot be made.
+    """
+    lock = _take(path, wait)
+    try:
+        with suppress(OSError):  # it helps people, and is not needed
+            os.ftruncate(lock.handle, 0)
+            os.write(lock.handle, f"process {os.getpid()} on {platform.node()}".encode())
+        yield lock
+    finally:
+        if lock.handle in _held:  # and not in a forked child, which has closed it
+            if lock.in_place:
+                with suppress(OSError):  # Windows deletes no open file: it stays
+                    os.unlink(path)
+            _close(lock.handle)
+
+
+def holder(path: Path) -> str | None:
+    """Who holds a lock, in words; None where nobody does."""
+    if not os.path.exists(path):
+        return None
+    try:
+        _close(_take(path, wait=False).handle)
+    except BlockingIOError:
+        with suppress(OSError):
+            return path.read_text(errors="replace").strip() or "another process"
+        return "another process"
+    except OSError:  # not ours to open
+        return None
+    return None
+
+
+def refuse_if_held(path: Path) -> None:
+    """Raise TrainingError where a training holds the lock of its run folder."""
+    if who := holder(path):
+        raise in_use(path, who)
+
+
+def in_use(path: Path, who: str) -> TrainingError:
+    """What to say of a run folder whose lock is held."""
+    return TrainingError(
+        f"{path.parent} is in use by a training that runs ({who}); let it end or stop it, or choose another output"
+    )
+
+
+def _take(path: Path, wait: bool) -> Lock:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        _held.add(handle)
+        try:
+            guarded = _try_lock(handle)
+        except BlockingIOError:
+            _close(handle)
+            if not wait:
+                raise
+            time.sleep(POLL_SECONDS)
+            continue
+        except BaseException:
+            _close(handle)
+            raise
+        lock = Lock(path, handle, guarded)
+        if lock.in_place:
+            return lock
+        _close(handle)  # its last holder has deleted it in between
+
+
+def _try_lock(handle: int) -> bool:
+    """Lock an open file or raise BlockingIOError; False where the file system (some network shares) knows no locks."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(handle, LOCKED_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            raise BlockingIOError from error
+        finally:
+            os.lseek(handle, 0, os.SEEK_SET)
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def _close(handle: int) -> None:
+    _held.discard(handle)
+    os.close(handle)
+
+
+def _leave_to_parent() -> None:
+    """A forked child shares its parent's open files and so its locks: it must not keep them when the parent is gone."""
+    for handle in list(_held):
+        _close(handle)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)

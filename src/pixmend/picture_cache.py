@@ -1,0 +1,219 @@
+"""The pictures of a folder, decoded once into one file of bytes at a few times the training size.
+
+Decoding large photographs gives ten a second, and training takes a hundred. The cache can be deleted, damaged, and
+built by two processes at once: what comes of it is the same, or one line that says what to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import weakref
+import zlib
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixmend.console import say
+from pixmend.errors import FileMissingError, PictureError, PixmendError, TrainingError
+from pixmend.files import errors_as_one_line, remove_leftovers, write_atomically
+from pixmend.images import open_thumbnail, picture_files
+from pixmend.locks import holder, locked
+
+Pixels = NDArray[np.uint8]
+Progress = Callable[[int, int], None]  # done, of how many
+
+SMALLEST_SIDE = 16  # pixels; smaller pictures are skipped
+ADVICE = "set XDG_CACHE_HOME to a folder on another disk"
+
+
+class PictureCache:
+    """The pictures of a folder, decoded once: one flat file of RGB bytes, and an index of names and shapes in JSON.
+
+    Its name is a hash of names, sizes and dates of all files: a folder that changed is decoded anew. So is one whose
+    cache was damaged, or some of whose files could not be read and now can.
+    """
+
+    def __init__(self, folder: Path, side: int, cache: Path, progress: Progress | None) -> None:
+        if not folder.is_dir():
+            raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on")
+        self.folder, self.side = folder, side
+        files = picture_files(folder)
+        stats = [(str(f.relative_to(folder)), *_size_and_date(f)) for f in files]
+        name = hashlib.sha256(json.dumps([str(folder.resolve()), side, stats]).encode()).hexdigest()[:24]
+        self.pixels_file, self.index_file = cache / f"{name}.rgb", cache / f"{name}.json"
+        index = self._index() or self._decode_alone(files, cache / f"{name}.lock", progress)
+        self.entries: list[dict[str, Any]] = index["entries"]
+        self.skipped: list[str] = index["skipped"]
+
+    def split(self, holdout: float, held_out: bool) -> Sequence[Pixels]:
+        """The pictures that are held out, or the others: a file's content alone decides, not the size of training."""
+        chosen = [e for e in self.entries if is_held_out(e["hash"], holdout) == held_out]
+        return _PicturesInFile(self.pixels_file, [(e["offset"], e["height"], e["width"]) for e in chosen])
+
+    def _index(self) -> dict[str, Any] | None:
+        """What was decoded before; None where there is nothing, or nothing that is whole, or a file to try again."""
+        try:
+            seal, text = self.index_file.read_bytes().split(b"\n", 1)
+            if seal != _seal(text):
+                return None
+            index: dict[str, Any] = json.loads(text)
+            if self.pixels_file.stat().st_size != index["bytes"]:
+                return None
+        except (OSError, ValueError):
+            return None
+        return None if any(_can_be_read(self.folder / name) for name in index["unreadable"]) else index
+
+    def _decode_alone(self, files: list[Path], lock: Path, progress: Progress | None) -> dict[str, Any]:
+        """Decode while no other process does: one that comes later waits, and finds the work done."""
+        with ExitStack() as stack:
+            with errors_as_one_line(lock.parent, ADVICE):
+                lock.parent.mkdir(parents=True, exist_ok=True)
+                if who := holder(lock):
+                    say("note", f"waiting for {who}, which decodes the same pictures")
+                stack.enter_context(locked(lock, wait=True))
+                for file in (self.pixels_file, self.index_file):
+                    remove_leftovers(file)
+            return self._index() or self._decode(files, progress)
+
+    def _decode(self, files: list[Path], progress: Progress | None) -> dict[str, Any]:
+        entries: list[dict[str, Any]] = []
+        index: dict[str, Any] = {"entries": entries, "skipped": [], "unreadable": [], "bytes": 0}
+
+        def write(stream: IO[bytes]) -> None:
+            with closing(_decoded(files, self.side)) as results:
+                for done, (file, found) in enumerate(results, 1):
+                    name = str(file.relative_to(self.folder))
+                    if isinstance(found, _Skipped):
+                        index["skipped"].append(found.reason)
+                        index["unreadable"] += [name] if found.by_system else []
+                    else:
+                        pixels, digest = found
+                        height, width = pixels.shape[:2]
+                        shape = {"offset": index["bytes"], "height": height, "width": width}
+                        entries.append({"name": name, "hash": digest, **shape})
+                        stream.write(pixels.tobytes())
+                        index["bytes"] += pixels.nbytes
+                    if progress:
+                        progress(done, len(files))
+
+        write_atomically(self.pixels_file, write, overwrite=True, advice=ADVICE)
+        text = json.dumps(index).encode()
+        write_atomically(
+            self.index_file, lambda stream: stream.write(_seal(text) + b"\n" + text), overwrite=True, advice=ADVICE
+        )
+        return index
+
+
+@dataclass(frozen=True)
+class _Skipped:
+    """A file that is left out."""
+
+    reason: str
+    by_system: bool  # it could not be read, and that may pass: gone, not permitted, a network that is down
+
+
+def _decoded(files: list[Path], side: int) -> Generator[tuple[Path, tuple[Pixels, str] | _Skipped]]:
+    pool = ThreadPoolExecutor(os.cpu_count())  # Pillow decodes outside of Python's lock
+    try:
+        yield from zip(files, pool.map(partial(_decoded_one, side=side), files), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)  # who is interrupted does not wait for all pictures that are left
+
+
+def _decoded_one(file: Path, side: int) -> tuple[Pixels, str] | _Skipped:
+    """The picture as RGB, and a hash of the file's bytes."""
+    try:
+        pixels, digest = open_thumbnail(file, side), content_hash(file)
+    except PictureError as error:  # damage has no number, failures of the system have one
+        return _Skipped(str(error), by_system=getattr(error.__cause__, "errno", None) is not None)
+    except PixmendError as error:
+        return _Skipped(str(error), by_system=True)
+    except OSError as error:
+        return _Skipped(f"{file} cannot be read: {error.strerror}", by_system=True)
+    if min(pixels.shape[:2]) < SMALLEST_SIDE:
+        reason = f"{file}: {pixels.shape[1]} x {pixels.shape[0]} pixels are fewer than {SMALLEST_SIDE} a side"
+        return _Skipped(reason, by_system=False)
+    return pixels, digest
+
+
+class _PicturesInFile(Sequence[Pixels]):
+    """Pictures in one file, read when they are asked for; the system's file cache shares them among all workers.
+
+    The file is not mapped into memory: were it cut short, a map would end the process with SIGBUS, without a word. It
+    is opened once: who deletes it meanwhile takes nothing away.
+    """
+
+    def __init__(self, file: Path, shapes: list[tuple[int, int, int]]) -> None:
+        self.file, self.shapes = file, shapes
+        try:
+            self.handle = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            raise self._gone(error.strerror or error) from error
+        weakref.finalize(self, os.close, self.handle)
+
+    def __reduce__(self) -> tuple[type[_PicturesInFile], tuple[Path, list[tuple[int, int, int]]]]:
+        return type(self), (self.file, self.shapes)  # a process that is not forked opens the file itself
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __getitem__(self, i: Any) -> Any:
+        offset, height, width = self.shapes[i]
+        try:
+            content = _read_at(self.handle, height * width * 3, offset)
+        except OSError as error:
+            raise self._gone(error.strerror or error) from error
+        if len(content) < height * width * 3:
+            raise self._gone("it was cut short")
+        return np.frombuffer(content, np.uint8).reshape(height, width, 3)
+
+    def _gone(self, why: object) -> TrainingError:
+        return TrainingError(
+            f"the decoded pictures in {self.file} cannot be read ({why}); delete that file and go on with --resume: "
+            "they are decoded anew"
+        )
+
+
+def _read_at(handle: int, count: int, offset: int) -> bytes:
+    if sys.platform != "win32":
+        return os.pread(handle, count, offset)
+    os.lseek(handle, offset, os.SEEK_SET)  # no process there shares its place in a file with another
+    return os.read(handle, count)
+
+
+def _seal(text: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(text)
+
+
+def _can_be_read(file: Path) -> bool:
+    with suppress(OSError):
+        return bool(file.read_bytes())
+    return False
+
+
+def _size_and_date(file: Path) -> tuple[int, int]:
+    try:
+        status = file.stat()
+    except OSError:  # a link to nowhere: decoding will say so
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def content_hash(file: Path) -> str:
+    """Sixteen hexadecimal digits of a file's content."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
+def is_held_out(content_hash: str, holdout: float) -> bool:
+    """Whether a file is among the share `holdout` of all that is kept to measure on: its content alone decides."""
+    return int(content_hash, 16) / 16.0 ** len(content_hash) < holdout

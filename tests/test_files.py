@@ -1,0 +1,100 @@
+"""Files and locks: whole or not at all, nothing left over, and no lock that outlives its holder."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from pixmend.files import remove_leftovers, write_atomically
+from pixmend.locks import holder, locked
+
+pytest.importorskip("fcntl", reason="processes are forked and killed as on Linux and macOS")
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+breaking = importlib.import_module("breaking")
+sys.path.pop(0)
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    others = [".m.safetensors.bak", ".m.safetensors.abcdefgh.part.txt", ".n.safetensors.abcdefgh.part", "m.part"]
+    for name in (*others, ".m.safetensors.abcdefgh.part", ".m.safetensors.x_4_y_6_.part"):
+        (tmp_path / name).touch()
+    remove_leftovers(path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(others)
+
+
+@pytest.mark.parametrize("name", ["m", "ü" * 120, "x" * 250])
+def test_temporary_files_of_long_names_are_found_again(tmp_path: Path, name: str) -> None:
+    seen: list[str] = []
+
+    def write(stream: Any) -> None:
+        seen.extend(p.name for p in tmp_path.iterdir())
+        remove_leftovers(tmp_path / (name[:-1] + "!"))  # of another file
+        assert [p.name for p in tmp_path.iterdir()] == seen
+        remove_leftovers(tmp_path / name)
+        assert not [*tmp_path.iterdir()]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / name, write, overwrite=True)
+    assert len(seen) == 1
+
+
+def test_a_file_that_is_replaced_can_be_kept(tmp_path: Path) -> None:
+    path, kept = tmp_path / "a", tmp_path / "b"
+    for text in ("1", "2", "3"):
+        write_atomically(path, lambda stream, text=text: stream.write(text.encode()), overwrite=True, keep=kept)  # type: ignore[misc]
+    assert (path.read_text(), kept.read_text()) == ("3", "2")
+    with mock.patch.object(os, "link", side_effect=OSError(1, "no hard links here")):
+        write_atomically(path, lambda stream: stream.write(b"4"), overwrite=True, keep=kept)
+    assert (path.read_text(), kept.read_text()) == ("4", "3")
+
+
+def test_file_systems_without_modes_and_without_synced_folders_will_do(tmp_path: Path) -> None:
+    sync = os.fsync
+
+    def files_only(handle: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{handle}"):
+            raise OSError(22, "Invalid argument")
+        sync(handle)
+
+    with (
+        mock.patch.object(os, "chmod", side_effect=PermissionError(1, "Operation not permitted")),
+        mock.patch.object(os, "fsync", files_only),
+    ):
+        write_atomically(tmp_path / "a", lambda stream: stream.write(b"1"), overwrite=False)
+    assert (tmp_path / "a").read_bytes() == b"1"
+
+
+def test_a_killed_holder_leaves_no_lock_even_where_its_children_live(tmp_path: Path) -> None:
+    path, (told, tell) = tmp_path / "lock", os.pipe()
+
+    def hold() -> int:
+        with locked(path):
+            worker = os.fork()
+            if not worker:
+                signal.pause()
+            os.write(tell, worker.to_bytes(4, "little"))
+            breaking.die()
+        return 0
+
+    assert breaking.in_child(hold).code == -signal.SIGKILL
+    worker = int.from_bytes(os.read(told, 4), "little")
+    try:
+        os.kill(worker, 0)  # it lives
+        assert path.exists()
+        assert holder(path) is None
+        with locked(path):
+            assert holder(path) == f"process {os.getpid()} on {os.uname().nodename}"
+        assert not path.exists()
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        for handle in (told, tell):
+            os.close(handle)
