@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,14 +38,14 @@ class Lock:
 
 
 @contextmanager
-def locked(path: Path, *, wait: bool = False) -> Iterator[Lock]:
+def locked(path: Path, *, waiting: Callable[[], object] | None = None) -> Iterator[Lock]:
     """Hold the lock file `path`, alone among all processes and threads, to the end of the block.
 
     The system gives it up when the process ends, be it by SIGKILL or by a power failure: no lock is ever stale, and a
-    file that is left behind locks nobody out. Raises BlockingIOError where another holds it (without `wait`), and
-    OSError where the file cannot be made.
+    file that is left behind locks nobody out. Where another holds it, `waiting()` is told once and its end waited for;
+    without it, that raises BlockingIOError. Raises OSError where the file cannot be made.
     """
-    lock = _take(path, wait)
+    lock = _take(path, waiting)
     try:
         with suppress(OSError):  # it helps people, and is not needed
             os.ftruncate(lock.handle, 0)
@@ -64,7 +64,7 @@ def holder(path: Path) -> str | None:
     if not os.path.exists(path):
         return None
     try:
-        _close(_take(path, wait=False).handle)
+        _close(_take(path, None).handle)
     except BlockingIOError:
         with suppress(OSError):
             return path.read_text(errors="replace").strip() or "another process"
@@ -87,7 +87,8 @@ def in_use(path: Path, who: str) -> TrainingError:
     )
 
 
-def _take(path: Path, wait: bool) -> Lock:
+def _take(path: Path, waiting: Callable[[], object] | None) -> Lock:
+    told = False
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         _held.add(handle)
@@ -95,8 +96,11 @@ def _take(path: Path, wait: bool) -> Lock:
             guarded = _try_lock(handle)
         except BlockingIOError:
             _close(handle)
-            if not wait:
+            if waiting is None:
                 raise
+            if not told:
+                waiting()
+            told = True
             time.sleep(POLL_SECONDS)
             continue
         except BaseException:

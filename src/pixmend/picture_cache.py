@@ -78,9 +78,7 @@ class PictureCache:
         with ExitStack() as stack:
             with errors_as_one_line(lock.parent, ADVICE):
                 lock.parent.mkdir(parents=True, exist_ok=True)
-                if who := holder(lock):
-                    say("note", f"waiting for {who}, which decodes the same pictures")
-                stack.enter_context(locked(lock, wait=True))
+                stack.enter_context(locked(lock, waiting=lambda: _say_who_decodes(lock)))
                 for file in (self.pixels_file, self.index_file):
                     remove_leftovers(file)
             return self._index() or self._decode(files, progress)
@@ -120,6 +118,10 @@ class _Skipped:
 
     reason: str
     by_system: bool  # it could not be read, and that may pass: gone, not permitted, a network that is down
+
+
+def _say_who_decodes(lock: Path) -> None:
+    say("note", f"waiting for {holder(lock) or 'another process'}, which decodes the same pictures")
 
 
 def _decoded(files: list[Path], side: int) -> Generator[tuple[Path, tuple[Pixels, str] | _Skipped]]:

@@ -195,7 +195,7 @@ class RunFolder:
     def write_log(self, *, durably: bool = False) -> None:
         """Write the rows that wait; `durably`, so that a power failure does not take them."""
         rows, self._rows, self._written = self._rows, [], time.monotonic()
-        if not rows and not durably:
+        if not rows and not (durably and self.log_file.exists()):
             return
         self.require_in_place()
         with (
