@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from pixmend.errors import OptionError, TrainingError
 from pixmend.run_folder import RunFolder, TrainingState
 from pixmend.runtime import fast_dtype, tune_allocator
-from pixmend.workers import leave_signals_to_parent, steadily
+from pixmend.workers import begin_worker, steadily
 
 Batch = Mapping[str, Tensor]
 
@@ -218,7 +218,7 @@ def _batches(
             num_workers=workers,
             pin_memory=device.type == "cuda",
             prefetch_factor=8 if workers else None,
-            worker_init_fn=leave_signals_to_parent,
+            worker_init_fn=begin_worker,
         )
 
     for batch in steadily(loader, workers, note):

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pixmend import files
 from pixmend.errors import TrainingError
 from pixmend.files import errors_as_one_line, remove_leftovers, write_atomically
 from pixmend.locks import RUN_LOCK, Lock, holder, in_use, locked
@@ -85,6 +86,11 @@ class RunFolder:
         self.lock_file = path / RUN_LOCK
         self._lock: Lock | None = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is a state to resume."""
+        return os.path.exists(self.state_file) or os.path.exists(self.earlier_file)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep every other training out of the folder, which is made, to the end of the block or of the process.
@@ -92,7 +98,7 @@ class RunFolder:
         Raises TrainingError where one is in already.
         """
         with ExitStack() as stack:
-            with errors_as_one_line(self.path):
+            with errors_as_one_line(self.path, ADVICE if self.begun else files.ADVICE):
                 self.path.mkdir(parents=True, exist_ok=True)
                 stack.callback(_remove_if_empty, self.path)
                 try:
@@ -103,10 +109,9 @@ class RunFolder:
 
     def prepare(self, resume: bool) -> None:
         """Make the folder for a new training, or see that there is a state to resume."""
-        begun = os.path.exists(self.state_file) or os.path.exists(self.earlier_file)
-        if resume and not begun:
+        if resume and not self.begun:
             raise TrainingError(f"{self.path} holds no state to resume; leave --resume out to start a new training")
-        if not resume and begun:
+        if not resume and self.begun:
             raise TrainingError(
                 f"{self.path} holds a training that was begun; go on with it with --resume, or choose another output"
             )
