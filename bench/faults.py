@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import breaking
 import damage
@@ -40,7 +41,7 @@ HEAD = "| what was done | times | what happened |\n| --- | --- | --- |"
 
 
 def killed_at_random(soak: Soak) -> Row:
-    """SIGKILL at random moments of trainings of 60 steps, half of them with a worker, resumed each time"""
+    """SIGKILL at random moments of trainings of 60 steps, half of the time with a worker, resumed each time"""
     kills = trainings = redone = 0
     while kills < soak.kills:
         output, step, code = soak.output(), -1, -1
@@ -272,6 +273,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of all that is random")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of " + ", ".join(f.__name__ for f in FAULTS))
     options = parser.parse_args()
+    torch.set_num_threads(1)  # a fork has none of the threads of its parent, and would wait for them
     print(f"# Faults, survived\n\n{machine()}.\n\n{HEAD}", flush=True)
     failed = 0
     with tempfile.TemporaryDirectory() as name:

@@ -4,8 +4,7 @@
 
 On the processor. Steps are those of every network on the same random batch (forward, squared error, backward, clipping,
 fused Adam), taking turns in one run; the limit is the fastest forward 3x3 convolution measured in the same turns. A
-step counts as three forward passes. "As `fit` trains it": each core takes a share of the batch (pixmend.team); in the
-other rows all cores work on the whole. Without a folder, the data pipeline reads drawn pictures.
+step counts as three forward passes. Without a folder, the data pipeline reads drawn pictures.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
@@ -33,36 +32,27 @@ from pixmend.data import InpaintingDataset, Sample
 from pixmend.loop import Report, fit
 from pixmend.run_folder import RunFolder
 from pixmend.runtime import fast_dtype, tune_allocator
-from pixmend.team import Team
 from pixmend.training import InpaintingTask, TrainConfig
 
 DTYPES = ("fp32", "bf16")
-FITTED = f"{OURS}, as `fit` trains it"
 HEAD = (
     "| network | parameters, M | GFLOP forward | fp32, samples/s | bf16, samples/s | ours is faster: fp32, bf16 "
     "| share of the limit: fp32, bf16 |\n| --- | --- | --- | --- | --- | --- | --- |"
 )
 
 
-def step_of(network: nn.Module, size: int, batch: int, bf16: bool, threads: int = 1) -> Callable[[], None]:
-    """One step of the optimiser on a random batch, as a call; threads: that share the batch, as in `fit`."""
+def step_of(network: nn.Module, size: int, batch: int, bf16: bool) -> Callable[[], None]:
+    """One step of the optimiser on a random batch, as a call."""
     network = copy.deepcopy(network).train()
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
     x, target = torch.randn(batch, 7, size, size), torch.randn(batch, 3, size, size)
-    samples = {"x": x, "target": target, "t": torch.randint(0, 1000, (batch,))}
-
-    def loss_of(part: Mapping[str, Tensor]) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            predicted = network(part["x"], part["t"]).float()
-            return F.mse_loss(predicted, part["target"], reduction="sum") / target.numel()
+    t = torch.randint(0, 1000, (batch,))
 
     def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = F.mse_loss(network(x, t).float(), target)
         optimiser.zero_grad(set_to_none=True)
-        if threads == 1:
-            loss_of(samples).backward()
-        else:
-            with Team(threads) as team:
-                team.backward(loss_of, samples, network)
+        loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
 
@@ -72,11 +62,8 @@ def step_of(network: nn.Module, size: int, batch: int, bf16: bool, threads: int 
 def steps_table(size: int, batch: int, repeats: int) -> float:
     """Print the networks side by side; returns our samples a second in the number format that training uses here."""
     found = networks()
-    found = {FITTED: found[OURS], **found}
     candidates = {
-        f"{name} {dtype}": step_of(
-            network, size, batch, dtype == "bf16", torch.get_num_threads() if name == FITTED else 1
-        )
+        f"{name} {dtype}": step_of(network, size, batch, dtype == "bf16")
         for name, network in found.items()
         if network is not None
         for dtype in DTYPES
@@ -91,14 +78,14 @@ def steps_table(size: int, batch: int, repeats: int) -> float:
             continue
         work = gflop(network, torch.randn(1, 7, size, size), torch.zeros(1))
         speed = {dtype: batch / seconds[f"{name} {dtype}"] for dtype in DTYPES}
-        faster = ", ".join(f"{seconds[f'{name} {d}'] / seconds[f'{FITTED} {d}']:.2f}" for d in DTYPES)
+        faster = ", ".join(f"{seconds[f'{name} {d}'] / seconds[f'{OURS} {d}']:.2f}" for d in DTYPES)
         share = ", ".join(f"{100 * 3 * work * speed[d] / limits[d]:.0f} %" for d in DTYPES)
         print(
             f"| {name} | {parameters_in_millions(network):.2f} | {work:.2f} | {speed['fp32']:.1f} "
             f"| {speed['bf16']:.1f} | {faster} | {share} |"
         )
     trained_in = "bf16" if fast_dtype(torch.device("cpu")) == torch.bfloat16 else "fp32"
-    return batch / seconds[f"{FITTED} {trained_in}"]
+    return batch / seconds[f"{OURS} {trained_in}"]
 
 
 def draw_pictures(folder: Path, count: int = 16, side: int = 256) -> Path:
@@ -153,7 +140,7 @@ def loop_seconds(data: InpaintingDataset, in_memory: bool, batch: int, steps: in
         total_kimg=(steps + 3) * batch / 1000, batch_size=batch, measure_kimg=1e6, save_minutes=1e6, workers=0
     )
     model = Model.new(size=data.size)
-    bare = step_of(model.network, data.size, batch, bf16, torch.get_num_threads())
+    bare = step_of(model.network, data.size, batch, bf16)
     times: dict[str, list[float]] = {"loop": [], "bare": []}
     started = time.perf_counter()
 

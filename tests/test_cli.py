@@ -22,7 +22,7 @@ from PIL import Image
 from pixmend import cli, demo
 from pixmend.checkpoint import Model, save_model
 from pixmend.console import header_lines
-from pixmend.errors import OptionError
+from pixmend.errors import ModelFileError, OptionError
 from pixmend.masks import create_advanced_mask
 from pixmend.samplers import SAMPLERS
 from pixmend.training import TrainConfig
@@ -476,6 +476,23 @@ def test_ctrl_c_while_repairing(run: Run, folder: Path, tiny_model: Path, monkey
     before = contents(folder)
     fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png")), 130, "stopped")
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("error", [ValueError("could not determine the shape"), ModelFileError("damaged")])
+def test_a_signal_that_compiled_code_turns_into_another_error(
+    run: Run, folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: Exception
+) -> None:
+    """Torch does so where it calls Python: what comes out then is no defect, and no damaged file."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise error from None
+
+    monkeypatch.setattr(importlib.import_module("pixmend.inpainting"), "inpainting", interrupted)
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png")), 130, "stopped")
 
 
 def test_defects_are_not_hidden(folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from pixmend.errors import OutputError, PixmendError, TrainingError
 from pixmend.run_folder import RunFolder
 from pixmend.signals import stop_on_signal
 from pixmend.training import InpaintingTask
-from pixmend.workers import _own_words, steadily
+from pixmend.workers import _own_words, begin_worker, steadily
 
 pytest.importorskip("fcntl", reason="processes are forked and killed as on Linux and macOS")
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
@@ -388,6 +388,19 @@ def test_what_is_no_loss_of_a_worker_is_not_taken_for_one(workers: int, error: E
 
     with pytest.raises(type(error)):
         list(steadily(loader, workers, lambda note: None))
+
+
+def test_a_worker_says_nothing_of_a_training_that_went_away() -> None:
+    ended = breaking.in_child(partial(says, ConnectionResetError(104, "Connection reset by peer")))
+    assert ended == breaking.Ended(0, "")
+    assert "ZeroDivisionError" in breaking.in_child(partial(says, ZeroDivisionError())).err
+
+
+def says(error: Exception) -> int:
+    begin_worker(0)
+    sys.excepthook(type(error), error, None)
+    signal.raise_signal(signal.SIGINT)  # which the training answers
+    return 0
 
 
 def test_errors_of_workers_are_their_own_words() -> None:

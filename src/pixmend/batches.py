@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pixmend.processes import Processes
 from pixmend.train_config import TrainConfig
-from pixmend.workers import leave_signals_to_parent, steadily
+from pixmend.workers import begin_worker, steadily
 
 Batch = Mapping[str, Tensor]
 
@@ -43,7 +43,7 @@ def batches(
             collate_fn=getattr(samples, "collate", None),
             pin_memory=device.type == "cuda",
             prefetch_factor=8 if workers else None,
-            worker_init_fn=leave_signals_to_parent,
+            worker_init_fn=begin_worker,
         )
 
     parts = steadily(loader, workers, note)

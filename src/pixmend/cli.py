@@ -20,7 +20,7 @@ from pixmend.files import check_output, check_output_folder, check_training, err
 from pixmend.locks import RUN_LOCK, refuse_if_held
 from pixmend.options import STOPPED, AsJson, Device, Output, Overwrite, Seed, check_inputs
 from pixmend.processes import rank, speaks
-from pixmend.signals import end_as_with_ctrl_c
+from pixmend.signals import end_on_signal
 from pixmend.train_config import TrainConfig
 
 if TYPE_CHECKING:
@@ -47,23 +47,36 @@ SAMPLER_HELP = "ddpm, ddim, dpmpp-2m, unipc, repaint or ddnm; the model knows be
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; what a user can mend is one line on stderr, never a traceback."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        with end_as_with_ctrl_c():
+    with end_on_signal() as stopped:
+        try:
             code = app(args=list(arguments) or ["--help"], prog_name="pixmend", standalone_mode=False) or 0
-    except PixmendError as error:
-        return _complain(str(error), error.exit_code)
-    except typer.TyperException as error:  # an option that is unknown, missing or malformed
-        return _complain(f"{error.format_message().rstrip('.')}; see pixmend --help", error.exit_code)
-    except KeyboardInterrupt:
-        code = STOPPED
-    except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.EIO):
-            raise
-        code = STOPPED  # nobody reads what is printed: the pipe or the terminal was closed
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python empties its buffers at the end
+        except KeyboardInterrupt:
+            code = STOPPED
+        except Exception as error:  # noqa: BLE001  # raised again, where it is a defect
+            code = STOPPED if stopped() else _told(error)
     if code == STOPPED:
-        return _complain("stopped", code)
+        _complain("stopped")
     return int(code)
+
+
+def _told(error: Exception) -> int:
+    """Say what a user can mend, and return its exit code; raise all else again."""
+    if isinstance(error, PixmendError):
+        _complain(str(error))
+        return error.exit_code
+    if isinstance(error, typer.TyperException):  # an option that is unknown, missing or malformed
+        _complain(f"{error.format_message().rstrip('.')}; see pixmend --help")
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.EIO):  # nobody reads what is printed any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python empties its buffers at the end
+        return STOPPED
+    raise error
+
+
+def _complain(message: str) -> None:
+    """One line, of one of the processes where there are several."""
+    if speaks():
+        say("error", message)
 
 
 @app.command()
@@ -290,12 +303,6 @@ def parse_size(text: str) -> tuple[int, int]:
     if not width.isdecimal() or not (height or width).isdecimal() or text.endswith(("x", "X")):
         raise OptionError(f"size {text!r} is not understood; give one number such as 256, or 640x480 (width x height)")
     return int(height or width), int(width)
-
-
-def _complain(message: str, code: int) -> int:
-    if speaks():
-        say("error", message)
-    return code
 
 
 def _check_outputs(outputs: Sequence[Path], folder: Path | None, overwrite: bool) -> None:

@@ -145,9 +145,10 @@ def remove_leftovers(path: Path) -> None:
     """
     folder, prefix = (path, r"\..+\.") if path.is_dir() else (path.parent, re.escape(_prefix(path)))
     pattern = re.compile(prefix + r"\w{8}\.part")
-    for file in folder.iterdir():
-        if pattern.fullmatch(file.name):
-            file.unlink(missing_ok=True)
+    with suppress(OSError):  # a folder that cannot be listed: they harm nobody
+        for file in folder.iterdir():
+            if pattern.fullmatch(file.name):
+                file.unlink()
 
 
 def _prefix(path: Path) -> str:

@@ -1,8 +1,8 @@
 """The training loop, one for every network here: batches, a loss, an optimiser, an average, a log, a state on disk.
 
 What is learnt is a `Task`; `training.py` has the one for inpainting. The batch of a step may be cut into parts, done
-one after the other (`TrainConfig.accumulate`), by several processes (`processes.py`) or several threads at once
-(`team.py`): what is learnt stays the same but for rounding.
+one after the other (`TrainConfig.accumulate`) and by several processes at once (`processes.py`): what is learnt stays
+the same but for rounding.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,7 +23,6 @@ from pixmend.errors import TrainingError
 from pixmend.processes import ALONE, Processes
 from pixmend.run_folder import RunFolder, TrainingState
 from pixmend.runtime import fast_dtype, memory_as_one_line, tune_allocator
-from pixmend.team import Team
 from pixmend.train_config import TrainConfig
 
 __all__ = ["Batch", "Progress", "Report", "Task", "TrainConfig", "fit"]
@@ -102,17 +100,16 @@ def fit(
     run = _Run(task, config, folder, device, processes)
     run.begin(resume)
     try:
-        with run.team or nullcontext():
-            for parts in batches(task.samples, config, device, run.state.step, processes, run.note):
-                loss = run.step(parts)
-                if processes.first:
-                    run.tell(loss, progress)
-                stopping = processes.any(stop())
-                if processes.first and (stopping or run.is_to_be_saved):
-                    run.save()
-                run.clock.resume()
-                if stopping:
-                    break
+        for parts in batches(task.samples, config, device, run.state.step, processes, run.note):
+            loss = run.step(parts)
+            if processes.first:
+                run.tell(loss, progress)
+            stopping = processes.any(stop())
+            if processes.first and (stopping or run.is_to_be_saved):
+                run.save()
+            run.clock.resume()
+            if stopping:
+                break
     finally:
         folder.write_log()
     processes.wait()  # for rank 0, which saves
@@ -133,7 +130,6 @@ class _Run:
         identity = {"config": dataclasses.asdict(config), **task.identity}
         self.state = TrainingState(network, self.optimiser, identity)
         self.replica = processes.replicate(network)
-        self.team = _team(config, network, device, processes)
         self.clock = _Clock(self.state)
         self.bad, self.last_save = 0, time.monotonic()
 
@@ -175,21 +171,14 @@ class _Run:
         """The gradients of the loss of a step, all parts in all processes together; returns that loss."""
         (weight,) = self.processes.total(sum(float(self.task.weight(part)) for part in parts))
         weight = (weight or math.nan) / self.processes.count  # for gradients are averaged over the processes
-
-        def loss_of(batch: Batch) -> Tensor:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False):
-                return self.task.error(self.replica, batch) / weight
-
         losses = []
         for part in parts:
             batch = {name: value.to(self.device, non_blocking=True) for name, value in part.items()}
             with self.processes.averaging(self.replica, now=part is parts[-1]), memory_as_one_line():
-                if self.team:
-                    losses.append(self.team.backward(loss_of, batch, self.state.network))
-                else:
-                    loss = loss_of(batch)
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    losses.append(loss.detach())
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                    loss = self.task.error(self.replica, batch) / weight
+                loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
         (sum_of_all,) = self.processes.total(float(torch.stack(losses).sum()))  # a GPU is waited for here
         return sum_of_all / self.processes.count
 
@@ -241,16 +230,6 @@ class _Run:
     def _save_model(self) -> None:
         name = _name_of(self.device, self.processes)
         self.task.save(self.state.ema, _leg(self.state, self.config, name, self.bf16), self.folder)
-
-
-def _team(config: TrainConfig, network: nn.Module, device: torch.device, processes: Processes) -> Team | None:
-    """The threads that share a batch: where the processor calculates, for one process, and a network without statistics
-    of whole batches, as those of batch normalisation, which are its buffers.
-    """
-    threads = torch.get_num_threads() if config.threads is None else config.threads
-    if threads == 1 or device.type != "cpu" or processes.count > 1 or next(network.buffers(), None) is not None:
-        return None
-    return Team(threads)
 
 
 def _optimiser(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pixmend import files
 from pixmend.errors import TrainingError
 from pixmend.files import (
     EARLIER_FILE,
@@ -107,6 +108,11 @@ class RunFolder:
         self._rows: list[Mapping[str, Any]] = []  # of the log, not written yet
         self._written = time.monotonic()
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is a state to resume."""
+        return os.path.exists(self.state_file) or os.path.exists(self.earlier_file)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep every other training out of the folder, which is made, to the end of the block or of the process.
@@ -114,7 +120,7 @@ class RunFolder:
         Raises TrainingError where one is in already.
         """
         with ExitStack() as stack:
-            with errors_as_one_line(self.path):
+            with errors_as_one_line(self.path, ADVICE if self.begun else files.ADVICE):
                 self.path.mkdir(parents=True, exist_ok=True)
                 stack.callback(_remove_if_empty, self.path)
                 try:

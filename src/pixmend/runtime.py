@@ -64,9 +64,8 @@ def tune_allocator() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):  # another C library, with another allocator
         return
-    trim_threshold, top_pad, mmap_threshold, arenas = -1, -2, -3, -8  # from malloc.h
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # from malloc.h
     if not mallopt(mmap_threshold, 1 << 30):
         mallopt(mmap_threshold, 32 << 20)  # the most that older versions take
     mallopt(trim_threshold, (1 << 31) - 1)
     mallopt(top_pad, 1 << 26)
-    mallopt(arenas, 1)  # those of other threads have none of this, and hold no large blocks

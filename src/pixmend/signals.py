@@ -13,15 +13,15 @@ Handler = Callable[[int, Any], None]
 
 @contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C, SIGTERM and SIGHUP into a wish to stop; a second Ctrl-C interrupts as ever.
+    """Turn Ctrl-C, SIGTERM and SIGHUP into a wish to stop; a second Ctrl-C does what it did before.
 
     Not so a second of the others: a terminal that closes sends SIGHUP twice, from the system and from the shell.
     """
-    stopped = threading.Event()
+    stopped, before = threading.Event(), signal.getsignal(signal.SIGINT)
 
     def stop(number: int, frame: Any) -> None:
-        if stopped.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
+        if stopped.is_set() and number == signal.SIGINT and callable(before):
+            before(number, frame)
         stopped.set()
 
     with _handling(stop, "SIGINT", "SIGTERM", "SIGHUP"):
@@ -29,14 +29,20 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def end_as_with_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise KeyboardInterrupt: nothing half-written, no temporary file left behind."""
+def end_on_signal() -> Iterator[Callable[[], bool]]:
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt as Ctrl-C does; yields whether one of the three has come.
+
+    So nothing stays half-written, and no temporary file behind. To ask is needed: where it comes in the middle of
+    compiled code, such as torch's, another exception may come out of there.
+    """
+    came = threading.Event()
 
     def end(number: int, frame: Any) -> None:
+        came.set()
         raise KeyboardInterrupt
 
-    with _handling(end, "SIGTERM", "SIGHUP"):
-        yield
+    with _handling(end, "SIGINT", "SIGTERM", "SIGHUP"):
+        yield came.is_set
 
 
 @contextmanager

@@ -15,7 +15,6 @@ class TrainConfig:
     total_kimg: float = 400.0
     batch_size: int = 32  # samples of one step, over all processes
     accumulate: int = 1  # parts that a process cuts its samples of a step into, to save memory
-    threads: int | None = None  # on a CPU, how many shares of a part are done side by side; None: one for each core
     lr: float = 4e-4  # at its highest, after the warm-up
     lr_end: float = 0.0  # share of lr that the cosine ends on
     warmup_kimg: float = 5.0
@@ -51,8 +50,6 @@ class TrainConfig:
             )
         if not 0 <= self.holdout < 1:
             raise OptionError(f"holdout = {self.holdout} must be at least 0 and below 1")
-        if self.threads is not None and self.threads < 1:
-            raise OptionError(f"threads = {self.threads} must be at least 1, or None for one for each core")
         self.part_size()
 
     def part_size(self, processes: int = 1) -> int:

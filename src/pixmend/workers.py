@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -41,13 +43,20 @@ def steadily(make: MakeLoader, workers: int, note: Callable[[str], None]) -> Ite
             workers //= 2
 
 
-def leave_signals_to_parent(worker: int) -> None:
-    """For `worker_init_fn`: Ctrl-C, a closed terminal and what torchrun sends reach every process; the training decides
-    what follows, and needs its workers for its last step.
+def begin_worker(worker: int) -> None:
+    """For `worker_init_fn`. Signals of a terminal and of torchrun reach every process: the training decides on them.
+
+    It may go in the middle of a batch, and of that no worker has anything to say.
     """
     for name in ("SIGINT", "SIGHUP", "SIGTERM"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    sys.excepthook = _told
+
+
+def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 @contextmanager
