@@ -56,9 +56,14 @@ def check_training(output: Path, *, overwrite: bool, resume: bool) -> Path:
     return folder
 
 
+def was_begun(folder: Path) -> bool:
+    """Whether a run folder holds a state to resume."""
+    return os.path.exists(folder / STATE_FILE) or os.path.exists(folder / EARLIER_FILE)
+
+
 def check_run_folder(folder: Path, resume: bool) -> None:
     """Refuse to resume where nothing was begun, and to begin anew where something was."""
-    begun = os.path.exists(folder / STATE_FILE) or os.path.exists(folder / EARLIER_FILE)
+    begun = was_begun(folder)
     if resume and not begun:
         raise TrainingError(f"{folder} holds no state to resume; leave --resume out to start a new training")
     if begun and not resume:

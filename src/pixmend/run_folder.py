@@ -24,6 +24,7 @@ from pixmend.files import (
     check_run_folder,
     errors_as_one_line,
     remove_leftovers,
+    was_begun,
     write_atomically,
 )
 from pixmend.locks import RUN_LOCK, Lock, holder, in_use, locked
@@ -108,11 +109,6 @@ class RunFolder:
         self._rows: list[Mapping[str, Any]] = []  # of the log, not written yet
         self._written = time.monotonic()
 
-    @property
-    def begun(self) -> bool:
-        """Whether there is a state to resume."""
-        return os.path.exists(self.state_file) or os.path.exists(self.earlier_file)
-
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep every other training out of the folder, which is made, to the end of the block or of the process.
@@ -120,7 +116,7 @@ class RunFolder:
         Raises TrainingError where one is in already.
         """
         with ExitStack() as stack:
-            with errors_as_one_line(self.path, ADVICE if self.begun else files.ADVICE):
+            with errors_as_one_line(self.path, ADVICE if was_begun(self.path) else files.ADVICE):
                 self.path.mkdir(parents=True, exist_ok=True)
                 stack.callback(_remove_if_empty, self.path)
                 try:
