@@ -26,6 +26,7 @@ ROWS = (
     ("batches", "checkpoint", "data", "run_folder", "tiles"),
     ("adapters", "loop"),
     ("training", "inpainting"),
+    ("folders",),
     ("demo", "denoising", "evaluation", "web"),
     ("cli",),
     ("__main__",),

@@ -17,8 +17,10 @@ from pixmend.console import header_lines, progress_bar, say, show
 from pixmend.denoising.cli import denoise
 from pixmend.errors import FileMissingError, OptionError, OutputError, PixmendError
 from pixmend.files import check_output, check_output_folder, check_training, errors_as_one_line
+from pixmend.folders.command import DryRun, EngineName, FolderOptions, RayAddress, Workers, run_folder
+from pixmend.folders.inpainting import InpaintWork
 from pixmend.locks import RUN_LOCK, refuse_if_held
-from pixmend.options import STOPPED, AsJson, Device, Output, Overwrite, Seed, check_inputs
+from pixmend.options import ALMOST_ALL, MUCH_GREY, STOPPED, AsJson, Device, Output, Overwrite, Seed, check_inputs
 from pixmend.processes import rank, speaks
 from pixmend.signals import end_on_signal
 from pixmend.train_config import TrainConfig
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
     from pixmend.inpainting import Inpainted
     from pixmend.pictures import Floats, Picture
     from pixmend.training import Report
-
-ALMOST_ALL = 0.9  # filling a larger share than this is rarely meant: the mask may be the wrong way round
-MUCH_GREY = 0.01  # of a mask: more than the edges of a brush or the noise of a JPEG
 
 # Plain help shows in half the time that a decorated one takes, and can be pasted anywhere.
 app = typer.Typer(
@@ -40,6 +39,11 @@ app = typer.Typer(
 )
 
 app.add_typer(denoise, name="denoise")
+
+Mask = Annotated[
+    Path | None,
+    typer.Option("--mask", "--masks", metavar="FILE", help="White where to fill; else IMAGE's alpha. Or a folder."),
+]
 
 SAMPLER_HELP = "ddpm, ddim, dpmpp-2m, unipc, repaint or ddnm; the model knows best."
 
@@ -81,9 +85,9 @@ def _complain(message: str) -> None:
 
 @app.command()
 def inpaint(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture to repair.")],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture to repair; or a folder of them.")],
     output: Output,
-    mask: Annotated[Path | None, typer.Option(metavar="FILE", help="White where to fill; else IMAGE's alpha.")] = None,
+    mask: Mask = None,
     model: Annotated[Path | None, typer.Option(metavar="FILE", help="A model file; by default pixmend's own.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Network calls; the model knows best.")] = None,
     sampler: Annotated[str | None, typer.Option(metavar="NAME", help=SAMPLER_HELP, show_default=False)] = None,
@@ -97,8 +101,21 @@ def inpaint(
     overwrite: Overwrite = False,
     device: Device = None,
     as_json: AsJson = False,
+    dry_run: DryRun = False,
+    engine: EngineName = "local",
+    ray_address: RayAddress = None,
+    workers: Workers = None,
 ) -> None:
-    """Repair a picture where its mask is white."""
+    """Repair a picture, or all in a folder, where their masks are white."""
+    of_folder = FolderOptions(dry_run, engine, ray_address, workers, overwrite, as_json)
+    if image.is_dir():
+        if candidates > 1 or save_steps is not None:
+            raise OptionError("--candidates and --save-steps are for one picture; leave them out for a folder")
+        check_inputs(None if mask is None or mask.is_dir() else mask, model)
+        options = (steps, sampler, seed, blur, grow_mask, invert_mask, soft_mask, device)
+        run_folder(image, output, InpaintWork(model, *options), of_folder, masks=mask)
+        return
+    of_folder.refuse_for_one_picture()
     outputs = numbered(output, candidates)
     _check_outputs(outputs, save_steps, overwrite)
     check_inputs(image, mask, model)

@@ -66,3 +66,15 @@ class TrainingError(PixmendError):
     """Training cannot go on: losses that are not finite, or a state that does not fit."""
 
     exit_code = 10
+
+
+class SomeFailedError(PixmendError):
+    """Some pictures of a folder could not be done; the others are."""
+
+    exit_code = 20
+
+
+class AllFailedError(PixmendError):
+    """None of the pictures of a folder could be done."""
+
+    exit_code = 21
