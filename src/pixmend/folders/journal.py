@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,29 +65,37 @@ class Journal:
 
         Raises OutputError where another run holds it, or the folder cannot be written to.
         """
-        folder = output / FOLDER
+        folder, was_there = output / FOLDER, output.exists()
         with ExitStack() as stack:
             with errors_as_one_line(output):
                 if not output.parent.is_dir():
                     raise OutputError(f"the folder {output.parent} does not exist; make it first")
                 folder.mkdir(parents=True, exist_ok=True)
+                stack.callback(_remove_if_empty, folder, *([] if was_there else [output]))
                 try:
                     lock = stack.enter_context(locked(folder / RUN_LOCK))
                 except BlockingIOError:
                     raise in_use(output) from None
             journal = cls(output)
             journal.guarded = lock.guarded
-            with errors_as_one_line(folder, ADVICE):
-                shutil.rmtree(journal.staging, ignore_errors=True)  # what was computed by a run that was killed
-                journal.staging.mkdir(exist_ok=True)
-                if not journal.file.exists():
-                    write_atomically(journal.file, lambda stream: stream.write(b""), overwrite=False, advice=ADVICE)
-            for name in journal._found:
-                journal.done(name, journal.entries[name], {})
-            try:
-                yield journal
-            finally:
-                shutil.rmtree(journal.staging, ignore_errors=True)
+            stack.callback(journal._tidy)
+            journal._begin()
+            yield journal
+
+    def _begin(self) -> None:
+        with errors_as_one_line(self.folder, ADVICE):
+            shutil.rmtree(self.staging, ignore_errors=True)  # what was computed by a run that was killed
+            self.staging.mkdir(exist_ok=True)
+        if not self.file.exists():
+            write_atomically(self.file, lambda stream: stream.write(b""), overwrite=False, advice=ADVICE)
+        for name in self._found:
+            self.done(name, self.entries[name], {})
+
+    def _tidy(self) -> None:
+        shutil.rmtree(self.staging, ignore_errors=True)
+        with suppress(OSError):
+            if not self.file.stat().st_size:
+                self.file.unlink()
 
     def use(self, settings: dict[str, Any]) -> str:
         """The identity of these settings; they are written once, before the first line that names it."""
@@ -177,6 +185,12 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     names = [name for name in new.keys() | old.keys() if old.get(name) != new.get(name)]
     told = ["the model changed" if n == "model" else f"{n} was {old.get(n)}, is {new.get(n)}" for n in sorted(names)]
     return "; ".join(told)
+
+
+def _remove_if_empty(*folders: Path) -> None:
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _holds(path: Path, sha256: str) -> bool:

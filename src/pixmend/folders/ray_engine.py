@@ -7,6 +7,7 @@ puts it in its place (`runner`), so that a picture that was computed twice is st
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -20,7 +21,7 @@ from pixmend.folders.pairing import Task
 from pixmend.folders.runner import Engine
 from pixmend.folders.work import DEFECT, Outcome, Tick, Work, attempt
 
-RETRIES = 3  # for a picture whose worker died, be it of that picture or not
+TRIES = 4  # of a picture whose workers die, be it of that picture or not
 OBJECT_BYTES = 100 << 20  # of shared memory for a cluster of this machine's own: only names and figures travel
 
 
@@ -56,10 +57,18 @@ class Worker:
         name, picture, mask, output = json.loads(row["task"])
         if self.refusal is not None:
             outcome = Outcome.of_error(name, self.refusal)
+        elif self._tries(name) > TRIES:
+            outcome = Outcome(name, error=f"{TRIES} workers died with it; try it alone", exit_code=DEFECT)
         else:
             task = Task(name, Path(picture), None if mask is None else Path(mask), Path(output))
             outcome = attempt(self.do, task, self.staging, lambda step, steps: None)
         return {"outcome": json.dumps(outcome.to_json())}
+
+    def _tries(self, name: str) -> int:
+        """How often a picture was begun in this run, this time included: Ray itself would try for ever."""
+        with open(self.staging / hashlib.sha256(json.dumps(name).encode()).hexdigest(), "ab") as tries:
+            tries.write(b".")
+            return tries.tell()
 
 
 def _outcomes(work: Work, tasks: Sequence[Task], staging: Path, workers: int | None) -> Iterator[Outcome]:
@@ -74,8 +83,6 @@ def _outcomes(work: Work, tasks: Sequence[Task], staging: Path, workers: int | N
         fn_constructor_args=(work, os.path.abspath(staging)),
         # One at a time: pictures that wait for a worker are not charged with its death.
         compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1),
-        max_restarts=-1,
-        max_task_retries=RETRIES,
         **resources,
     )
     for row in outcomes.iter_rows():
@@ -83,7 +90,7 @@ def _outcomes(work: Work, tasks: Sequence[Task], staging: Path, workers: int | N
         left.discard(outcome.name)
         yield outcome
     for name in sorted(left):
-        yield Outcome(name, error=f"the worker died with it {1 + RETRIES} times; try it alone", exit_code=DEFECT)
+        yield Outcome(name, error="Ray lost it, with the machine that it was on; try it again", exit_code=DEFECT)
 
 
 def _as_row(task: Task) -> dict[str, str]:
@@ -113,6 +120,7 @@ def _cluster(address: str | None) -> Iterator[None]:
     ours = not ray.is_initialized()
     if ours:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a new cluster would report to its makers
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else stderr is told of Ray's own affairs
         own: dict[str, Any] = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_BYTES}
         try:
             ray.init(address or "local", logging_level=logging.ERROR, log_to_driver=False, **own)
@@ -123,7 +131,7 @@ def _cluster(address: str | None) -> Iterator[None]:
     context = DataContext.get_current().copy()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1  # a large picture takes what it takes
-    context.max_errored_blocks = -1  # a picture that no worker survives is a failure, and stops nobody else
+    context.max_errored_blocks = -1  # a picture that is lost is a failure, and stops nobody else
     try:
         with DataContext.current(context):
             yield
