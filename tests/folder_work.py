@@ -69,10 +69,10 @@ class Negatives:
 
 def run(folder: Path, output: Path, work: Negatives, **options: Any) -> Summary:
     """Run through a folder as the commands do."""
-    overwrite = bool(options.pop("overwrite", False))
+    overwrite, engine = bool(options.pop("overwrite", False)), options.pop("engine", one_by_one)
     with Journal.opened(output) as journal:
         plan = make_plan(find(folder, output), journal, work.settings(), overwrite=overwrite)
-        return perform(plan, work, journal, one_by_one, overwrite=overwrite, progress=lambda *_: None, **options)
+        return perform(plan, work, journal, engine, overwrite=overwrite, progress=lambda *_: None, **options)
 
 
 MOMENTS = ("computing", "before the first line", "within the first line", "before the rename", "after the rename")

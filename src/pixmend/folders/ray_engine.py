@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pixmend.errors import OptionError, PixmendError
+from pixmend.errors import OptionError, PixmendError, SomeFailedError
 from pixmend.folders.pairing import Task
 from pixmend.folders.runner import Engine
 from pixmend.folders.work import DEFECT, Outcome, Tick, Work, attempt
@@ -73,6 +73,7 @@ class Worker:
 
 def _outcomes(work: Work, tasks: Sequence[Task], staging: Path, workers: int | None) -> Iterator[Outcome]:
     import ray.data
+    import ray.exceptions
 
     left = {task.name for task in tasks}
     # A block a picture: each is handed out, tried again and, at worst, given up by itself.
@@ -85,10 +86,16 @@ def _outcomes(work: Work, tasks: Sequence[Task], staging: Path, workers: int | N
         compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1),
         **resources,
     )
-    for row in outcomes.iter_rows():
-        outcome = Outcome.from_json(json.loads(row["outcome"]))
-        left.discard(outcome.name)
-        yield outcome
+    try:
+        for row in outcomes.iter_rows():
+            outcome = Outcome.from_json(json.loads(row["outcome"]))
+            left.discard(outcome.name)
+            yield outcome
+    except ray.exceptions.RayError as error:  # no worker could be started, or the cluster is gone
+        why = str(error).strip().splitlines()[-1][:200]
+        raise SomeFailedError(
+            f"Ray gave up ({why}); what is done is kept: mend it, then the same command goes on"
+        ) from error
     for name in sorted(left):
         yield Outcome(name, error="Ray lost it, with the machine that it was on; try it again", exit_code=DEFECT)
 
@@ -108,7 +115,8 @@ def _pool(work: Work, tasks: int, workers: int | None) -> tuple[int, dict[str, f
     size = max(1, min(workers or gpus or sum(cores), tasks))
     if gpus:
         return min(size, gpus), {"num_gpus": 1, "num_cpus": 1}
-    return size, {"num_cpus": max(1, min(sum(cores) // size, *cores, sum(cores)))}
+    share = min(sum(cores) / size, *cores, sum(cores))  # no worker is to need more than the smallest machine has
+    return size, {"num_cpus": int(share) or share}
 
 
 @contextmanager
