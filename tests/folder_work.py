@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
 from pixmend.errors import PictureError
+from pixmend.files import put_in_place
 from pixmend.folders import runner
 from pixmend.folders.journal import Journal
 from pixmend.folders.pairing import Task, find
@@ -86,7 +88,7 @@ def die_at(moment: str, second: int = 2) -> None:
         if next(calls) == second:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    writing, put, append = Journal.writing, runner.put_in_place, Journal._append
+    writing, append = Journal.writing, Journal._append
 
     def dying_writing(journal: Journal, *given: Any) -> Any:
         die_second()
@@ -102,16 +104,16 @@ def die_at(moment: str, second: int = 2) -> None:
     def dying_put(*given: Any, **options: Any) -> None:
         if moment == "before the rename":
             die_second()
-        put(*given, **options)
+        put_in_place(*given, **options)
         if moment == "after the rename":
             die_second()
 
     if moment == "before the first line":
-        Journal.writing = dying_writing  # type: ignore[method-assign]
+        mock.patch.object(Journal, "writing", dying_writing).start()
     elif moment == "within the first line":
-        Journal._append = dying_append  # type: ignore[method-assign]
+        mock.patch.object(Journal, "_append", dying_append).start()
     elif "the rename" in moment:
-        runner.put_in_place = dying_put
+        mock.patch.object(runner, "put_in_place", dying_put).start()
 
 
 if __name__ == "__main__":  # python folder_work.py FOLDER OUTPUT LOG MOMENT

@@ -21,8 +21,8 @@ from folder_work import run as negatives
 from pixmend import cli
 from pixmend.checkpoint import Model, save_model
 from pixmend.denoising.model_file import Denoiser, save_denoiser
-from pixmend.errors import FileMissingError, OutputError
-from pixmend.folders import command, runner
+from pixmend.errors import AllFailedError, FileMissingError, OutputError, SomeFailedError
+from pixmend.folders import runner
 from pixmend.folders.journal import FOLDER, Journal
 from pixmend.folders.pairing import find
 from pixmend.unet import UNetConfig
@@ -424,7 +424,7 @@ def test_inpaint_by_alpha_and_by_one_mask(run: Run, folder: Path, tiny_model: Pa
     clear.paste((0, 0, 0, 0), (4, 4, 10, 10))
     clear.save(folder / "clear.png")
     done = run("inpaint", folder, "-o", output, "--model", tiny_model)
-    assert done.code == command.SomeFailedError.exit_code == 20
+    assert done.code == SomeFailedError.exit_code == 20
     assert done.err.count("pixmend: failed: ") == 4
     assert done.err.splitlines()[-1].startswith("pixmend: error: 4 of 5 pictures")
     assert list(results(output)) == ["clear.png"]
@@ -442,7 +442,7 @@ def test_inpaint_by_alpha_and_by_one_mask(run: Run, folder: Path, tiny_model: Pa
 def test_exit_codes(run: Run, folder: Path, tiny_model: Path) -> None:
     output, options = folder.parent / "out", ("--model", tiny_model)
     done = run("inpaint", folder, "-o", output, *options)
-    assert done.code == command.AllFailedError.exit_code == 21
+    assert done.code == AllFailedError.exit_code == 21
     assert "none of 4 pictures" in done.err
     (folder.parent / "empty").mkdir()
     for code, arguments in (
