@@ -461,6 +461,7 @@ def test_exit_codes(run: Run, folder: Path, tiny_model: Path) -> None:
         done = run("inpaint", *arguments)
         assert (done.code, done.out) == (code, ""), (arguments, done)
         assert [line[:15] for line in done.err.splitlines()] == ["pixmend: error:"]
+    assert not (folder.parent / "new").exists(), "a run that came to nothing leaves nothing"
 
 
 def test_what_is_wrong_for_all_stops_the_run(run: Run, folder: Path, holes: Path, tiny_model: Path) -> None:
@@ -520,6 +521,28 @@ def test_ctrl_c_stops_within_a_step_and_the_same_command_goes_on(
     assert done.err == "pixmend: error: stopped\n"
     assert list(results(folder.parent / "out")) == ["a.png", "b.png"]
     assert run(*given, "-o", folder.parent / "out").code == 0
+    assert results(folder.parent / "out") == results(folder.parent / "whole")
+
+
+def test_the_command_killed_and_given_again(run: Run, folder: Path, holes: Path, tiny_model: Path) -> None:
+    given = ["inpaint", str(folder), "--masks", str(holes), "--model", str(tiny_model), "-o"]
+    assert run(*given, folder.parent / "whole").code == 0
+    program = f"""
+import os, signal
+from pixmend import cli, images
+save, calls = images.save_picture, iter(range(9))
+def killed(*given, **options):
+    if next(calls) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return save(*given, **options)
+images.save_picture = killed
+cli.main({[*given, str(folder.parent / "out")]!r})
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+    assert list(results(folder.parent / "out")) == ["a.png", "b.png"]
+    done = run(*given, folder.parent / "out")
+    assert (done.code, done.err) == (0, "")
+    assert "2 of 4 pictures done, 2 were before" in done.out
     assert results(folder.parent / "out") == results(folder.parent / "whole")
 
 

@@ -94,16 +94,18 @@ def run_folder(folder: Path, output: Path, work: Work, options: FolderOptions, m
 
 
 def _tell_plan(plan: Plan, work: Work, *, as_json: bool) -> None:
-    rows = [{"picture": name, "action": "keep"} for name in plan.before]
+    rows: list[dict[str, Any]] = [{"picture": name, "action": "keep"} for name in plan.before]
     refused = dict(plan.refused)
-    for task in plan.to_do:
-        row: dict[str, Any] = {"picture": task.name, "action": "do", "output": str(task.output)}
-        row |= {} if task.mask is None else {"mask": str(task.mask)}
-        row |= {"again": plan.again[task.name]} if task.name in plan.again else {}
-        try:
-            rows.append(row | work.check(task))
-        except PixmendError as error:
-            refused[task.name] = str(error)
+    with progress_bar() as update:
+        for i, task in enumerate(plan.to_do):
+            update(i, len(plan.to_do), f"{i} of {len(plan.to_do)}")
+            row: dict[str, Any] = {"picture": task.name, "action": "do", "output": str(task.output)}
+            row |= {} if task.mask is None else {"mask": str(task.mask)}
+            row |= {"again": plan.again[task.name]} if task.name in plan.again else {}
+            try:
+                rows.append(row | work.check(task))
+            except PixmendError as error:
+                refused[task.name] = str(error)
     rows += [{"picture": name, "action": "refuse", "why": why} for name, why in refused.items()]
     rows.sort(key=lambda row: row["picture"])
     if as_json:

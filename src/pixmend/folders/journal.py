@@ -97,18 +97,18 @@ class Journal:
             if not self.file.stat().st_size:
                 self.file.unlink()
 
-    def use(self, settings: dict[str, Any]) -> str:
-        """The identity of these settings; they are written once, before the first line that names it."""
+    def _name(self, settings: dict[str, Any]) -> str:
+        """The identity of settings; they are written once, before the first line that names it."""
         identity = identity_of(settings)
         if identity not in self.settings:
             self._append({"event": "settings", "id": identity, "settings": settings})
             self.settings[identity] = settings
         return identity
 
-    def writing(self, outcome: Outcome, settings: str) -> Entry:
-        """Note that a result is about to be put in its place."""
+    def writing(self, outcome: Outcome, settings: dict[str, Any]) -> Entry:
+        """Note that a result, made with these settings, is about to be put in its place."""
         row = outcome.to_json()
-        told = {"event": "writing", "picture": outcome.name, "settings": settings, "input": row["picture"]}
+        told = {"event": "writing", "picture": outcome.name, "settings": self._name(settings), "input": row["picture"]}
         told |= {"mask": row["mask"], "output": outcome.sha256}
         self._append(told)
         return Entry.of(told)

@@ -113,7 +113,7 @@ def perform(
     summary = Summary(len(plan.names), len(plan.before), plan.again, dict(plan.refused))
     if not tasks:
         return summary
-    settings = journal.use(work.settings())
+    settings = work.settings()
 
     def tick(step: int, steps: int) -> None:
         if stopped():
@@ -154,7 +154,7 @@ def _changed(entry: Entry, task: Task) -> str:
     return "" if entry.mask.fits(task.mask) else "its mask changed"
 
 
-def _settle(outcome: Outcome, task: Task, journal: Journal, settings: str, *, overwrite: bool) -> Outcome:
+def _settle(outcome: Outcome, task: Task, journal: Journal, settings: dict[str, Any], *, overwrite: bool) -> Outcome:
     """Put a staged result in its place, noting it before and after; the same outcome, or why that could not be."""
     if outcome.staged is not None:
         entry = journal.writing(outcome, settings)
