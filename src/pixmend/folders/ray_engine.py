@@ -20,6 +20,7 @@ from pixmend.errors import OptionError, PixmendError, SomeFailedError
 from pixmend.folders.pairing import Task
 from pixmend.folders.runner import Engine
 from pixmend.folders.work import DEFECT, Outcome, Tick, Work, attempt
+from pixmend.signals import handlers_kept
 
 TRIES = 4  # of a picture whose workers die, be it of that picture or not
 OBJECT_BYTES = 100 << 20  # of shared memory for a cluster of this machine's own: only names and figures travel
@@ -131,7 +132,8 @@ def _cluster(address: str | None) -> Iterator[None]:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else stderr is told of Ray's own affairs
         own: dict[str, Any] = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_BYTES}
         try:
-            ray.init(address or "local", logging_level=logging.ERROR, log_to_driver=False, **own)
+            with handlers_kept():  # Ray takes SIGTERM for itself, and ends the process without a word
+                ray.init(address or "local", logging_level=logging.ERROR, log_to_driver=False, **own)
         except (ConnectionError, ValueError, RuntimeError) as error:
             why = " ".join(str(error).split())[:160]
             raise OptionError(f"no cluster at {address or 'this machine'} ({why}); start one, or correct it") from error
