@@ -546,6 +546,22 @@ cli.main({[*given, str(folder.parent / "out")]!r})
     assert results(folder.parent / "out") == results(folder.parent / "whole")
 
 
+@pytest.mark.parametrize("page", ["folders.md", "folders.zh-CN.md"])
+def test_the_journal_is_as_documented(run: Run, folder: Path, holes: Path, tiny_model: Path, page: str) -> None:
+    (folder / "e.png").write_bytes(b"")
+    draw_mask(holes / "e.png")
+    assert run("inpaint", folder, "--masks", holes, "-o", folder.parent / "out", "--model", tiny_model).code == 20
+
+    def keys(lines: str) -> dict[str, list[str]]:
+        rows = [json.loads(line) for line in lines.splitlines()]
+        nested = [[*row, *row.get("settings", [])] if row["event"] == "settings" else list(row) for row in rows]
+        return {row["event"]: names for row, names in zip(rows, nested, strict=True)}
+
+    text = (Path(__file__).parents[1] / "docs" / page).read_text("utf-8")
+    documented = keys(text.partition("```json\n")[2].partition("```")[0])
+    assert documented == keys((folder.parent / "out" / FOLDER / "journal.jsonl").read_text())
+
+
 def test_denoise_a_folder(run: Run, folder: Path) -> None:
     shape = UNetConfig(in_channels=3, channels=(32, 32), attention=(False, False), time_channels=16)
     model = save_denoiser(folder.parent / "d.safetensors", Denoiser.new("scaled", shape=shape, levels=(0.01, 1.0)))
