@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -20,11 +21,14 @@ from folder_work import MOMENTS, Negatives
 from folder_work import run as negatives
 from pixmend import cli
 from pixmend.checkpoint import Model, save_model
+from pixmend.denoising.folder import DenoiseWork
 from pixmend.denoising.model_file import Denoiser, save_denoiser
-from pixmend.errors import AllFailedError, FileMissingError, OutputError, SomeFailedError
+from pixmend.errors import AllFailedError, FileMissingError, MaskError, OptionError, OutputError, SomeFailedError
 from pixmend.folders import runner
+from pixmend.folders.inpainting import InpaintWork
 from pixmend.folders.journal import FOLDER, Journal
 from pixmend.folders.pairing import find
+from pixmend.folders.work import Mark, Outcome
 from pixmend.unet import UNetConfig
 
 SIZE = (24, 32)  # (H, W)
@@ -391,6 +395,16 @@ def test_damaged_lines_of_the_journal_cost_only_their_pictures(folder: Path, log
         assert set(found.entries) == {"a.png", "sub/c.png", "sub/d.bmp"}
     summary = negatives(folder, output, Negatives(log))
     assert list(summary.failures) == ["b.png"], "nobody knows whose its result is: it is left alone"
+
+
+def test_what_travels_to_other_machines_arrives_as_it_was() -> None:
+    mark = Mark(3, None, "ab")
+    for outcome in (Outcome("line\nbreak", mark, mark, "/staged", "cd", {"share": 0.1}), Outcome("a", error="why")):
+        assert Outcome.from_json(json.loads(json.dumps(outcome.to_json()))) == outcome
+    for work in (InpaintWork(Path("m.safetensors"), 3, "ddim", seed=2), DenoiseWork(level=0.1, device="cpu")):
+        assert pickle.loads(pickle.dumps(work)) == work  # noqa: S301
+    for error in (MaskError("m"), OptionError("o"), OutputError("x")):
+        assert repr(Outcome.of_error("a", error).to_error()) == repr(error)
 
 
 # ------------------------------------------------------------------------------------------------------- the commands

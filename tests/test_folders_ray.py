@@ -14,6 +14,7 @@ from PIL import Image
 
 from folder_work import Negatives
 from folder_work import run as negatives
+from pixmend.errors import OptionError
 from pixmend.folders.journal import FOLDER
 
 ray = pytest.importorskip("ray", reason="needs the extra pixmend[ray]")
@@ -33,6 +34,13 @@ def cluster() -> Iterator[None]:
         ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
         yield
         ray.shutdown()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1"])
+def test_a_cluster_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(OptionError, match="no cluster answers at"):
+        next(on_ray(address, 2)(Negatives(tmp_path), [], tmp_path, lambda step, steps: None))
 
 
 def test_a_worker_that_is_killed_costs_nothing(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from pixmend.console import progress_bar, say
 from pixmend.errors import AllFailedError, OptionError, PixmendError, SomeFailedError
-from pixmend.folders.journal import Journal
+from pixmend.folders.journal import Journal, check_place
 from pixmend.folders.pairing import find
 from pixmend.folders.runner import Engine, Plan, Summary, make_plan, one_by_one, perform
 from pixmend.folders.work import Work
@@ -67,6 +67,7 @@ class FolderOptions:
 def run_folder(folder: Path, output: Path, work: Work, options: FolderOptions, masks: Path | None = None) -> None:
     """Do all pictures of a folder, or say what would be done, and how it went; raises what the exit code is to be."""
     engine = options.pick_engine()
+    check_place(output)
     found = find(folder, output, masks)
     for note in found.notes:
         say("note", note)

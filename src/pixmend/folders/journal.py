@@ -67,9 +67,8 @@ class Journal:
         """
         folder, was_there = output / FOLDER, output.exists()
         with ExitStack() as stack:
+            check_place(output)
             with errors_as_one_line(output):
-                if not output.parent.is_dir():
-                    raise OutputError(f"the folder {output.parent} does not exist; make it first")
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.callback(_remove_if_empty, folder, *([] if was_there else [output]))
                 try:
@@ -131,9 +130,7 @@ class Journal:
     def _append(self, row: Mapping[str, Any]) -> None:
         line = (json.dumps(row) + "\n").encode()
         with errors_as_one_line(self.file, ADVICE), open(self.file, "r+b") as stream:
-            stream.seek(
-                self._whole
-            )  # over half of a line, where a run was killed or the disk full while it was written
+            stream.seek(self._whole)  # over the half of a line that a kill or a full disk may have left
             stream.write(line)
             stream.truncate()
             stream.flush()
@@ -169,6 +166,14 @@ class Journal:
                     yield line
 
 
+def check_place(output: Path) -> None:
+    """Raise OutputError where an output folder neither is nor can be made."""
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"the output {output} is a file; give a folder for the results")
+    if not output.parent.is_dir():
+        raise OutputError(f"the folder {output.parent} does not exist; make it first, or choose another output")
+
+
 def in_use(output: Path) -> OutputError:
     """What to say of an output folder that another run writes to."""
     who = holder(output / FOLDER / RUN_LOCK) or "another process"
@@ -182,6 +187,8 @@ def identity_of(settings: Mapping[str, Any]) -> str:
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """In words, how settings differ."""
+    if not old:
+        return "the journal does not say with what it was done"
     names = [name for name in new.keys() | old.keys() if old.get(name) != new.get(name)]
     told = ["the model changed" if n == "model" else f"{n} was {old.get(n)}, is {new.get(n)}" for n in sorted(names)]
     return "; ".join(told)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import socket
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from pixmend.folders.work import DEFECT, Outcome, Tick, Work, attempt
 from pixmend.signals import handlers_kept
 
 TRIES = 4  # of a picture whose workers die, be it of that picture or not
+CONNECT_SECONDS = 10
 OBJECT_BYTES = 100 << 20  # of shared memory for a cluster of this machine's own: only names and figures travel
 
 
@@ -120,6 +122,19 @@ def _pool(work: Work, tasks: int, workers: int | None) -> tuple[int, dict[str, f
     return size, {"num_cpus": int(share) or share}
 
 
+def _check_address(address: str) -> None:
+    """Raise OptionError where nobody answers: Ray would go on asking for many minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        if address != "auto":
+            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise OptionError(
+            f"no cluster answers at {address!r} ({error}); give HOST:PORT of one that runs, auto for the one of this "
+            "machine, or leave --ray-address out"
+        ) from error
+
+
 @contextmanager
 def _cluster(address: str | None) -> Iterator[None]:
     """A connection to a cluster, quiet; one that is there already is used, and left as it is."""
@@ -128,6 +143,8 @@ def _cluster(address: str | None) -> Iterator[None]:
 
     ours = not ray.is_initialized()
     if ours:
+        if address is not None:
+            _check_address(address)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a new cluster would report to its makers
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else stderr is told of Ray's own affairs
         own: dict[str, Any] = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_BYTES}
