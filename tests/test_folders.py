@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from folder_work import MOMENTS, Negatives
+from folder_work import ALWAYS, MOMENTS, Negatives
 from folder_work import run as negatives
 from pixmend import cli
 from pixmend.checkpoint import Model, save_model
@@ -368,6 +368,15 @@ def test_killed_in_the_middle_and_gone_on(folder: Path, log: Path, tmp_path: Pat
     begun = [len(Negatives(log).begun(name)) for name in sorted(whole)]
     assert begun == [1, 1 if moment == "after the rename" else 2, 1, 1]
     assert os.listdir(tmp_path / "out" / FOLDER) == ["journal.jsonl"], "nothing is left of what was half done"
+
+
+def test_a_picture_that_kills_whoever_tries_it_does_not_keep_the_others_waiting(
+    folder: Path, log: Path, tmp_path: Path
+) -> None:
+    program = [sys.executable, Path(__file__).with_name("folder_work.py"), folder, tmp_path / "out", log, ALWAYS]
+    for there in (["a.png"], ["a.png", "sub/c.png", "sub/d.bmp"]):
+        assert subprocess.run([str(part) for part in program], check=False).returncode == -signal.SIGKILL
+        assert sorted(results(tmp_path / "out")) == there
 
 
 def test_a_kill_while_a_result_is_replaced(folder: Path, log: Path, tmp_path: Path) -> None:
