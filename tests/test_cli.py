@@ -540,6 +540,11 @@ def test_info_prints_the_header(run: Run, tiny_model: Path) -> None:
     assert "architecture.channels: [16]" in lines
 
 
+def test_info_of_the_denoiser_that_ships(run: Run, tiny_model: Path) -> None:
+    assert json.loads(run("info", "--denoiser", "--json").out)["network"] == "scaled"
+    fails(run("info", "--denoiser", tiny_model), OptionError.exit_code, "give one of the two")
+
+
 def test_lines_of_a_header() -> None:
     header = {"a": 1, "b": {"c": "text", "d": [1, 2]}, "legs": [{"kimg": 2.5}, {"kimg": 3.0}], "none": None}
     assert list(header_lines(header)) == [

@@ -180,7 +180,7 @@ def test_wrong_files_are_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="fills holes"):
         load_denoiser(path)
     save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(ModelFileError, match="does not hold a denoiser"):
+    with pytest.raises(ModelFileError, match="of another program; give one that `pixmend denoise train` wrote"):
         load_denoiser(path)
     good = Denoiser.new("scaled", shape=TINY)
     for change in ({"T": 1}, {"levels": [0.5, 0.1]}, {"network": "large"}, {"architecture": {"patch": 2}}, {"size": 0}):

@@ -18,7 +18,7 @@ SOURCE = Path(pixmend.__file__).parent
 ROWS = (
     ("errors", "console", "signals"),
     ("files", "locks", "options", "train_config"),
-    ("sealed", "workers", "runtime", "strokes", "soft_masks", "schedules", "unet", "pictures"),
+    ("model_files", "sealed", "workers", "runtime", "strokes", "soft_masks", "schedules", "unet", "pictures"),
     ("mask_kinds", "metadata", "adm", "diffusion", "processes"),
     ("masks", "decoding", "encoding"),
     ("images", "conditioning", "samplers"),

@@ -220,12 +220,15 @@ def mask(
 @app.command()
 def info(
     model: Annotated[Path | None, typer.Argument(metavar="MODEL", help="By default pixmend's own.")] = None,
+    denoiser: Annotated[bool, typer.Option("--denoiser", help="Of the denoiser that ships.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print what a model file says of itself."""
-    from pixmend.checkpoint import read_header
+    """Print what a model file says of itself: of one that fills holes, or of a denoiser."""
+    if denoiser and model is not None:
+        raise OptionError(f"--denoiser is the one that ships, and {model} another; give one of the two")
+    from pixmend.model_files import DEFAULT_DENOISER, DEFAULT_MODEL, read_any_header
 
-    header = read_header(model)
+    header = read_any_header(model or (DEFAULT_DENOISER if denoiser else DEFAULT_MODEL))
     print(json.dumps(header, indent=2) if as_json else "\n".join(header_lines(header)))
 
 
