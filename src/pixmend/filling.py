@@ -6,6 +6,7 @@ fill, noised to a middle level, with that fill as the network's guide. docs/any-
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -124,10 +125,15 @@ class Filling:
             total += candidates * sum(len(self._corners(level, t)) for t in visited)
         return total
 
-    def steps(self, levels: Sequence[Level]) -> int:
-        """The steps of one fill: how often `on_step` is told of each candidate."""
-        last = len(levels) - 1
-        return sum(len(visited_times(self.sampler, self.times(k, last))) for k in range(last + 1))
+    def check_memory(self, levels: Sequence[Level], candidates: int) -> None:
+        """Refuse a window that takes more memory than was allowed, before any work. Raises MemoryLimitError."""
+        one = tile_bytes(self.model.network.config, levels[0].size, self.dtype)
+        least = one + max(_level_bytes(levels[0], 1), _level_bytes(levels[-1], candidates))
+        if self.strict and least > self.limit:
+            raise MemoryLimitError(
+                f"{self.limit / 1e6:,.0f} MB do not hold what is worked on at once; give a max memory of at least "
+                f"{math.ceil(least / 1e6):,} MB, or fill less at once"
+            )
 
     def __call__(
         self,
@@ -203,16 +209,9 @@ class Filling:
     def _batched(self, record: LevelRecord, candidates: int) -> Batches:
         """The network, on as many tiles at once as memory allows beside what the level itself takes."""
         level = record.level
-        pixels = level.size**2
         one = tile_bytes(self.model.network.config, level.size, self.dtype)
-        rest = self.limit - 4 * STATE * candidates * level.shape[0] * level.shape[1]
-        if self.strict and rest < one:
-            least = (self.limit - rest + one) / 1e6
-            raise MemoryLimitError(
-                f"{self.limit / 1e6:,.0f} MB do not hold what is needed at once; give a max memory of at least "
-                f"{least:,.0f} MB, or a smaller hole"
-            )
-        most = MOST_PIXELS.get(self.device.type, MOST_PIXELS["cpu"]) // pixels
+        rest = self.limit - _level_bytes(level, candidates)
+        most = MOST_PIXELS.get(self.device.type, MOST_PIXELS["cpu"]) // level.size**2
 
         def network(x: Tensor, t: Tensor) -> Tensor:
             started = time.perf_counter()
@@ -239,6 +238,11 @@ class Filling:
         if max(level.shape) <= level.size:
             return [(0, 0)]
         return tile_corners(level.hole, level.size, t, OVERLAP)
+
+
+def _level_bytes(level: Level, candidates: int) -> int:
+    """About what a level takes beside the network."""
+    return 4 * STATE * candidates * level.shape[0] * level.shape[1]
 
 
 def _seed(seed: int, top: int, left: int, scale: int) -> int:

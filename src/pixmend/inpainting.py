@@ -162,6 +162,8 @@ class _Work:
     def run(self, progress: Progress | None) -> None:
         touched = self.job.soft > 0
         levels = [plan_levels(touched, part, self.filling.model.size) for part in self.job.parts]
+        for each in levels:
+            self.filling.check_memory(each, len(self.seeds))
         if progress:
             self._tell(progress, sum(self.filling.tiles(each, len(self.seeds)) for each in levels))
         for number, part in enumerate(self.job.parts):
