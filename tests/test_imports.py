@@ -24,7 +24,7 @@ ROWS = (
     ("images", "conditioning", "samplers"),
     ("picture_cache",),
     ("batches", "checkpoint", "data", "run_folder", "tiles"),
-    ("adapters", "loop"),
+    ("adapters", "loop", "backends"),
     ("training", "inpainting"),
     ("demo", "denoising", "evaluation", "web"),
     ("cli",),

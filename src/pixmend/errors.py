@@ -66,3 +66,9 @@ class TrainingError(PixmendError):
     """Training cannot go on: losses that are not finite, or a state that does not fit."""
 
     exit_code = 10
+
+
+class BackendError(PixmendError):
+    """What was asked to compute the network is not installed, or failed."""
+
+    exit_code = 12

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from pixmend.backends import open_network
 from pixmend.checkpoint import Model, load_model
 from pixmend.conditioning import denoiser, enlarged
 from pixmend.diffusion import Known
 from pixmend.errors import MaskError, OptionError
 from pixmend.images import Picture, Source, composite, load_mask, mask_from_alpha, open_picture
 from pixmend.masks import dilate
-from pixmend.runtime import fast_dtype, pick_device, tune_allocator
 from pixmend.samplers import SAMPLERS, network_calls
 from pixmend.schedules import step_subset
 from pixmend.tiles import tiled
@@ -107,6 +107,7 @@ def inpainting(
     invert_mask: bool = False,
     soft_mask: bool = False,
     save_steps: bool = False,
+    backend: str | None = None,
     device: str | None = None,
     progress: Progress | None = None,
 ) -> Inpainted:
@@ -119,7 +120,8 @@ def inpainting(
     candidates: so many different fills; number i is what seed + i gives alone. The same seed gives the same result.
     blur: radius R of the soft edge in pixels, see `load_mask`; grow: pixels that the hole is grown by first.
     save_steps: keep the pictures on the way. progress: called after every step.
-    Raises FileMissingError, PictureError, MaskError, ModelFileError, OptionError.
+    backend: what computes the network, see `open_network`.
+    Raises FileMissingError, PictureError, MaskError, ModelFileError, OptionError, BackendError.
     """
     started = time.perf_counter()
     if candidates < 1:
@@ -131,7 +133,7 @@ def inpainting(
         model = load_model(model)
     elif not model.legs:
         warnings.warn("the model was never trained: its fill is noise", stacklevel=2)
-    filling = Filling(model, steps, sampler, device)
+    filling = Filling(model, steps, sampler, device, backend)
     halvings = filling.halvings(soft)
     window = _window_around(soft, round(CONTEXT * model.size) * 2**halvings, filling.least_side * 2**halvings)
     job = Job(picture, soft, window, opaque=mask is None)
@@ -161,17 +163,22 @@ def inpainting(
 class Filling:
     """Fills windows with a model: the levels, coarse to fine, and the sampler at each."""
 
-    def __init__(self, model: Model, steps: int | None, sampler: str | None, device: str | None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        steps: int | None,
+        sampler: str | None,
+        device: str | None = None,
+        backend: str | None = None,
+    ) -> None:
         sampler = sampler or model.sampler
         if sampler not in SAMPLERS:
             raise OptionError(f"sampler {sampler!r} is not known; choose one of {', '.join(SAMPLERS)}")
-        tune_allocator()
-        self.model, self.sampler, self.device = model, sampler, pick_device(device)
+        self.network = open_network(model, backend, device)
+        self.model, self.sampler, self.device = model, sampler, self.network.device
         T = model.diffusion.T
         self.first_times = step_subset(T, model.steps if steps is None else steps)
         self.finer_times = step_subset(max(round(REFINE_FROM * T), REFINE_STEPS), REFINE_STEPS)
-        self.network = model.network.to(self.device).eval()
-        self.dtype = fast_dtype(self.device)
         self.calls = 0
         # Plain networks, and those of others all are, know whole pictures of one size; ours know crops of any scale.
         self.least_side = model.size if model.conditioning == "plain" else 0
@@ -228,9 +235,7 @@ class Filling:
 
     def _call(self, x: Tensor, t: Tensor) -> Tensor:
         self.calls += 1
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            output: Tensor = self.network(x, t)
-        return output.float()
+        return self.network(x, t)
 
 
 def _read(
