@@ -94,24 +94,29 @@ class OpenVinoNetwork:
         """x: (B, C, H, W) float32; t: (B,). Returns (B, 3, H, W), float32. A picture's result is that of it alone."""
         height, width = x.shape[-2:]
         x = pad_to(x.detach().float().cpu(), self._stride)  # as the network itself does first
-        t = t.detach().float().cpu()
+        time = self._time_of(t)
         sizes = batches(len(x)) if tuple(x.shape[-2:]) == self._tile else [ANY]
         outputs, done = [], 0
         try:
             with self._lock:
                 for size in sizes:
                     many = min(size or len(x), len(x) - done)
-                    outputs.append(self._computed(size, x[done : done + many], t[done : done + many]))
+                    outputs.append(self._computed(size, x[done : done + many], time[done : done + many]))
                     done += many
         except (RuntimeError, OSError, ValueError, TypeError) as error:
             raise BackendError(f"OpenVINO cannot compute the network ({first_line(error)})") from error
         return torch.cat(outputs)[..., :height, :width] if len(outputs) != 1 else outputs[0][..., :height, :width]
 
-    def _computed(self, size: int, x: Tensor, t: Tensor) -> Tensor:
+    @torch.inference_mode()
+    def _time_of(self, t: Tensor) -> Tensor:
+        place = next(self._model.network.parameters()).device
+        return self._model.network.time_of(t.to(place)).float().cpu()
+
+    def _computed(self, size: int, x: Tensor, time: Tensor) -> Tensor:
         many = len(x)
         if size > many:
-            x, t = (torch.cat([v, v[-1:].expand(size - many, *v.shape[1:])]) for v in (x, t))
-        inputs: list[Pixels] = [x.contiguous().numpy(), t.contiguous().numpy()]
+            x, time = (torch.cat([v, v[-1:].expand(size - many, *v.shape[1:])]) for v in (x, time))
+        inputs: list[Pixels] = [x.contiguous().numpy(), time.contiguous().numpy()]
         output: Pixels = self._request(size).infer(inputs)[0]
         return torch.from_numpy(output[:many])
 
