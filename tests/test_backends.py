@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -215,7 +216,7 @@ def test_what_was_not_used_for_longest_makes_room(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for i, name in enumerate("abc"):
         write_cached(name, bytes(100))
-        store.os.utime(store.folder() / name, (i, i))
+        os.utime(store.folder() / name, (i, i))
     assert read_cached("a") is not None  # used now
     monkeypatch.setattr(store, "LARGEST", 3 * (100 + store.DIGEST))
     write_cached("d", bytes(100))
