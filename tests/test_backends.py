@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
@@ -14,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pixmend import backends
+from pixmend import backends, runtime
 from pixmend.adm import AdmConfig
-from pixmend.backends import Careful, check_backend, open_network, store
+from pixmend.backends import Careful, check_backend, open_network, store, suits_openvino
 from pixmend.backends.store import cached_name, read_cached, write_cached
 from pixmend.backends.with_torch import MOST_GRAPHS, Compute, Graphs, TorchNetwork
 from pixmend.checkpoint import Model
@@ -174,10 +175,28 @@ def test_a_backend_that_is_not_installed_is_one_line(
     assert f"install pixmend[{backend}], or take --backend torch" in err()
 
 
-def test_auto_leaves_tiny_networks_and_what_is_not_installed_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert open_network(MODEL, device="cpu").name == "torch"
+def test_auto_takes_openvino_where_it_gains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is installed, in bfloat16, for networks that are neither tiny nor huge nor of somebody else."""
+    installed, rounds = {"openvino"}, True
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in installed else None)
+    monkeypatch.setattr(runtime, "fast_dtype", lambda device: torch.bfloat16 if rounds else torch.float32)
+    parameters = MODEL.network.parameter_count
+    monkeypatch.setattr(backends, "SMALLEST", parameters)
+    monkeypatch.setattr(backends, "LARGEST", parameters)
+    assert suits_openvino(MODEL)
+    monkeypatch.setattr(backends, "SMALLEST", parameters + 1)
+    assert not suits_openvino(MODEL)
     monkeypatch.setattr(backends, "SMALLEST", 0)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(backends, "LARGEST", parameters - 1)
+    assert not suits_openvino(MODEL)
+    monkeypatch.setattr(backends, "LARGEST", parameters)
+    foreign = dataclasses.replace(MODEL, network=torch.nn.Identity())  # type: ignore[arg-type]
+    assert not suits_openvino(foreign)
+    rounds = False
+    assert not suits_openvino(MODEL)
+    rounds = True
+    installed.clear()
+    assert not suits_openvino(MODEL)
     assert open_network(MODEL, "auto", "cpu").name == "torch"
 
 
@@ -338,7 +357,7 @@ def test_a_compiler_that_fails_is_told_or_made_up_for(
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o755)
     monkeypatch.setattr(with_openvino.sys, "executable", str(python))
-    monkeypatch.setattr(backends, "SMALLEST", 0)
+    monkeypatch.setattr(backends, "suits_openvino", lambda model: True)
     model, (x, t) = small_model(seed=7), example(2)
     with pytest.raises(BackendError, match=f"OpenVINO .*{why}"):
         open_network(model, "openvino")(x, t)

@@ -101,8 +101,8 @@ def missing_packages(extra: str) -> list[str]:
 def open_network(model: Model, backend: str | None = None, device: str | None = None) -> OpenNetwork:
     """The model's network, ready to be called.
 
-    backend: a name in `BACKENDS`; None is "auto": OpenVINO where it is installed and the processor computes, else
-        torch. If OpenVINO fails then, there is one warning, and torch goes on.
+    backend: a name in `BACKENDS`; None is "auto": on a processor, OpenVINO where it `suits_openvino`, else torch. If
+        OpenVINO fails then, there is one warning, and torch goes on.
     device: as for `pick_device`. OpenVINO and ONNX Runtime compute on the processor.
     With torch the model's own network is moved to the device, and not copied: it may be large.
     Raises OptionError, and BackendError where a backend that was asked for is not installed or fails.
@@ -129,5 +129,14 @@ def open_network(model: Model, backend: str | None = None, device: str | None = 
 
 
 def suits_openvino(model: Model) -> bool:
-    """Whether OpenVINO is there, and the network neither too small nor too large for it."""
-    return not missing_packages("openvino") and SMALLEST <= model.network.parameter_count <= LARGEST
+    """Whether OpenVINO is there and faster than torch: in bfloat16, for a network neither too small nor too large.
+
+    In float32 torch is as fast (docs/backends.md). Networks that pixmend did not build are left to torch as well.
+    """
+    import torch
+
+    from pixmend.runtime import fast_dtype
+
+    if missing_packages("openvino") or fast_dtype(torch.device("cpu")) != torch.bfloat16:
+        return False
+    return hasattr(model.network, "at_time") and SMALLEST <= model.network.parameter_count <= LARGEST
