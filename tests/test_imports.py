@@ -24,7 +24,7 @@ ROWS = (
     ("images", "conditioning", "samplers"),
     ("picture_cache",),
     ("batches", "checkpoint", "data", "run_folder", "tiles", "windows", "grain"),
-    ("adapters", "loop", "levels", "budget"),
+    ("adapters", "backends", "loop", "levels", "budget"),
     ("training", "filling"),
     ("inpainting",),
     ("explain", "extending"),

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with _NAMES
     from pixmend.adapters import export_model as export_model
     from pixmend.adapters import import_model as import_model
+    from pixmend.backends import open_network as open_network
+    from pixmend.backends.onnx_file import export_onnx as export_onnx
     from pixmend.checkpoint import Model as Model
     from pixmend.checkpoint import load_model as load_model
     from pixmend.checkpoint import read_header as read_header
@@ -57,6 +59,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
 
 _NAMES = {  # room -> the public names that live in it
     "adapters": ("export_model", "import_model"),
+    "backends": ("open_network",),
+    "backends.onnx_file": ("export_onnx",),
     "checkpoint": ("Model", "load_model", "read_header", "save_model"),
     "data": ("InpaintingDataset",),
     "denoising.law": ("NoiseLaw",),

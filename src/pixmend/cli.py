@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pixmend.console import header_lines, progress_bar, say, show
+from pixmend.backends import check_backend, missing_packages
+from pixmend.console import header_lines, progress_bar, say, show, warnings_as_lines
 from pixmend.denoising.cli import denoise
-from pixmend.errors import FileMissingError, OptionError, OutputError, PixmendError
+from pixmend.errors import BackendError, FileMissingError, OptionError, OutputError, PixmendError
 from pixmend.extending_cli import extend
 from pixmend.files import check_output, check_output_folder, check_training, errors_as_one_line
 from pixmend.locks import RUN_LOCK, refuse_if_held
 from pixmend.options import (
     STOPPED,
     AsJson,
+    Backend,
     Device,
     Explain,
     MaxMemory,
@@ -111,17 +113,19 @@ def inpaint(
     explain: Explain = None,
     max_memory: MaxMemory = None,
     overwrite: Overwrite = False,
+    backend: Backend = None,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Repair a picture where its mask is white."""
+    check_backend(backend, device)
     outputs = numbered(output, candidates)
     _check_outputs([*outputs, *explanation_files(explain)], save_steps, overwrite)
     check_inputs(image, mask, model)
     picture, hole = _read(image, mask, outputs, invert_mask=invert_mask, soft_mask=soft_mask)
     from pixmend.inpainting import inpainting
 
-    with progress_bar() as tell:
+    with progress_bar() as tell, warnings_as_lines():
         result = inpainting(
             picture,
             hole,
@@ -136,6 +140,7 @@ def inpaint(
             invert_mask=invert_mask and mask is None,
             soft_mask=soft_mask,
             save_steps=save_steps is not None,
+            backend=backend,
             device=device,
             max_memory=max_memory,
             progress=tell,
@@ -290,10 +295,20 @@ def import_(
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A plain model.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The new folder to write.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file; for diffusers, of a plain model.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="A new folder, or an .onnx file.")],
+    kind: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="onnx or diffusers; left out, as OUT is named.")
+    ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Write a plain model as a folder for diffusers."""
+    """Write a model for other programs: as an ONNX file, or as a folder for diffusers."""
+    kind = kind or ("onnx" if output.suffix == ".onnx" else "diffusers")
+    if kind not in ("onnx", "diffusers"):
+        raise OptionError(f"format {kind!r} is not known; choose onnx or diffusers")
+    if kind == "onnx":
+        _export_onnx(model, output, overwrite)
+        return
     check_output_folder(output)
     check_inputs(model)
     from pixmend.adapters import export_model
@@ -301,6 +316,18 @@ def export(
 
     export_model(load_model(model), output)
     print(f"the pipeline is in {output}; DiffusionPipeline.from_pretrained of diffusers loads it")
+
+
+def _export_onnx(model: Path, output: Path, overwrite: bool) -> None:
+    check_output(output, overwrite)
+    check_inputs(model)
+    if missing := missing_packages("onnx"):
+        raise BackendError(f"exporting to ONNX needs {' and '.join(missing)}; install pixmend[onnx]")
+    from pixmend.backends.onnx_file import export_onnx
+    from pixmend.checkpoint import load_model
+
+    export_onnx(load_model(model), output, overwrite=overwrite)
+    print(f"the network is in {output}, checked against torch; docs/backends.md shows how to repair with it")
 
 
 @app.command()

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pixmend.backends import OpenNetwork
 from pixmend.budget import MOST_PIXELS, STATE, Batches, memory_as_one_line, memory_limit, tile_bytes
 from pixmend.checkpoint import Model
 from pixmend.conditioning import denoiser
@@ -22,7 +23,7 @@ from pixmend.diffusion import Known, Noise
 from pixmend.errors import MemoryLimitError, OptionError
 from pixmend.grain import match_grain
 from pixmend.levels import Level
-from pixmend.runtime import fast_dtype, pick_device, tune_allocator
+from pixmend.runtime import fast_dtype
 from pixmend.samplers import SAMPLERS, visited_times
 from pixmend.schedules import step_subset
 from pixmend.tiles import tile_corners, tiled
@@ -77,31 +78,29 @@ class Filling:
 
     def __init__(
         self,
+        network: OpenNetwork,
         model: Model,
         *,
         steps: int | None = None,
         sampler: str | None = None,
         quality: str = "balanced",
-        device: str | None = None,
         max_memory: int | str | None = None,
         after_tiles: Callable[[int], None] = lambda tiles: None,
     ) -> None:
-        """steps: at the coarsest level, in the place of what quality says. after_tiles: told after every network call
-        of how many tiles it was; what it raises ends the filling.
+        """network: the model's, as `open_network` gives it. steps: at the coarsest level, in the place of what quality
+        says. after_tiles: told after every network call of how many tiles it was; what it raises ends the filling.
         """
         sampler = sampler or model.sampler
         if sampler not in SAMPLERS:
             raise OptionError(f"sampler {sampler!r} is not known; choose one of {', '.join(SAMPLERS)}")
         if quality not in QUALITIES:
             raise OptionError(f"quality {quality!r} is not known; choose one of {', '.join(QUALITIES)}")
-        tune_allocator()
+        self.network, self.device = network, network.device
         self.model, self.sampler, self.effort = model, sampler, QUALITIES[quality]
         T = model.diffusion.T
         own = min(T, max(1, round(self.effort.first * model.steps)))
         self.first_times = step_subset(T, own if steps is None else steps)
-        self.device = pick_device(device)
         self.limit, self.strict = memory_limit(max_memory, self.device), max_memory is not None
-        self.network = model.network.to(self.device).eval()
         self.dtype = fast_dtype(self.device)
         self.records: list[PartRecord] = []
         self.calls = 0
@@ -215,7 +214,9 @@ class Filling:
 
         def network(x: Tensor, t: Tensor) -> Tensor:
             started = time.perf_counter()
-            output = self._call(x, t)
+            output = self.network(x, t)
+            if x.is_cuda:
+                torch.cuda.synchronize()
             record.network_seconds += time.perf_counter() - started
             return output
 
@@ -226,13 +227,6 @@ class Filling:
             self.after_tiles(tiles)
 
         return Batches(network, max(1, min(most, rest // one)), after)
-
-    def _call(self, x: Tensor, t: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            output: Tensor = self.network(x, t).float()
-        if x.is_cuda:
-            torch.cuda.synchronize()
-        return output
 
     def _corners(self, level: Level, t: int) -> list[tuple[int, int]]:
         if max(level.shape) <= level.size:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixmend.backends import open_network
 from pixmend.checkpoint import Model, load_model
 from pixmend.conditioning import enlarged
 from pixmend.errors import MaskError, OptionError
@@ -100,6 +101,7 @@ def inpainting(
     invert_mask: bool = False,
     soft_mask: bool = False,
     save_steps: bool = False,
+    backend: str | None = None,
     device: str | None = None,
     max_memory: int | str | None = None,
     progress: Progress | None = None,
@@ -116,11 +118,13 @@ def inpainting(
     same result, to rounding whatever the memory.
     blur: radius R of the soft edge in pixels, see `load_mask`; grow: pixels that the hole is grown by first.
     save_steps: keep the pictures on the way. max_memory: bytes, or text such as "2GB" or "50%" of what is free, to be
-    used for the work beside the picture itself; by default half of what is free.
+    used for the work beside the picture itself; by default half of what is free. backend: what computes the network,
+    see `open_network`.
     progress: called after every network call with the tiles done and their number in all; what it raises stops the
     work there. preview: called after every step with the candidate, the number of the step, and a function that makes
     the whole picture as it is then.
-    Raises FileMissingError, PictureError, MaskError, ModelFileError, OptionError, MemoryLimitError.
+    Raises FileMissingError, PictureError, MaskError, ModelFileError, OptionError, MemoryLimitError,
+    BackendError.
     """
     started = time.perf_counter()
     if candidates < 1:
@@ -132,7 +136,14 @@ def inpainting(
         model = load_model(model)
     elif not model.legs:
         warnings.warn("the model was never trained: its fill is noise", stacklevel=2)
-    filling = Filling(model, steps=steps, sampler=sampler, quality=quality, device=device, max_memory=max_memory)
+    filling = Filling(
+        open_network(model, backend, device),
+        model,
+        steps=steps,
+        sampler=sampler,
+        quality=quality,
+        max_memory=max_memory,
+    )
     job = Job(picture, soft, find_parts(soft > 0, model.size), opaque=mask is None)
     work = _Work(job, filling, [seed + i for i in range(candidates)], save_steps, preview)
     work.run(progress)

@@ -13,6 +13,10 @@ STOPPED = 130  # the exit code of Ctrl-C, as shells and typer have it
 
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="The same seed gives the same result.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; left out, the best there is.", show_default=False)]
+Backend = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="auto, torch, openvino or onnx: what computes the network.", show_default=False),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Output = Annotated[
