@@ -18,22 +18,24 @@ SOURCE = Path(pixmend.__file__).parent
 ROWS = (
     ("errors", "console", "signals"),
     ("files", "locks", "options", "train_config"),
-    ("sealed", "workers", "runtime", "strokes", "soft_masks", "schedules", "unet", "pictures"),
+    ("model_files", "sealed", "workers", "runtime", "strokes", "soft_masks", "schedules", "unet", "pictures"),
     ("mask_kinds", "metadata", "adm", "diffusion", "processes"),
     ("masks", "decoding", "encoding"),
     ("images", "conditioning", "samplers"),
     ("picture_cache",),
-    ("batches", "checkpoint", "data", "run_folder", "tiles"),
-    ("adapters", "loop"),
-    ("training", "inpainting"),
-    ("folders",),
+    ("batches", "checkpoint", "data", "run_folder", "tiles", "windows", "grain"),
+    ("adapters", "backends", "loop", "levels", "budget"),
+    ("training", "filling"),
+    ("inpainting",),
+    ("explain", "extending", "folders"),
+    ("extending_cli",),
     ("demo", "denoising", "evaluation", "web"),
     ("cli",),
     ("__main__",),
 )
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
-# data: crops are resized there, hundreds a second, with no Picture in between
-PILLOWS_HOME = {"images", "decoding", "encoding", "metadata", "data"}
+# data: crops are resized there, hundreds a second, with no Picture in between; explain: lines and words are drawn
+PILLOWS_HOME = {"images", "decoding", "encoding", "metadata", "data", "explain"}
 HEAVY = ("torch", "numpy", "PIL", "safetensors", "rich", "typer")
 
 

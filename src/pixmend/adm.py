@@ -220,8 +220,15 @@ class AdmUNet(nn.Module):
         self.last = zeroed(nn.Conv2d(c[0], config.out_channels, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.at_time(x, self.time_of(t))
+
+    def time_of(self, t: Tensor) -> Tensor:
+        """What the blocks are told of the times (B,): (B, embedding_channels)."""
+        return self.time_mlp(self._sinusoids(t))  # type: ignore[no-any-return]
+
+    def at_time(self, x: Tensor, time: Tensor) -> Tensor:
+        """The network but for `time_of`, whose sinusoids need float32 where all else may be rounded."""
         height, width = x.shape[-2:]
-        time = self.time_mlp(self._sinusoids(t))  # (B, embedding_channels)
         h = self.first(pad_to(x, self.config.stride))  # (B, c[0], H', W')
         skips = [h]
         for level, stages in enumerate(self.down):

@@ -13,14 +13,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pixmend.console import header_lines, progress_bar, say, show
+from pixmend.backends import check_backend, missing_packages
+from pixmend.console import header_lines, progress_bar, say, show, warnings_as_lines
 from pixmend.denoising.cli import denoise
-from pixmend.errors import FileMissingError, OptionError, OutputError, PixmendError
+from pixmend.errors import BackendError, FileMissingError, OptionError, OutputError, PixmendError
+from pixmend.extending_cli import extend
 from pixmend.files import check_output, check_output_folder, check_training, errors_as_one_line
 from pixmend.folders.command import DryRun, EngineName, FolderOptions, RayAddress, Workers, run_folder
 from pixmend.folders.inpainting import InpaintWork
 from pixmend.locks import RUN_LOCK, refuse_if_held
-from pixmend.options import ALMOST_ALL, MUCH_GREY, STOPPED, AsJson, Device, Output, Overwrite, Seed, check_inputs
+from pixmend.options import (
+    ALMOST_ALL,
+    MUCH_GREY,
+    STOPPED,
+    AsJson,
+    Backend,
+    Device,
+    Explain,
+    MaxMemory,
+    Output,
+    Overwrite,
+    Quality,
+    Seed,
+    check_inputs,
+    explanation_files,
+)
 from pixmend.processes import rank, speaks
 from pixmend.signals import end_on_signal
 from pixmend.train_config import TrainConfig
@@ -89,8 +106,9 @@ def inpaint(
     output: Output,
     mask: Mask = None,
     model: Annotated[Path | None, typer.Option(metavar="FILE", help="A model file; by default pixmend's own.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Network calls; the model knows best.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Network calls at the coarsest level.")] = None,
     sampler: Annotated[str | None, typer.Option(metavar="NAME", help=SAMPLER_HELP, show_default=False)] = None,
+    quality: Quality = "balanced",
     seed: Seed = 0,
     candidates: Annotated[int, typer.Option(min=1, metavar="N", help="Fills to make: OUT-1, OUT-2 and so on.")] = 1,
     save_steps: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the pictures on the way here.")] = None,
@@ -98,7 +116,10 @@ def inpaint(
     grow_mask: Annotated[int, typer.Option(min=0, metavar="N", help="Let the hole grow by N pixels first.")] = 0,
     invert_mask: Annotated[bool, typer.Option("--invert-mask", help="Fill where the mask is black.")] = False,
     soft_mask: Annotated[bool, typer.Option("--soft-mask", help="Take grey in the mask as strength.")] = False,
+    explain: Explain = None,
+    max_memory: MaxMemory = None,
     overwrite: Overwrite = False,
+    backend: Backend = None,
     device: Device = None,
     as_json: AsJson = False,
     dry_run: DryRun = False,
@@ -107,28 +128,32 @@ def inpaint(
     workers: Workers = None,
 ) -> None:
     """Repair a picture, or all in a folder, where their masks are white."""
+    check_backend(backend, device)
     of_folder = FolderOptions(dry_run, engine, ray_address, workers, overwrite, as_json)
     if image.is_dir():
-        if candidates > 1 or save_steps is not None:
-            raise OptionError("--candidates and --save-steps are for one picture; leave them out for a folder")
+        if candidates > 1 or save_steps or explain:
+            raise OptionError("--candidates, --save-steps and --explain are for one picture; leave them out")
         check_inputs(None if mask is None or mask.is_dir() else mask, model)
-        options = (steps, sampler, seed, blur, grow_mask, invert_mask, soft_mask, device)
-        run_folder(image, output, InpaintWork(model, *options), of_folder, masks=mask)
+        work = InpaintWork(
+            model, steps, sampler, quality, seed, blur, grow_mask, invert_mask, soft_mask, max_memory, backend, device
+        )
+        run_folder(image, output, work, of_folder, masks=mask)
         return
     of_folder.refuse_for_one_picture()
     outputs = numbered(output, candidates)
-    _check_outputs(outputs, save_steps, overwrite)
+    _check_outputs([*outputs, *explanation_files(explain)], save_steps, overwrite)
     check_inputs(image, mask, model)
     picture, hole = _read(image, mask, outputs, invert_mask=invert_mask, soft_mask=soft_mask)
     from pixmend.inpainting import inpainting
 
-    with progress_bar() as tell:
+    with progress_bar() as tell, warnings_as_lines():
         result = inpainting(
             picture,
             hole,
             model=model,
             steps=steps,
             sampler=sampler,
+            quality=quality,
             seed=seed,
             candidates=candidates,
             blur=blur,
@@ -136,11 +161,20 @@ def inpaint(
             invert_mask=invert_mask and mask is None,
             soft_mask=soft_mask,
             save_steps=save_steps is not None,
+            backend=backend,
             device=device,
+            max_memory=max_memory,
             progress=tell,
         )
     _write(result, outputs, save_steps, overwrite)
+    if explain:
+        from pixmend.explain import save_explanation
+
+        save_explanation(result, explain, overwrite=overwrite)
     _print_result(result, outputs, as_json=as_json)
+
+
+app.command()(extend)
 
 
 @app.command()
@@ -237,12 +271,15 @@ def mask(
 @app.command()
 def info(
     model: Annotated[Path | None, typer.Argument(metavar="MODEL", help="By default pixmend's own.")] = None,
+    denoiser: Annotated[bool, typer.Option("--denoiser", help="Of the denoiser that ships.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print what a model file says of itself."""
-    from pixmend.checkpoint import read_header
+    """Print what a model file says of itself: of one that fills holes, or of a denoiser."""
+    if denoiser and model is not None:
+        raise OptionError(f"--denoiser is the one that ships, and {model} another; give one of the two")
+    from pixmend.model_files import DEFAULT_DENOISER, DEFAULT_MODEL, read_any_header
 
-    header = read_header(model)
+    header = read_any_header(model or (DEFAULT_DENOISER if denoiser else DEFAULT_MODEL))
     print(json.dumps(header, indent=2) if as_json else "\n".join(header_lines(header)))
 
 
@@ -279,10 +316,20 @@ def import_(
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A plain model.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The new folder to write.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file; for diffusers, of a plain model.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="A new folder, or an .onnx file.")],
+    kind: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="onnx or diffusers; left out, as OUT is named.")
+    ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Write a plain model as a folder for diffusers."""
+    """Write a model for other programs: as an ONNX file, or as a folder for diffusers."""
+    kind = kind or ("onnx" if output.suffix == ".onnx" else "diffusers")
+    if kind not in ("onnx", "diffusers"):
+        raise OptionError(f"format {kind!r} is not known; choose onnx or diffusers")
+    if kind == "onnx":
+        _export_onnx(model, output, overwrite)
+        return
     check_output_folder(output)
     check_inputs(model)
     from pixmend.adapters import export_model
@@ -290,6 +337,18 @@ def export(
 
     export_model(load_model(model), output)
     print(f"the pipeline is in {output}; DiffusionPipeline.from_pretrained of diffusers loads it")
+
+
+def _export_onnx(model: Path, output: Path, overwrite: bool) -> None:
+    check_output(output, overwrite)
+    check_inputs(model)
+    if missing := missing_packages("onnx"):
+        raise BackendError(f"exporting to ONNX needs {' and '.join(missing)}; install pixmend[onnx]")
+    from pixmend.backends.onnx_file import export_onnx
+    from pixmend.checkpoint import load_model
+
+    export_onnx(load_model(model), output, overwrite=overwrite)
+    print(f"the network is in {output}, checked against torch; docs/backends.md shows how to repair with it")
 
 
 @app.command()

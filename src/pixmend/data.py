@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pixmend.errors import DataError
+from pixmend.files import user_cache_folder
 from pixmend.masks import draw_mask
 from pixmend.picture_cache import PictureCache, Pixels, Progress
 
@@ -183,4 +184,4 @@ def _without_colour(crop: Pixels, sepia: bool) -> Pixels:
 def _cache_folder(cache: str | os.PathLike[str] | None) -> Path:
     if cache is not None:
         return Path(cache)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixmend"
+    return user_cache_folder()

@@ -68,6 +68,18 @@ class TrainingError(PixmendError):
     exit_code = 10
 
 
+class MemoryLimitError(PixmendError):
+    """The memory that is free, or that was allowed, does not hold the least that is needed."""
+
+    exit_code = 11
+
+
+class BackendError(PixmendError):
+    """What was asked to compute the network is not installed, or failed."""
+
+    exit_code = 12
+
+
 class SomeFailedError(PixmendError):
     """Some pictures of a folder could not be done; the others are."""
 

@@ -72,6 +72,11 @@ def check_run_folder(folder: Path, resume: bool) -> None:
         )
 
 
+def user_cache_folder() -> Path:
+    """Where pixmend keeps what it can make again: pixmend in $XDG_CACHE_HOME, or in ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixmend"
+
+
 @contextmanager
 def errors_as_one_line(path: Path, advice: str = ADVICE) -> Iterator[None]:
     """Turn what the system says while `path` is written into an OutputError of one line, which ends in the advice."""

@@ -150,9 +150,16 @@ class UNet(nn.Module):
         self.last = zeroed(nn.Conv2d(c[0], config.out_channels * area, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.at_time(x, self.time_of(t))
+
+    def time_of(self, t: Tensor) -> Tensor:
+        """What the blocks are told of the times (B,): (B, time_channels)."""
+        return self.time_mlp(sinusoidal_embedding(t, self.config.time_channels))  # type: ignore[no-any-return]
+
+    def at_time(self, x: Tensor, time: Tensor) -> Tensor:
+        """The network but for `time_of`, whose sinusoids need float32 where all else may be rounded."""
         height, width = x.shape[-2:]
         x = F.pixel_unshuffle(pad_to(x, self.config.stride), self.config.patch)  # (B, C p^2, H/p, W/p)
-        time = self.time_mlp(sinusoidal_embedding(t, self.config.time_channels))  # (B, time_channels)
         h = self.first(x)
 
         skips = []

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pixmend.console import progress_bar, say
+from pixmend.console import progress_bar, say, warnings_as_lines
 from pixmend.errors import AllFailedError, OptionError, PixmendError, SomeFailedError
 from pixmend.folders.journal import Journal, check_place
 from pixmend.folders.pairing import find
@@ -83,7 +83,7 @@ def run_folder(folder: Path, output: Path, work: Work, options: FolderOptions, m
         plan = make_plan(found, journal, work.settings(), overwrite=options.overwrite)
         for why, count in Counter(plan.again.values()).items():
             say("note", f"{count} {'picture is' if count == 1 else 'pictures are'} done anew: {why}")
-        with progress_bar() as update, stop_on_signal() as stopped:
+        with progress_bar() as update, stop_on_signal() as stopped, warnings_as_lines():
 
             def progress(done: float, total: int, failed: int) -> None:
                 text = f"{int(done)} of {total}" + (f", {failed} failed" if failed else "")

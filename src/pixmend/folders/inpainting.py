@@ -24,19 +24,22 @@ class InpaintWork:
     model: Path | None = None  # a model file; None: the one that ships with pixmend
     steps: int | None = None
     sampler: str | None = None
+    quality: str = "balanced"
     seed: int = 0
     blur: int | None = None
     grow_mask: int = 0
     invert_mask: bool = False
     soft_mask: bool = False
+    max_memory: str | None = None
+    backend: str | None = None
     device: str | None = None
 
     def settings(self) -> dict[str, Any]:
-        """All options but the device, which changes results within rounding only."""
-        from pixmend import checkpoint
+        """All options but memory, backend and device, which change results within rounding only."""
+        from pixmend.model_files import DEFAULT_MODEL
 
-        names = ("steps", "sampler", "seed", "blur", "grow_mask", "invert_mask", "soft_mask")
-        model = sha256_of(self.model or checkpoint.DEFAULT_MODEL)
+        names = ("steps", "sampler", "quality", "seed", "blur", "grow_mask", "invert_mask", "soft_mask")
+        model = sha256_of(self.model or DEFAULT_MODEL)
         return {"command": "inpaint", "model": model, **{name: getattr(self, name) for name in names}}
 
     def check(self, task: Task) -> dict[str, Any]:
@@ -54,12 +57,14 @@ class InpaintWork:
         return {"hole_share": share, **({"notes": notes} if notes else {})}
 
     def prepare(self) -> Do:
-        """Load the model."""
+        """Load the model, and open its network."""
+        from pixmend.backends import open_network
         from pixmend.checkpoint import load_model
         from pixmend.images import save_picture
         from pixmend.inpainting import inpainting
 
         model = load_model(self.model)
+        network = open_network(model, self.backend, self.device)
 
         def do(task: Task, staged: Path, tick: Tick) -> dict[str, Any]:
             picture, strength, notes = self._read(task)
@@ -71,12 +76,14 @@ class InpaintWork:
                     model=model,
                     steps=self.steps,
                     sampler=self.sampler,
+                    quality=self.quality,
                     seed=self.seed,
                     blur=self.blur,
                     grow=self.grow_mask,
                     invert_mask=self.invert_mask and strength is None,
                     soft_mask=self.soft_mask,
-                    device=self.device,
+                    backend=network,
+                    max_memory=self.max_memory,
                     progress=tick,
                 )
             save_picture(result.pictures[0], staged)
