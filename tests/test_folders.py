@@ -513,6 +513,20 @@ def test_dry_run_says_all_and_writes_nothing(run: Run, folder: Path, holes: Path
     assert told[0]["again"] == "its mask changed"
 
 
+def test_what_is_to_note_of_many_is_said_once(run: Run, folder: Path, tiny_model: Path) -> None:
+    mask = folder.parent / "mask.png"
+    grey = np.full(SIZE, 0, np.uint8)
+    grey[4:12, 4:12], grey[:4] = 255, 100
+    Image.fromarray(grey).save(mask)
+    given = ("inpaint", folder, "--masks", mask, "--model", tiny_model, "-o")
+    done = run(*given, folder.parent / "out")
+    assert done.code == 0
+    assert done.err.startswith("pixmend: note: a.png and 3 more: 16.7% of the mask is grey")
+    assert len(done.err.splitlines()) == 1
+    told = json.loads(run(*given, folder.parent / "other", "--json").out)["notes"]
+    assert list(told) == ["a.png", "b.png", "sub/c.png", "sub/d.bmp"]
+
+
 def test_names_are_printed_on_one_line(run: Run, folder: Path, tiny_model: Path) -> None:
     draw(folder / "line\nbreak [bold].png")
     (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(b"not UTF-8 in its name, and no picture")

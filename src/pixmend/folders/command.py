@@ -128,9 +128,13 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _tell_summary(summary: Summary, output: Path, *, as_json: bool) -> None:
+    named: dict[str, list[str]] = {}
     for name, notes in summary.notes.items():
         for note in notes:
-            say("note", f"{shown(name)}: {shown(note)}")
+            named.setdefault(note, []).append(name)
+    for note, names in named.items():  # what is said of many is said once; --json and the journal have it of each
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        say("note", f"{shown(names[0])}{others}: {shown(note)}")
     for name, why in sorted(summary.failures.items()):
         say("failed", f"{shown(name)}: {shown(why)}")
     if as_json:
