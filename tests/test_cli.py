@@ -258,7 +258,7 @@ def test_overwrite_replaces(run: Run, folder: Path, tiny_model: Path) -> None:
 def test_demo_shows_before_damaged_and_after(
     run: Run, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pixmend.checkpoint.DEFAULT_MODEL", tiny_model)
+    monkeypatch.setattr("pixmend.model_files.DEFAULT_MODEL", tiny_model)
     done = run("demo", "-o", tmp_path / "mended.png")
     assert (done.code, done.err) == (0, "")
     assert "mended.png" in done.out

@@ -28,7 +28,7 @@ ROWS = (
     ("training", "filling"),
     ("inpainting",),
     ("explain", "extending"),
-    ("extending_cli",),
+    ("extending_cli", "folders"),
     ("demo", "denoising", "evaluation", "web"),
     ("cli",),
     ("__main__",),

@@ -16,11 +16,12 @@ from typing import Any, get_args
 
 import torch
 
+from pixmend import model_files
 from pixmend.adm import AdmConfig, AdmUNet
 from pixmend.conditioning import INPUT_CHANNELS
 from pixmend.diffusion import Conditioning, Diffusion
 from pixmend.errors import OptionError
-from pixmend.model_files import DEFAULT_MODEL, REPAIRER, building_from, read_content, read_weights, write_model_file
+from pixmend.model_files import REPAIRER, building_from, read_content, read_weights, write_model_file
 from pixmend.samplers import SAMPLERS
 from pixmend.unet import UNet, UNetConfig
 
@@ -99,7 +100,7 @@ def save_model(
 
 def load_model(path: str | os.PathLike[str] | None = None) -> Model:
     """The model from its file alone, on the CPU in float32; without a path, the model that ships with pixmend."""
-    path = Path(DEFAULT_MODEL if path is None else path)
+    path = Path(model_files.DEFAULT_MODEL if path is None else path)
     header = read_header(path)
     with building_from(path):
         model = _from_header(header)
@@ -110,7 +111,7 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
 
 def read_header(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     """The header of a model file, without loading its weights; docs/model-file.md says what stands in it."""
-    return read_content(Path(DEFAULT_MODEL if path is None else path), REPAIRER)
+    return read_content(Path(model_files.DEFAULT_MODEL if path is None else path), REPAIRER)
 
 
 def _from_header(header: Mapping[str, Any]) -> Model:

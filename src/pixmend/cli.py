@@ -19,8 +19,12 @@ from pixmend.denoising.cli import denoise
 from pixmend.errors import BackendError, FileMissingError, OptionError, OutputError, PixmendError
 from pixmend.extending_cli import extend
 from pixmend.files import check_output, check_output_folder, check_training, errors_as_one_line
+from pixmend.folders.command import DryRun, EngineName, FolderOptions, RayAddress, Workers, run_folder
+from pixmend.folders.inpainting import InpaintWork
 from pixmend.locks import RUN_LOCK, refuse_if_held
 from pixmend.options import (
+    ALMOST_ALL,
+    MUCH_GREY,
     STOPPED,
     AsJson,
     Backend,
@@ -43,9 +47,6 @@ if TYPE_CHECKING:
     from pixmend.pictures import Floats, Picture
     from pixmend.training import Report
 
-ALMOST_ALL = 0.9  # filling a larger share than this is rarely meant: the mask may be the wrong way round
-MUCH_GREY = 0.01  # of a mask: more than the edges of a brush or the noise of a JPEG
-
 # Plain help shows in half the time that a decorated one takes, and can be pasted anywhere.
 app = typer.Typer(
     help="Repair the missing parts of pictures, and train models that do.",
@@ -55,6 +56,11 @@ app = typer.Typer(
 )
 
 app.add_typer(denoise, name="denoise")
+
+Mask = Annotated[
+    Path | None,
+    typer.Option("--mask", "--masks", metavar="FILE", help="White where to fill; else IMAGE's alpha. Or a folder."),
+]
 
 SAMPLER_HELP = "ddpm, ddim, dpmpp-2m, unipc, repaint or ddnm; the model knows best."
 
@@ -96,9 +102,9 @@ def _complain(message: str) -> None:
 
 @app.command()
 def inpaint(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture to repair.")],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture to repair; or a folder of them.")],
     output: Output,
-    mask: Annotated[Path | None, typer.Option(metavar="FILE", help="White where to fill; else IMAGE's alpha.")] = None,
+    mask: Mask = None,
     model: Annotated[Path | None, typer.Option(metavar="FILE", help="A model file; by default pixmend's own.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Network calls at the coarsest level.")] = None,
     sampler: Annotated[str | None, typer.Option(metavar="NAME", help=SAMPLER_HELP, show_default=False)] = None,
@@ -116,9 +122,37 @@ def inpaint(
     backend: Backend = None,
     device: Device = None,
     as_json: AsJson = False,
+    dry_run: DryRun = False,
+    engine: EngineName = "local",
+    ray_address: RayAddress = None,
+    workers: Workers = None,
 ) -> None:
-    """Repair a picture where its mask is white."""
+    """Repair a picture, or all in a folder, where their masks are white."""
     check_backend(backend, device)
+    of_folder = FolderOptions(dry_run, engine, ray_address, workers, overwrite, as_json)
+    if image.is_dir():
+        if candidates > 1 or save_steps or explain:
+            raise OptionError(
+                "--candidates, --save-steps and --explain are for one picture, not for a folder; leave them out"
+            )
+        check_inputs(None if mask is None or mask.is_dir() else mask, model)
+        work = InpaintWork(
+            model=model,
+            steps=steps,
+            sampler=sampler,
+            quality=quality,
+            seed=seed,
+            blur=blur,
+            grow_mask=grow_mask,
+            invert_mask=invert_mask,
+            soft_mask=soft_mask,
+            backend=backend,
+            device=device,
+            max_memory=max_memory,
+        )
+        run_folder(image, output, work, of_folder, masks=mask)
+        return
+    of_folder.refuse_for_one_picture()
     outputs = numbered(output, candidates)
     _check_outputs([*outputs, *explanation_files(explain)], save_steps, overwrite)
     check_inputs(image, mask, model)

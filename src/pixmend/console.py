@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 
 def say(kind: str, message: str) -> None:
-    """One line on stderr; kind: "error", "warning" or "note"."""
+    """One line on stderr; kind: "error", "failed" (one of many), "warning" or "note"."""
     show(f"pixmend: {kind}: {' '.join(message.split())}")
 
 

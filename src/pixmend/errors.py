@@ -78,3 +78,15 @@ class BackendError(PixmendError):
     """What was asked to compute the network is not installed, or failed."""
 
     exit_code = 12
+
+
+class SomeFailedError(PixmendError):
+    """Some pictures of a folder could not be done; the others are."""
+
+    exit_code = 20
+
+
+class AllFailedError(PixmendError):
+    """None of the pictures of a folder could be done."""
+
+    exit_code = 21

@@ -41,6 +41,7 @@ __all__ = [
     "open_picture",
     "open_thumbnail",
     "picture_files",
+    "picture_suffixes",
     "save_animation",
     "save_picture",
     "save_tensor_as_image",
@@ -209,6 +210,11 @@ def open_thumbnail(path: str | os.PathLike[str], side: int) -> NDArray[np.uint8]
     return decode_thumbnail(path, side)
 
 
+def picture_suffixes() -> frozenset[str]:
+    """What the names of pictures end in that Pillow reads, in small letters: ".png", ".jpg" and so on."""
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN)
+
+
 def picture_files(folder: str | os.PathLike[str]) -> list[Path]:
     """All files in a folder, and in the folders in it, that are named as pictures which Pillow reads; sorted.
 
@@ -216,7 +222,7 @@ def picture_files(folder: str | os.PathLike[str]) -> list[Path]:
     """
     if not os.path.isdir(folder):
         raise FileMissingError(f"{folder} is not a folder; give a folder of pictures")
-    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
+    suffixes = picture_suffixes()
     found = []
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -9,6 +9,8 @@ import typer
 
 from pixmend.errors import FileMissingError, OptionError
 
+ALMOST_ALL = 0.9  # filling a larger share than this is rarely meant: the mask may be the wrong way round
+MUCH_GREY = 0.01  # of a mask: more than the edges of a brush or the noise of a JPEG
 STOPPED = 130  # the exit code of Ctrl-C, as shells and typer have it
 
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="The same seed gives the same result.")]

@@ -46,6 +46,18 @@ def end_on_signal() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Undo, at the end of the block, what was done in it to how Ctrl-C and SIGTERM are handled."""
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handled in before.items():
+            signal.signal(number, handled)
+
+
+@contextmanager
 def _handling(handler: Handler, *names: str) -> Iterator[None]:
     """Have signals handled so, where there are such (Windows has no SIGHUP) and where this is the main thread.
 

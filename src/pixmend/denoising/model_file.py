@@ -16,10 +16,11 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from pixmend import model_files
 from pixmend.denoising.law import NoiseLaw
 from pixmend.denoising.networks import ScaledUNet, UNetCIFAR, UNetDiffusionCIFAR
 from pixmend.errors import OptionError
-from pixmend.model_files import DEFAULT_DENOISER, DENOISER, building_from, read_content, read_weights, write_model_file
+from pixmend.model_files import DENOISER, building_from, read_content, read_weights, write_model_file
 from pixmend.unet import UNetConfig
 
 NetworkKind = Literal["timed", "blind", "scaled"]
@@ -105,7 +106,7 @@ def save_denoiser(
 
 def load_denoiser(path: str | os.PathLike[str] | None = None) -> Denoiser:
     """The denoiser from its file alone, on the CPU in float32; without a path, the one that ships with pixmend."""
-    path = Path(DEFAULT_DENOISER if path is None else path)
+    path = Path(model_files.DEFAULT_DENOISER if path is None else path)
     header = read_denoiser_header(path)
     with building_from(path):
         denoiser = _from_header(header)
@@ -116,7 +117,7 @@ def load_denoiser(path: str | os.PathLike[str] | None = None) -> Denoiser:
 
 def read_denoiser_header(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     """The header of a denoiser's file, without loading its weights."""
-    return read_content(Path(DEFAULT_DENOISER if path is None else path), DENOISER)
+    return read_content(Path(model_files.DEFAULT_DENOISER if path is None else path), DENOISER)
 
 
 def _from_header(header: Mapping[str, Any]) -> Denoiser:

@@ -1,0 +1,109 @@
+"""Filling holes, as work on a folder: each picture as `pixmend inpaint` does it alone, with a model loaded once."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pixmend.errors import MaskError
+from pixmend.folders.pairing import Task
+from pixmend.folders.work import Do, Tick, sha256_of
+from pixmend.options import ALMOST_ALL, MUCH_GREY
+
+if TYPE_CHECKING:
+    from pixmend.pictures import Floats, Picture
+
+
+@dataclass(frozen=True)
+class InpaintWork:
+    """`inpainting()` with these options, which mean what they mean there; the same seed for every picture."""
+
+    model: Path | None = None  # a model file; None: the one that ships with pixmend
+    steps: int | None = None
+    sampler: str | None = None
+    quality: str = "balanced"
+    seed: int = 0
+    blur: int | None = None
+    grow_mask: int = 0
+    invert_mask: bool = False
+    soft_mask: bool = False
+    backend: str | None = None
+    device: str | None = None
+    max_memory: str | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """All options but those of the machine, which change results within rounding only."""
+        from pixmend import model_files
+
+        names = ("steps", "sampler", "quality", "seed", "blur", "grow_mask", "invert_mask", "soft_mask")
+        model = sha256_of(self.model or model_files.DEFAULT_MODEL)
+        return {"command": "inpaint", "model": model, **{name: getattr(self, name) for name in names}}
+
+    def check(self, task: Task) -> dict[str, Any]:
+        """The hole's share, before it grows; raises what reading raises, and MaskError for nothing and for all."""
+        picture, strength, notes = self._read(task)
+        if strength is None:
+            from pixmend.images import mask_from_alpha
+
+            strength = (mask_from_alpha(picture) != self.invert_mask).astype("float32")
+        hole = strength > 0 if self.soft_mask else strength >= 0.5
+        share = float(hole.mean())
+        if share in (0, 1):
+            what = "covers the whole picture" if share else "marks nothing"
+            raise MaskError(f"the mask {what}; paint white what is to be filled, or use --invert-mask")
+        return {"hole_share": share, **({"notes": notes} if notes else {})}
+
+    def prepare(self) -> Do:
+        """Load the model."""
+        from pixmend.checkpoint import load_model
+        from pixmend.images import save_picture
+        from pixmend.inpainting import inpainting
+
+        model = load_model(self.model)
+
+        def do(task: Task, staged: Path, tick: Tick) -> dict[str, Any]:
+            picture, strength, notes = self._read(task)
+            with warnings.catch_warnings():  # a model from a file may be anything; that is for its maker to say
+                warnings.filterwarnings("ignore", "the model was never trained")
+                result = inpainting(
+                    picture,
+                    strength,
+                    model=model,
+                    steps=self.steps,
+                    sampler=self.sampler,
+                    quality=self.quality,
+                    seed=self.seed,
+                    blur=self.blur,
+                    grow=self.grow_mask,
+                    invert_mask=self.invert_mask and strength is None,
+                    soft_mask=self.soft_mask,
+                    backend=self.backend,
+                    device=self.device,
+                    max_memory=self.max_memory,
+                    progress=tick,
+                )
+            save_picture(result.pictures[0], staged)
+            if result.hole_share > ALMOST_ALL:
+                notes.append(f"{result.hole_share:.1%} was filled; if that is not meant, see --invert-mask")
+            names = ("hole_share", "touched_share", "network_calls", "seconds")
+            figures = {name: getattr(result, name) for name in names}
+            return figures | ({"notes": notes} if notes else {})
+
+        return do
+
+    def _read(self, task: Task) -> tuple[Picture, Floats | None, list[str]]:
+        """The picture, its mask's strength (None: its alpha tells), and what is worth a note."""
+        from pixmend.images import check_savable, grey_share, mask_strength, open_picture
+
+        picture = open_picture(task.picture)
+        check_savable(picture, task.output)
+        notes = list(picture.notes)
+        if task.mask is None:
+            return picture, None, notes
+        strength = mask_strength(os.fspath(task.mask), picture.size, invert=self.invert_mask)
+        if not self.soft_mask and (grey := grey_share(strength)) > MUCH_GREY:
+            notes.append(f"{grey:.1%} of the mask is grey and was cut at one half; --soft-mask takes grey as strength")
+        return picture, strength, notes
