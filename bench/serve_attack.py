@@ -293,6 +293,7 @@ def schemathesis_over(site: Site, examples: int) -> Iterator[str]:
     statuses: Counter[int] = Counter()
 
     def check(case: Any, real: bool) -> None:
+        real = real and mode is GenerationMode.POSITIVE  # what is to be wrong stays wrong
         if real and isinstance(case.path_parameters, dict) and "id" in case.path_parameters:
             case.path_parameters["id"] = job if "/jobs/" in case.operation.path else id
         if real and isinstance(case.body, dict) and "picture" in case.body:
@@ -306,6 +307,8 @@ def schemathesis_over(site: Site, examples: int) -> Iterator[str]:
     for found in schema.get_all_operations():
         operation = found.ok()
         for mode in GenerationMode:
+            if mode is GenerationMode.NEGATIVE and not (operation.path_parameters or operation.query or operation.body):
+                continue  # nothing can be wrong
             try:
                 quiet(given(case=operation.as_strategy(mode), real=booleans())(check))()
             except BaseExceptionGroup as group:
