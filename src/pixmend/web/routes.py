@@ -19,14 +19,16 @@ from pixmend.images import encode, open_picture
 from pixmend.masks import KINDS
 from pixmend.samplers import SAMPLERS
 from pixmend.views import MOST_PIXELS, view_of
-from pixmend.web.errors import UnknownError
+from pixmend.web.errors import TooLargeError, UnknownError
 from pixmend.web.events import follow
 from pixmend.web.jobs import Job
 from pixmend.web.limits import MOST_OPERATIONS, MOST_POINTS, MOST_STEPS, MOST_WHOLE
 from pixmend.web.operations import Hole, Operation, draw
 from pixmend.web.schemas import (
     About,
+    Chosen,
     DenoisingAsked,
+    ExtensionAsked,
     FillAsked,
     JobTold,
     KindTold,
@@ -201,13 +203,28 @@ async def render_mask(service: Here, session: Session, asked: MaskAsked) -> Resp
 async def fill(service: Here, session: Session, asked: FillAsked) -> JobTold:
     """Fill a picture where operations mark it; or, where the operation `alpha` is all, where it is transparent."""
     stored = service.picture(asked.picture, session)
-    _check_choices(service, asked)
-    choices = Choices(**asked.model_dump(include={field.name for field in dataclasses.fields(Choices)}))
+    choices = _choices(service, asked)
     hole, share = await service.run(_hole_to_fill, service, session, stored, asked.operations)
     # A picture's own alpha as the mask ends with the fill; a mask that was painted leaves the alpha as it is.
     own_alpha = [operation.op for operation in asked.operations] == ["alpha"]
-    work = service.worker.fill(stored, None if own_alpha else hole, choices)
+    work = service.worker.fill(None if own_alpha else hole, choices, blur=asked.blur, grow=asked.grow)
     return _told(service, service.submit(Job("fill", session, stored, work, (hole,), share)))
+
+
+@router.post("/extensions", status_code=202)
+async def extend(service: Here, session: Session, asked: ExtensionAsked) -> JobTold:
+    """Let a picture go on beyond its borders; what is there stays as it is."""
+    stored = service.picture(asked.picture, session)
+    choices = _choices(service, asked)
+    borders = asked.model_dump(include={"left", "right", "top", "bottom"})
+    height, width = stored.size
+    pixels = (height + asked.top + asked.bottom) * (width + asked.left + asked.right)
+    if pixels == height * width:
+        raise OptionError("nothing is to be added; give at least one of left, right, top and bottom")
+    if pixels > service.limits.pixels:
+        raise TooLargeError(f"the picture would have {pixels:,} pixels; this server takes {service.limits.pixels:,}")
+    work = service.worker.extend(borders, choices)
+    return _told(service, service.submit(Job("extension", session, stored, work, (), 1 - height * width / pixels)))
 
 
 @router.post("/denoisings", status_code=202)
@@ -216,9 +233,7 @@ async def take_noise_out(service: Here, session: Session, asked: DenoisingAsked)
     if service.denoiser is None:
         raise UnknownError("this server has no denoiser; start it without --no-denoiser")
     stored = service.picture(asked.picture, session)
-    return _told(
-        service, service.submit(Job("denoising", session, stored, service.worker.denoise(stored, asked.level)))
-    )
+    return _told(service, service.submit(Job("denoising", session, stored, service.worker.denoise(asked.level))))
 
 
 @router.get("/jobs")
@@ -311,13 +326,15 @@ def _hole_to_fill(service: Service, session: str, stored: Stored, operations: li
     return service.store.add_hole(hole, session), share
 
 
-def _check_choices(service: Service, asked: FillAsked) -> None:
+def _choices(service: Service, asked: Chosen) -> Choices:
+    """What was chosen, checked before it waits for its turn."""
     if asked.candidates > service.limits.candidates:
         raise OptionError(f"{asked.candidates} candidates are too many; ask for {service.limits.candidates} at most")
     if asked.quality not in QUALITIES:
         raise OptionError(f"quality {asked.quality!r} is not known; choose one of {', '.join(QUALITIES)}")
     if asked.sampler is not None and asked.sampler not in SAMPLERS:
         raise OptionError(f"sampler {asked.sampler!r} is not known; choose one of {', '.join(SAMPLERS)}")
+    return Choices(**asked.model_dump(include={field.name for field in dataclasses.fields(Choices)}))
 
 
 def calls_of(quality: str, model: Model) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,8 +13,9 @@ from pixmend.checkpoint import Model
 from pixmend.denoising.model_file import Denoiser
 from pixmend.denoising.picture import denoise
 from pixmend.errors import PixmendError
+from pixmend.extending import extend
 from pixmend.images import Picture
-from pixmend.inpainting import inpainting
+from pixmend.inpainting import Inpainted, inpainting
 from pixmend.views import view_of
 from pixmend.web.jobs import Cancelled, Job, Preview, Result, State
 from pixmend.web.metrics import Metrics
@@ -30,15 +31,13 @@ log = logging.getLogger("pixmend.serve")
 
 @dataclass(frozen=True)
 class Choices:
-    """How a fill is to be made; as the parameters of `inpainting`, None where the model knows best."""
+    """How a fill is to be made: parameters of `inpainting`, None where the model knows best."""
 
     quality: str = "balanced"
     steps: int | None = None
     sampler: str | None = None
     seed: int = 0
     candidates: int = 1
-    blur: int | None = None
-    grow: int = 0
 
 
 class Worker:
@@ -63,35 +62,41 @@ class Worker:
         """Wait for the job that runs."""
         self.thread.join(seconds)
 
-    def fill(self, stored: Stored, hole: Stored | None, choices: Choices) -> Callable[[Job], None]:
+    def fill(self, hole: Stored | None, choices: Choices, *, blur: int | None, grow: int) -> Callable[[Job], None]:
         """The work of filling a picture where a mask is, or where it is transparent."""
 
         def work(job: Job) -> None:
-            picture = stored.picture()
             mask = None if hole is None else hole.hole()
-            result = inpainting(
-                picture,
-                mask,
-                model=self.model,
-                **asdict(choices),
-                device=self.device,
-                progress=job.tell,
-                preview=Previews(job, self.store),
-            )
-            for made in result.pictures:
-                self._add_result(job, made)
+            options = self._options(job, choices)
+            self._add_results(job, inpainting(job.picture.picture(), mask, blur=blur, grow=grow, **options))
 
         return work
 
-    def denoise(self, stored: Stored, level: float | None) -> Callable[[Job], None]:
+    def extend(self, borders: Mapping[str, int], choices: Choices) -> Callable[[Job], None]:
+        """The work of extending a picture by left, right, top and bottom."""
+
+        def work(job: Job) -> None:
+            self._add_results(job, extend(job.picture.picture(), **borders, **self._options(job, choices)))
+
+        return work
+
+    def denoise(self, level: float | None) -> Callable[[Job], None]:
         """The work of taking the noise out of a picture."""
 
         def work(job: Job) -> None:
-            result = denoise(stored.picture(), level=level, model=self.denoiser, device=self.device)
+            result = denoise(job.picture.picture(), level=level, model=self.denoiser, device=self.device)
             job.done = job.of = 1
             self._add_result(job, result.picture, level=result.level)
 
         return work
+
+    def _options(self, job: Job, choices: Choices) -> dict[str, Any]:
+        told = {"progress": job.tell, "preview": Previews(job, self.store)}
+        return {"model": self.model, "device": self.device, **asdict(choices), **told}
+
+    def _add_results(self, job: Job, made: Inpainted) -> None:
+        for picture in made.pictures:
+            self._add_result(job, picture)
 
     def _add_result(self, job: Job, picture: Picture, level: float | None = None) -> None:
         stem, dot, suffix = job.picture.name.rpartition(".")
