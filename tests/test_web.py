@@ -341,6 +341,17 @@ def test_what_does_not_do_is_refused_in_one_line(site: Site, asked: dict[str, An
     assert detail(site.client.post("/api/fills", json={"picture": picture, **asked}), status)
 
 
+def test_work_of_all_strokes_together_is_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pixmend.web.operations.MOST_RUNS", 100)
+    stroke = {"op": "stroke", "points": [[3, 3], [20, 20]], "width": 3}
+    lasso = {"op": "lasso", "points": [[3, 3], [20, 20], [3, 20]]}
+    asked = {"picture": site.upload()["id"]}
+    assert site.client.post("/api/masks/render", json={**asked, "operations": [stroke, lasso, HOLE]}).status_code == 200
+    for operation in (stroke, lasso, HOLE):
+        answer = site.client.post("/api/masks/render", json={**asked, "operations": [operation] * 11})
+        assert "fewer points" in detail(answer, 400)
+
+
 @pytest.mark.parametrize("body", [b"", b"[" * 100_000, b"{", b'{"picture": NaN}', b"\xff\xfe", b"9" * 5000])
 def test_bodies_that_are_no_json_are_refused_in_one_line(site: Site, body: bytes) -> None:
     answer = site.client.post("/api/fills", content=body, headers={"content-type": "application/json"})
