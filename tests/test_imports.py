@@ -19,9 +19,9 @@ ROWS = (
     ("errors", "console", "signals"),
     ("files", "locks", "options", "train_config"),
     ("model_files", "sealed", "workers", "runtime", "strokes", "soft_masks", "schedules", "unet", "pictures"),
-    ("mask_kinds", "metadata", "adm", "diffusion", "processes"),
+    ("mask_kinds", "painting", "metadata", "adm", "diffusion", "processes"),
     ("masks", "decoding", "encoding"),
-    ("images", "conditioning", "samplers"),
+    ("images", "conditioning", "samplers", "views"),
     ("picture_cache",),
     ("batches", "checkpoint", "data", "run_folder", "tiles", "windows", "grain"),
     ("adapters", "backends", "loop", "levels", "budget"),
@@ -29,13 +29,14 @@ ROWS = (
     ("inpainting",),
     ("explain", "extending"),
     ("extending_cli", "folders"),
-    ("demo", "denoising", "evaluation", "web"),
+    ("demo", "denoising", "evaluation"),
+    ("web",),
     ("cli",),
     ("__main__",),
 )
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 # data: crops are resized there, hundreds a second, with no Picture in between; explain: lines and words are drawn
-PILLOWS_HOME = {"images", "decoding", "encoding", "metadata", "data", "explain"}
+PILLOWS_HOME = {"images", "decoding", "encoding", "metadata", "data", "explain", "views"}
 HEAVY = ("torch", "numpy", "PIL", "safetensors", "rich", "typer")
 
 

@@ -41,6 +41,7 @@ from pixmend.options import (
 from pixmend.processes import rank, speaks
 from pixmend.signals import end_on_signal
 from pixmend.train_config import TrainConfig
+from pixmend.web.cli import serve
 
 if TYPE_CHECKING:
     from pixmend.inpainting import Inpainted
@@ -56,6 +57,7 @@ app = typer.Typer(
 )
 
 app.add_typer(denoise, name="denoise")
+app.command()(serve)
 
 Mask = Annotated[
     Path | None,
