@@ -18,9 +18,10 @@ SOURCE = Path(pixmend.__file__).parent
 ROWS = (
     ("errors", "console", "signals"),
     ("files", "locks", "options", "train_config"),
-    ("sealed", "workers", "runtime", "strokes", "soft_masks", "schedules", "unet", "pictures"),
-    ("mask_kinds", "metadata", "adm", "diffusion", "processes"),
-    ("masks", "decoding", "encoding"),
+    ("sealed", "workers", "runtime", "strokes", "soft_masks", "schedules", "unet", "pictures", "jpeg_segments", "heif"),
+    ("mask_kinds", "metadata", "adm", "diffusion", "processes", "jpeg", "modes", "previews", "wide"),
+    ("masks", "decoding", "jpeg_editing"),
+    ("encoding",),
     ("images", "conditioning", "samplers"),
     ("picture_cache",),
     ("batches", "checkpoint", "data", "run_folder", "tiles"),
@@ -32,7 +33,7 @@ ROWS = (
 )
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 # data: crops are resized there, hundreds a second, with no Picture in between
-PILLOWS_HOME = {"images", "decoding", "encoding", "metadata", "data"}
+PILLOWS_HOME = {"images", "decoding", "encoding", "metadata", "modes", "previews", "wide", "jpeg_editing", "data"}
 HEAVY = ("torch", "numpy", "PIL", "safetensors", "rich", "typer")
 
 

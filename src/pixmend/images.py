@@ -20,6 +20,7 @@ from PIL import Image
 from pixmend.decoding import decode_file, decode_image, decode_thumbnail
 from pixmend.encoding import check_savable, encode, save_animation, save_picture
 from pixmend.errors import FileMissingError, MaskError, OptionError, PictureError
+from pixmend.heif import register_heif
 from pixmend.pictures import LUMA, SLACK, Floats, Metadata, Picture, composite, from_array, from_values
 
 if TYPE_CHECKING:
@@ -216,6 +217,7 @@ def picture_files(folder: str | os.PathLike[str]) -> list[Path]:
     """
     if not os.path.isdir(folder):
         raise FileMissingError(f"{folder} is not a folder; give a folder of pictures")
+    register_heif()
     suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
     found = []
     for root, folders, names in os.walk(folder):

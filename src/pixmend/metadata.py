@@ -212,8 +212,9 @@ def _jpeg_options(image: Image.Image) -> dict[str, Any]:
     tables = getattr(image, "quantization", {})
     return {
         "qtables": [list(tables[key]) for key in sorted(tables)],
-        "subsampling": JpegImagePlugin.get_sampling(image),
+        "subsampling": max(0, JpegImagePlugin.get_sampling(image)),  # one that Pillow does not write becomes none
         "progressive": bool(image.info.get("progressive")),
+        "keep_rgb": image.mode == "RGB" and image.info.get("adobe_transform") == 0,
     }
 
 
