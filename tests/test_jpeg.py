@@ -33,13 +33,8 @@ def scene(height: int = 93, width: int = 137) -> NDArray[np.uint8]:
 
 
 def write(path: Path, orientation: int = 1, *, grey: bool = False, **given: Any) -> Path:
-    options: dict[str, Any] = {
-        "quality": 85,
-        "exif": b"Exif\0\0" + exif_block(orientation),
-        "comment": b"a comment",
-        **given,
-    }
-    options |= {"icc_profile": PROFILE, "xmp": XMP}
+    options: dict[str, Any] = {"quality": 85, "icc_profile": PROFILE, "xmp": XMP, "comment": b"a comment"}
+    options |= {"exif": b"Exif\0\0" + exif_block(orientation)} | given
     Image.fromarray(scene()[..., 0] if grey else scene()).save(path, **options)
     return path
 

@@ -17,6 +17,18 @@ from pixmend.console import header_lines, progress_bar, say, show
 from pixmend.denoising.cli import denoise
 from pixmend.errors import FileMissingError, OptionError, OutputError, PixmendError
 from pixmend.files import check_output, check_output_folder, check_training, errors_as_one_line
+from pixmend.inputs import (
+    Frame,
+    MaskColor,
+    MaskFromAlpha,
+    MaskOptions,
+    OptionalOutput,
+    Preview,
+    Tolerance,
+    check_preview,
+    read_inputs,
+    save_preview,
+)
 from pixmend.locks import RUN_LOCK, refuse_if_held
 from pixmend.options import STOPPED, AsJson, Device, Output, Overwrite, Seed, check_inputs
 from pixmend.processes import rank, speaks
@@ -25,11 +37,9 @@ from pixmend.train_config import TrainConfig
 
 if TYPE_CHECKING:
     from pixmend.inpainting import Inpainted
-    from pixmend.pictures import Floats, Picture
     from pixmend.training import Report
 
 ALMOST_ALL = 0.9  # filling a larger share than this is rarely meant: the mask may be the wrong way round
-MUCH_GREY = 0.01  # of a mask: more than the edges of a brush or the noise of a JPEG
 
 # Plain help shows in half the time that a decorated one takes, and can be pasted anywhere.
 app = typer.Typer(
@@ -82,8 +92,13 @@ def _complain(message: str) -> None:
 @app.command()
 def inpaint(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture to repair.")],
-    output: Output,
+    output: OptionalOutput = None,
     mask: Annotated[Path | None, typer.Option(metavar="FILE", help="White where to fill; else IMAGE's alpha.")] = None,
+    mask_from_alpha: MaskFromAlpha = False,
+    mask_color: MaskColor = None,
+    tolerance: Tolerance = None,
+    frame: Frame = None,
+    preview: Preview = None,
     model: Annotated[Path | None, typer.Option(metavar="FILE", help="A model file; by default pixmend's own.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Network calls; the model knows best.")] = None,
     sampler: Annotated[str | None, typer.Option(metavar="NAME", help=SAMPLER_HELP, show_default=False)] = None,
@@ -99,10 +114,16 @@ def inpaint(
     as_json: AsJson = False,
 ) -> None:
     """Repair a picture where its mask is white."""
-    outputs = numbered(output, candidates)
+    outputs = check_preview(preview, numbered(output, candidates) if output else [], overwrite)
     _check_outputs(outputs, save_steps, overwrite)
     check_inputs(image, mask, model)
-    picture, hole = _read(image, mask, outputs, invert_mask=invert_mask, soft_mask=soft_mask)
+    options = MaskOptions(mask, mask_from_alpha, mask_color, tolerance, invert=invert_mask, soft=soft_mask)
+    picture, hole = read_inputs(image, options, outputs, frame=frame)
+    if preview is not None:
+        by_alpha = invert_mask and hole is None
+        save_preview(picture, hole, preview, overwrite, blur=blur, grow=grow_mask, invert=by_alpha, soft=soft_mask)
+    if not outputs:
+        return
     from pixmend.inpainting import inpainting
 
     with progress_bar() as tell:
@@ -116,7 +137,7 @@ def inpaint(
             candidates=candidates,
             blur=blur,
             grow=grow_mask,
-            invert_mask=invert_mask and mask is None,
+            invert_mask=invert_mask and hole is None,
             soft_mask=soft_mask,
             save_steps=save_steps is not None,
             device=device,
@@ -319,30 +340,11 @@ def _check_outputs(outputs: Sequence[Path], folder: Path | None, overwrite: bool
         raise OutputError(f"the folder {folder.parent} does not exist; make it first, or choose another for the steps")
 
 
-def _read(
-    image: Path, mask: Path | None, outputs: Sequence[Path], *, invert_mask: bool, soft_mask: bool
-) -> tuple[Picture, Floats | None]:
-    """The picture and its mask's strength: whatever is wrong with either is told before torch is loaded."""
-    from pixmend.images import check_savable, grey_share, mask_strength, open_picture
-
-    picture = open_picture(image)
-    for path in outputs:
-        check_savable(picture, path)
-    for note in picture.notes:
-        say("note", note)
-    if mask is None:
-        return picture, None
-    strength = mask_strength(mask, picture.size, invert=invert_mask)
-    if not soft_mask and (grey := grey_share(strength)) > MUCH_GREY:
-        say("note", f"{grey:.1%} of the mask is grey and was cut at one half; --soft-mask takes grey as strength")
-    return picture, strength
-
-
 def _write(result: Inpainted, outputs: Sequence[Path], folder: Path | None, overwrite: bool) -> None:
     from pixmend.images import save_animation, save_picture
 
     for path, picture in zip(outputs, result.pictures, strict=True):
-        save_picture(picture, path, overwrite=overwrite)
+        save_picture(picture, path, overwrite=overwrite, note=lambda text: say("note", text))
     if folder is None:
         return
     with errors_as_one_line(folder):

@@ -97,9 +97,10 @@ def _decode(image: Image.Image, name: str, stream: IO[bytes] | None, frame: int 
         jpeg=_whole(stream) if stream is not None and image.format in ("JPEG", "MPO") else None,
         orientation=orientation,
     )
+    is_wide = samples.dtype == np.uint16 and samples.shape[2] > 1
     return Picture(
         samples,
-        mode=image.mode,
+        mode={2: "LA", 3: "RGB", 4: "RGBA"}[samples.shape[2]] if is_wide else image.mode,
         format="JPEG" if image.format == "MPO" else image.format,
         metadata=metadata,
         notes=notes,

@@ -55,6 +55,8 @@ def _colours_named_by(coded: bytes, segments: list[Segment]) -> list[Segment]:
     """The segments, their colours named as they are coded: JFIF (with the source's density) or Adobe, or neither."""
     own = [one for one in split(coded)[0] if one.names_colours]
     theirs = [one for one in segments if one.names_colours and one.payload.startswith(JFIF_HEAD)]
-    jfif = (theirs or own)[:1] if any(one.payload.startswith(JFIF_HEAD) for one in own) else []
     adobe = [one for one in own if one.payload.startswith(ADOBE_HEAD)]
+    jfif = (theirs or [one for one in own if one not in adobe])[:1]
+    if not adobe and own == []:  # RGB by the components' names alone: JFIF would call it YCbCr
+        jfif = []
     return jfif + adobe + [one for one in segments if not one.names_colours]

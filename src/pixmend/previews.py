@@ -35,6 +35,7 @@ MOST_PIXELS = 1 << 24  # of a preview: more than a camera ever embeds
 _SIDE = 2048  # to about this many pixels the result is thinned out first
 _QUALITIES = (85, 70, 50, 30, 10)
 _START = b"\xff\xd8\xff"
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the markers of frame headers
 _XMP_MORE = b"http://ns.adobe.com/xmp/extension/\0"
 _XMP_PREVIEWS = re.compile(
     rb"<(xmp|xap):Thumbnails>.*?</\1:Thumbnails>|<xmpGImg:image>.*?</xmpGImg:image>|\sxmpGImg:image=\"[^\"]*\"",
@@ -86,9 +87,8 @@ def refreshed_segments(segments: list[Segment], show: Showing) -> list[Segment]:
 def refreshed_exif(exif: bytes, show: Showing, *, quarter_turn: bool = False) -> bytes:
     """An EXIF block of the same length in which every JPEG stream shows the result, or is blank where none fits."""
     block = bytearray(exif)
-    for start, end in _streams(exif):
-        if size := _size(exif[start:end]):  # else these bytes are no picture, but a maker's numbers
-            block[start:end] = _made(size[::-1] if quarter_turn else size, end - start, show)
+    for start, end, size in _streams(exif):
+        block[start:end] = _made(size[::-1] if quarter_turn else size, end - start, show)
     _tidy_thumbnail(block)
     return bytes(block)
 
@@ -110,32 +110,33 @@ def without_photoshop_previews(resources: bytes) -> bytes:
     return b"".join(kept) + (rest if _START not in rest else b"")
 
 
-def _streams(block: bytes) -> Iterator[tuple[int, int]]:
-    """From where to where the JPEG streams in a block go; one that has no end goes to that of the block."""
+def _streams(block: bytes) -> Iterator[tuple[int, int, tuple[int, int]]]:
+    """The JPEG streams in a block: where each begins and ends, and its (width, height); one without an end goes on.
+
+    Bytes that only begin as a JPEG does are a maker's numbers.
+    """
     at = block.find(_START)
     while at >= 0:
-        try:
-            _, rest = split(block[at:])
-            end = block.find(b"\xff\xd9", len(block) - len(rest))
-        except ValueError:
-            end = block.find(b"\xff\xd9", at)
-        end = end + 2 if end >= 0 else len(block)
-        yield at, end
-        at = block.find(_START, end)
+        next_ = at + len(_START)
+        if size := _size(block[at:]):
+            next_ = block.find(b"\xff\xd9", len(block) - len(split(block[at:])[1])) + 2
+            next_ = len(block) if next_ < 2 else next_
+            yield at, next_, size
+        at = block.find(_START, next_)
 
 
 def _size(stream: bytes) -> tuple[int, int] | None:
-    """(width, height) of a JPEG; None for what is none."""
+    """(width, height) of a JPEG by its frame header (T.81, B.2.2); None for what is none."""
     try:
-        with Image.open(io.BytesIO(stream), formats=("JPEG",)) as image:
-            return image.size
-    except Exception:  # noqa: BLE001  damage raises anything, a bomb included
+        frames = [data for marker, data in split(stream)[0] if marker in _FRAMES and len(data) >= 5]
+    except ValueError:
         return None
+    return (int.from_bytes(frames[0][3:5], "big"), int.from_bytes(frames[0][1:3], "big")) if frames else None
 
 
 def _made(size: tuple[int, int], length: int, show: Showing) -> bytes:
     """A JPEG of the result of that (width, height) in so many bytes, zeros behind it; all zeros, if it does not fit."""
-    if size[0] * size[1] > MOST_PIXELS:
+    if not 0 < size[0] * size[1] <= MOST_PIXELS:
         return bytes(length)
     small = ImageOps.pad(show(), size)  # black bars where the shapes differ, as cameras do
     for quality in _QUALITIES:
