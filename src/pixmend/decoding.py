@@ -28,6 +28,7 @@ _EXACT = {"1": "1", "L": "L", "LA": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB"
 _SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
 _STILLS = ("MPO", "PSD")  # their further "frames" are previews and layers; the first is the picture itself
 _POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors, which become ours, are printed as well
 
@@ -210,7 +211,7 @@ def _refuse_flattened(image: Image.Image, name: str) -> None:
     if wide and image.mode not in ("I", *_SIXTEEN):
         raise PictureError(
             f"{name} has 16 bits a channel in {image.mode}, which would be cut down to 8; 16 bits are kept in PNG and "
-            "TIFF files of grey and RGB: save it as one of them"
+            "TIFF files of grey and RGB, pixel by pixel: save it so"
         )
 
 
@@ -230,7 +231,15 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Image.Image, IO[byte
             raise PictureError(f"{path} is PostScript, which is not read; give pixels, such as a PNG or JPEG")
         if is_heif(head) and not register_heif():
             raise PictureError(f"{path} is HEIC, which needs the extra heif: pip install 'pixmend[heif]'")
-        with Image.open(stream) as image:
+        try:
+            image = Image.open(stream)
+        except UnidentifiedImageError:
+            if head[:4] not in _TIFF:
+                raise
+            raise PictureError(
+                f"{path} is a TIFF of samples that are not read; save it with 8 or 16 bits a sample, grey or RGB"
+            ) from None
+        with image:
             _check_size(image, str(path))
             yield image, stream
 

@@ -21,6 +21,7 @@ from pixmend.pictures import Picture, Samples
 
 _OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if np.little_endian else "L"}
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # PNG's, by the number of channels
+_PLANAR = 284  # the tag that tells whether samples lie pixel by pixel, 1, or in planes, 2
 _BAND = 1 << 22  # bytes of samples that are filtered at once
 
 
@@ -31,6 +32,8 @@ def read_wide(image: Image.Image, stream: IO[bytes], frame: int) -> Samples | No
     """
     if not isinstance(image, ImageFile.ImageFile) or image.format not in ("PNG", "TIFF") or len(image.tile) != 1:
         return None
+    if image.format == "TIFF" and image.tag_v2.get(_PLANAR) == 2:  # type: ignore[attr-defined]
+        return None  # of samples in planes Pillow gives the first byte in any case
     raw = _raw_mode(image)
     if raw == "LA;16B":  # four bytes a pixel, as they are: each sample's high one before its low one
         _set_raw_mode(image, "RGBA")
