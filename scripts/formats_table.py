@@ -37,7 +37,7 @@ WORDS = {
         "head": ["format", "mode", "known samples", "written as", "ICC", "EXIF", "XMP", "resolution", "texts"],
         "exact": "exact",
         "blocks": "exact in all blocks without a changed pixel",
-        "levels": "within {} of 255",
+        "lossy": "close: encoded anew",
         "yes": "yes",
         "no": "no",
     },
@@ -45,7 +45,7 @@ WORDS = {
         "head": ["格式", "模式", "已知样本", "写出为", "ICC", "EXIF", "XMP", "分辨率", "文字"],
         "exact": "精确",
         "blocks": "凡不含改动像素的块都精确",
-        "levels": "相差至多 {}/255",
+        "lossy": "接近：重新编码",
         "yes": "保留",
         "no": "不保留",
     },
@@ -166,14 +166,14 @@ def row(case: Case, folder: Path, words: dict[str, Any]) -> list[str]:
     mended = composite(before, np.zeros((*before.size, 3), np.float32), soft)
     told: list[str] = []
     after = decode_file(save_picture(mended, out, overwrite=True, note=told.append))
-    deep = ", 16 bit" if after.samples.dtype == np.uint16 and after.mode[0] != "I" else ""
+    deep = ", 16 bit" if after.samples.dtype == np.uint16 and after.mode in ("LA", "RGB", "RGBA") else ""
     new = after.metadata
     texts = [case.file_format in ("PNG", "JPEG", "GIF"), TEXT in str(new.png_chunks) or new.comment == TEXT.encode()]
     return [
         case.file_format if case.file_format != "HEIF" else "HEIC",
         case.mode,
         known(before, after, soft == 0, told, words),
-        (after.mode.replace("I;16", "L, 16 bit").replace("F", "float, 32 bit") if after.mode != "P" else "P") + deep,
+        {"I;16": "L, 16 bit", "F": "float, 32 bit"}.get(after.mode, after.mode) + deep,
         *(kept(one(before), one(after), words) for one in (profile_of, exif_of, xmp_of, resolution_of)),
         words["yes" if texts[1] else "no"] if texts[0] else "–",
     ]
@@ -189,7 +189,7 @@ def known(before: Picture, after: Picture, where: Any, told: list[str], words: d
     if before.samples.shape != after.samples.shape:  # an alpha that is opaque everywhere
         pairs = [(before.samples[..., :3], after.samples[..., :3])]
     worst = max(float(np.abs(a[where].astype(float) - b[where]).max()) for a, b in pairs)
-    return str(words["exact"] if worst == 0 else words["levels"].format(round(worst)))
+    return str(words["exact" if worst == 0 else "lossy"])
 
 
 def profile_of(picture: Picture) -> Any:
