@@ -410,7 +410,6 @@ def test_bad_model(run: Run, folder: Path, tiny_model: Path, how: str, code: int
         ("nowhere/out.png", 8, "does not exist"),
         (".", 8, "is a folder"),
         ("out.xyz", 8, ".xyz"),
-        ("out", 8, "extension"),
         ("picture.png", 7, "--overwrite"),
     ],
 )

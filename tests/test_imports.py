@@ -19,10 +19,12 @@ ROWS = (
     ("errors", "console", "signals"),
     ("files", "locks", "options", "train_config"),
     ("model_files", "sealed", "workers", "runtime", "strokes", "soft_masks", "schedules", "unet", "pictures"),
-    ("mask_kinds", "painting", "metadata", "adm", "diffusion", "processes"),
-    ("masks", "decoding", "encoding"),
+    ("mask_kinds", "painting", "metadata", "adm", "diffusion", "processes", "jpeg_segments", "heif"),
+    ("jpeg", "modes", "previews", "wide", "mask_reading"),
+    ("masks", "decoding", "jpeg_editing"),
+    ("encoding",),
     ("images", "conditioning", "samplers", "views"),
-    ("picture_cache",),
+    ("picture_cache", "inputs"),
     ("batches", "checkpoint", "data", "run_folder", "tiles", "windows", "grain"),
     ("adapters", "backends", "loop", "levels", "budget"),
     ("training", "filling"),
@@ -36,7 +38,19 @@ ROWS = (
 )
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 # data: crops are resized there, hundreds a second, with no Picture in between; explain: lines and words are drawn
-PILLOWS_HOME = {"images", "decoding", "encoding", "metadata", "data", "explain", "views"}
+PILLOWS_HOME = {
+    "images",
+    "decoding",
+    "encoding",
+    "metadata",
+    "modes",
+    "previews",
+    "wide",
+    "jpeg_editing",
+    "data",
+    "explain",
+    "views",
+}
 HEAVY = ("torch", "numpy", "PIL", "safetensors", "rich", "typer")
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,12 +20,31 @@ from pixmend.denoising.cli import denoise
 from pixmend.errors import BackendError, FileMissingError, OptionError, OutputError, PixmendError
 from pixmend.extending_cli import extend
 from pixmend.files import check_output, check_output_folder, check_training, errors_as_one_line
-from pixmend.folders.command import DryRun, EngineName, FolderOptions, RayAddress, Workers, run_folder
+from pixmend.folders.command import (
+    DryRun,
+    EngineName,
+    FolderOptions,
+    RayAddress,
+    Workers,
+    refuse_for_folder,
+    run_folder,
+)
 from pixmend.folders.inpainting import InpaintWork
+from pixmend.inputs import (
+    Frame,
+    MaskColor,
+    MaskFromAlpha,
+    MaskOptions,
+    OptionalOutput,
+    Preview,
+    Tolerance,
+    check_preview,
+    read_inputs,
+    save_preview,
+)
 from pixmend.locks import RUN_LOCK, refuse_if_held
 from pixmend.options import (
     ALMOST_ALL,
-    MUCH_GREY,
     STOPPED,
     AsJson,
     Backend,
@@ -45,7 +65,6 @@ from pixmend.web.cli import serve
 
 if TYPE_CHECKING:
     from pixmend.inpainting import Inpainted
-    from pixmend.pictures import Floats, Picture
     from pixmend.training import Report
 
 # Plain help shows in half the time that a decorated one takes, and can be pasted anywhere.
@@ -105,8 +124,13 @@ def _complain(message: str) -> None:
 @app.command()
 def inpaint(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture to repair; or a folder of them.")],
-    output: Output,
+    output: OptionalOutput = None,
     mask: Mask = None,
+    mask_from_alpha: MaskFromAlpha = False,
+    mask_color: MaskColor = None,
+    tolerance: Tolerance = None,
+    frame: Frame = None,
+    preview: Preview = None,
     model: Annotated[Path | None, typer.Option(metavar="FILE", help="A model file; by default pixmend's own.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Network calls at the coarsest level.")] = None,
     sampler: Annotated[str | None, typer.Option(metavar="NAME", help=SAMPLER_HELP, show_default=False)] = None,
@@ -132,33 +156,40 @@ def inpaint(
     """Repair a picture, or all in a folder, where their masks are white."""
     check_backend(backend, device)
     of_folder = FolderOptions(dry_run, engine, ray_address, workers, overwrite, as_json)
+    hole_options = MaskOptions(mask, mask_from_alpha, mask_color, tolerance, invert=invert_mask, soft=soft_mask)
     if image.is_dir():
-        if candidates > 1 or save_steps or explain:
-            raise OptionError(
-                "--candidates, --save-steps and --explain are for one picture, not for a folder; leave them out"
-            )
+        of_one = {"--candidates": candidates > 1, "--save-steps": save_steps, "--explain": explain, "--frame": frame}
+        refuse_for_folder(of_one | {"--preview": preview})
         check_inputs(None if mask is None or mask.is_dir() else mask, model)
         work = InpaintWork(
             model=model,
+            hole=replace(hole_options, mask=None),
             steps=steps,
             sampler=sampler,
             quality=quality,
             seed=seed,
             blur=blur,
             grow_mask=grow_mask,
-            invert_mask=invert_mask,
-            soft_mask=soft_mask,
             backend=backend,
             device=device,
             max_memory=max_memory,
         )
+        if output is None:
+            raise OptionError("nothing would be written; give -o FOLDER for the results")
         run_folder(image, output, work, of_folder, masks=mask)
         return
     of_folder.refuse_for_one_picture()
-    outputs = numbered(output, candidates)
+    outputs = check_preview(preview, numbered(output, candidates) if output else [], overwrite)
     _check_outputs([*outputs, *explanation_files(explain)], save_steps, overwrite)
     check_inputs(image, mask, model)
-    picture, hole = _read(image, mask, outputs, invert_mask=invert_mask, soft_mask=soft_mask)
+    picture, hole, notes = read_inputs(image, hole_options, outputs, frame=frame)
+    for text in notes:
+        say("note", text)
+    if preview is not None:
+        by_alpha = invert_mask and hole is None
+        save_preview(picture, hole, preview, overwrite, blur=blur, grow=grow_mask, invert=by_alpha, soft=soft_mask)
+    if not outputs:
+        return
     from pixmend.inpainting import inpainting
 
     with progress_bar() as tell, warnings_as_lines():
@@ -173,7 +204,7 @@ def inpaint(
             candidates=candidates,
             blur=blur,
             grow=grow_mask,
-            invert_mask=invert_mask and mask is None,
+            invert_mask=invert_mask and hole is None,
             soft_mask=soft_mask,
             save_steps=save_steps is not None,
             backend=backend,
@@ -410,30 +441,11 @@ def _check_outputs(outputs: Sequence[Path], folder: Path | None, overwrite: bool
         raise OutputError(f"the folder {folder.parent} does not exist; make it first, or choose another for the steps")
 
 
-def _read(
-    image: Path, mask: Path | None, outputs: Sequence[Path], *, invert_mask: bool, soft_mask: bool
-) -> tuple[Picture, Floats | None]:
-    """The picture and its mask's strength: whatever is wrong with either is told before torch is loaded."""
-    from pixmend.images import check_savable, grey_share, mask_strength, open_picture
-
-    picture = open_picture(image)
-    for path in outputs:
-        check_savable(picture, path)
-    for note in picture.notes:
-        say("note", note)
-    if mask is None:
-        return picture, None
-    strength = mask_strength(mask, picture.size, invert=invert_mask)
-    if not soft_mask and (grey := grey_share(strength)) > MUCH_GREY:
-        say("note", f"{grey:.1%} of the mask is grey and was cut at one half; --soft-mask takes grey as strength")
-    return picture, strength
-
-
 def _write(result: Inpainted, outputs: Sequence[Path], folder: Path | None, overwrite: bool) -> None:
     from pixmend.images import save_animation, save_picture
 
     for path, picture in zip(outputs, result.pictures, strict=True):
-        save_picture(picture, path, overwrite=overwrite)
+        save_picture(picture, path, overwrite=overwrite, note=lambda text: say("note", text))
     if folder is None:
         return
     with errors_as_one_line(folder):

@@ -79,6 +79,6 @@ def _encoded(picture: Picture, box: tuple[int, int, int, int], size: tuple[int, 
 
 def _as_8_bits(picture: Picture) -> Samples:
     """The samples as (H, W, C) uint8."""
-    if picture.samples.dtype == np.uint16:
-        return (picture.samples >> 8).astype(np.uint8)
-    return picture.samples if picture.samples.dtype == np.uint8 else to_samples(picture.colour())
+    if picture.is_float:
+        return to_samples(picture.colour())
+    return picture.samples if picture.samples.dtype == np.uint8 else (picture.samples // 257).astype(np.uint8)

@@ -9,8 +9,7 @@ from fastapi import APIRouter, Depends, File, Form, UploadFile
 from fastapi.responses import FileResponse, Response
 
 import pixmend
-from pixmend.checkpoint import Model
-from pixmend.filling import QUALITIES, Filling
+from pixmend.filling import QUALITIES, first_steps
 from pixmend.images import encode, open_picture
 from pixmend.masks import KINDS
 from pixmend.samplers import SAMPLERS
@@ -52,7 +51,7 @@ async def about(service: Here) -> About:
             whole_operations=MOST_WHOLE,
             keep_seconds=limits.keep_seconds,
         ),
-        qualities=[QualityTold(name=name, calls=calls_of(name, model)) for name in QUALITIES],
+        qualities=[QualityTold(name=name, calls=first_steps(model, name)) for name in QUALITIES],
         kinds=[KindTold(name=name, text=(draw.__doc__ or "").splitlines()[0]) for name, draw in KINDS.items()],
         samplers=list(SAMPLERS),
         denoiser=service.denoiser is not None,
@@ -107,8 +106,3 @@ async def render_mask(service: Here, session: Session, asked: MaskAsked) -> Resp
         return stream.getvalue()
 
     return Response(await service.run(render), media_type="image/png")
-
-
-def calls_of(quality: str, model: Model) -> int:
-    """The network calls that a quality spends at the coarsest level."""
-    return len(Filling(model, quality=quality).first_times)
