@@ -149,8 +149,8 @@ def main() -> None:
 
     print("# Drawn damage, found\n")
     print(f"{machine()}.\n")
-    print(f"{options.seeds} sets of damage for each picture. Recall, and the recall of each kind, are shares of damaged")
-    print(f"pixels, precision is of marked ones; both within {SLACK} pixels.\n")
+    print(f"Means over {options.seeds} sets of damage for each picture. Recall, of all damage and of each kind, is a")
+    print(f"share of damaged pixels, precision of marked ones; both within {SLACK} pixels.\n")
     print("| picture | marked of clean | precision | recall |", *(f"{kind} |" for kind in KINDS))
     print("|---|---|---|---|" + "---|" * len(KINDS))
     rows = []
