@@ -17,12 +17,13 @@ SOURCE = Path(pixmend.__file__).parent
 # From the ground up. A room may import any of an earlier row. A new room gets its place here.
 ROWS = (
     ("errors", "console", "signals"),
-    ("files", "locks", "options", "train_config", "components"),
+    ("files", "locks", "options", "train_config", "components", "tars"),
     ("sealed", "workers", "runtime", "strokes", "soft_masks", "schedules", "unet", "pictures"),
     ("mask_kinds", "metadata", "adm", "diffusion", "processes"),
     ("masks", "decoding", "encoding"),
     ("images", "conditioning", "samplers"),
     ("picture_cache", "scratches"),
+    ("shards",),
     ("batches", "checkpoint", "data", "run_folder", "tiles"),
     ("adapters", "loop"),
     ("training", "inpainting"),

@@ -129,7 +129,10 @@ def inpaint(
 
 @app.command()
 def train(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures of any format, in folders of any depth.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="A folder of pictures, at any depth; or tar files: x-{00..99}.tar"),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The model file to write.")],
     size: Annotated[int | None, typer.Option(min=8, metavar="N", help="Sample's side.", show_default="64")] = None,
     batch: Annotated[int | None, typer.Option(min=1, metavar="N", help="Samples a step.", show_default="32")] = None,
@@ -147,8 +150,8 @@ def train(
     run = check_training(output, overwrite=overwrite, resume=resume)
     refuse_if_held(run / RUN_LOCK)
     check_inputs(init)
-    if not folder.is_dir():
-        raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on")
+    if not folder.is_dir() and folder.suffix.lower() != ".tar":
+        raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on, or tar files of them")
     chosen: dict[str, Any] = {"batch_size": batch, "total_kimg": kimg, "lr": lr, "workers": workers}
     chosen = {name: value for name, value in chosen.items() if value is not None}
     config = TrainConfig(seed=seed, accumulate=accumulate, **chosen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from collections.abc import Iterator
@@ -57,12 +58,28 @@ def decode_thumbnail(path: str | os.PathLike[str], side: int) -> NDArray[np.uint
     pictures on white. Large JPEGs are decoded at a fraction of their size, which is several times faster.
     """
     with _opened(path) as (image, _):
-        scale = min(1.0, side / min(image.size))
-        width, height = (max(1, round(length * scale)) for length in image.size)
-        image.draft("RGB", (width, height))
-        pixels = _loaded(image)
-        orientation, _ = read_metadata(image, None)
-        small = _flat_rgb(pixels, str(path)).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
+        return _thumbnail(image, str(path), side)
+
+
+def decode_thumbnail_of(content: bytes, name: str, side: int) -> NDArray[np.uint8]:
+    """`decode_thumbnail` of the bytes of a file; name: what errors call it."""
+    with _errors_as_one_line(name), _identified(io.BytesIO(content), name) as image:
+        return _thumbnail(image, name, side)
+
+
+def picture_size(content: bytes, name: str) -> tuple[int, int]:
+    """(width, height) of a picture file's bytes as its header claims, without decoding it; raises PictureError."""
+    with _errors_as_one_line(name), _identified(io.BytesIO(content), name) as image:
+        return image.size
+
+
+def _thumbnail(image: Image.Image, name: str, side: int) -> NDArray[np.uint8]:
+    scale = min(1.0, side / min(image.size))
+    width, height = (max(1, round(length * scale)) for length in image.size)
+    image.draft("RGB", (width, height))
+    pixels = _loaded(image)
+    orientation, _ = read_metadata(image, None)
+    small = _flat_rgb(pixels, name).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
     return _upright(np.asarray(small), orientation)
 
 
@@ -176,14 +193,24 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Image.Image, IO[byte
         raise FileMissingError(f"{path} is a folder; give one picture file")
     if not os.path.isfile(path):
         raise FileMissingError(f"{path} does not exist; check the name")
-    with _errors_as_one_line(str(path)), calm(MAX_PIXELS), open(path, "rb") as stream:
+    with (
+        _errors_as_one_line(str(path)),
+        open(path, "rb") as stream,
+        _identified(stream, str(path)) as image,
+    ):
+        yield image, stream
+
+
+@contextmanager
+def _identified(stream: IO[bytes], name: str) -> Iterator[Image.Image]:
+    with calm(MAX_PIXELS):
         if not (head := stream.read(4)):
-            raise PictureError(f"{path} is empty; give a picture file")
+            raise PictureError(f"{name} is empty; give a picture file")
         if head in _POSTSCRIPT:  # a program, which Pillow would run
-            raise PictureError(f"{path} is PostScript, which is not read; give pixels, such as a PNG or JPEG")
+            raise PictureError(f"{name} is PostScript, which is not read; give pixels, such as a PNG or JPEG")
         with Image.open(stream) as image:
-            _check_size(image, str(path))
-            yield image, stream
+            _check_size(image, name)
+            yield image
 
 
 @contextmanager

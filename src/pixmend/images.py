@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pixmend.decoding import decode_file, decode_image, decode_thumbnail
+from pixmend.decoding import decode_file, decode_image, decode_thumbnail, decode_thumbnail_of, picture_size
 from pixmend.encoding import check_savable, encode, save_animation, save_picture
 from pixmend.errors import FileMissingError, MaskError, OptionError, PictureError
 from pixmend.pictures import LUMA, SLACK, Floats, Metadata, Picture, composite, from_array, from_values
@@ -31,8 +32,10 @@ __all__ = [
     "Source",
     "check_savable",
     "composite",
+    "decode_thumbnail_of",
     "encode",
     "grey_share",
+    "is_picture_name",
     "load_image",
     "load_mask",
     "mask_from_alpha",
@@ -41,6 +44,7 @@ __all__ = [
     "open_picture",
     "open_thumbnail",
     "picture_files",
+    "picture_size",
     "save_animation",
     "save_picture",
     "save_tensor_as_image",
@@ -216,16 +220,22 @@ def picture_files(folder: str | os.PathLike[str]) -> list[Path]:
     """
     if not os.path.isdir(folder):
         raise FileMissingError(f"{folder} is not a folder; give a folder of pictures")
-    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
     found = []
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(root, name)
-            for name in names
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes
-        ]
+        found += [Path(root, name) for name in names if is_picture_name(name)]
     return sorted(found)
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a file of this name, not hidden, is a picture that Pillow reads."""
+    base = name.rsplit("/", 1)[-1]
+    return not base.startswith(".") and os.path.splitext(base)[1].lower() in _suffixes()
+
+
+@cache
+def _suffixes() -> frozenset[str]:
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN)
 
 
 # ------------------------------------------------------------------------------------------------------ small helpers
