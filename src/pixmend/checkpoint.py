@@ -31,6 +31,7 @@ from pixmend.unet import UNet, UNetConfig
 
 FORMAT, VERSION = "pixmend-model", 1
 DEFAULT_MODEL = Path(__file__).parent / "weights" / "default.safetensors"
+LARGEST_SIZE = 1 << 16  # pixels a side of the pictures that a model may claim to have seen
 LARGEST_HEADER = 16 << 20  # bytes; a damaged length would otherwise be read as a request for all memory
 
 Network = UNet | AdmUNet
@@ -114,8 +115,8 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
     header = read_header(path)
     try:
         model = _from_header(header)
-        weights = load_file(path)
-        model.network.load_state_dict(_as_float32(path, weights))
+        # The weights become the network's own: nothing is allocated because a header claims it.
+        model.network.load_state_dict(_as_float32(path, load_file(path)), assign=True)
     except OptionError as error:
         raise ModelFileError(f"{path} does not describe a model that can be built: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
@@ -135,7 +136,7 @@ def read_header(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
         raise ModelFileError(f"{path} is a safetensors file of another program; give one that `pixmend train` wrote")
     try:
         content = json.loads(header)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} has a header that cannot be read ({error}); get the file again") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ModelFileError(f"{path} does not hold a model of pixmend; give a file that `pixmend train` wrote")
@@ -161,7 +162,7 @@ def read_metadata(path: Path) -> Mapping[str, Any]:
             content = json.loads(stream.read(length))
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise foreign from error
     metadata = content.get("__metadata__", {}) if isinstance(content, dict) else {}
     return metadata if isinstance(metadata, dict) else {}
@@ -184,11 +185,15 @@ def _from_header(header: Mapping[str, Any]) -> Model:
     if conditioning not in get_args(Conditioning) or config.in_channels != INPUT_CHANNELS[conditioning]:
         raise OptionError(f"conditioning {conditioning!r} with {config.in_channels} input channels is not known")
     size, steps, sampler = int(header["size"]), int(header["steps"]), str(header["sampler"])
-    if size < 1 or not 1 <= steps <= diffusion.T or sampler not in SAMPLERS or config.out_channels != 3:
+    if (
+        not 1 <= size <= LARGEST_SIZE
+        or not 1 <= steps <= diffusion.T
+        or sampler not in SAMPLERS
+        or config.out_channels != 3
+    ):
         raise OptionError(f"size {size}, {steps} steps of {sampler!r} and {config.out_channels} channels do not go")
-    with torch.device("meta"):  # no time is lost on random weights
+    with torch.device("meta"):  # neither time nor memory is lost on random weights
         network = build(config)
-    network.to_empty(device="cpu")
     return Model(
         network,
         diffusion,

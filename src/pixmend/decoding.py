@@ -25,6 +25,7 @@ _EXACT = {"1": "1", "L": "L", "LA": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB"
 _CONVERTED = {"La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
 _SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
 _STILLS = ("MPO", "PSD")  # their further "frames" are previews and layers; the first is the picture itself
+_WRAPPERS = ("EPS", "IPTC")  # of the second, Pillow opens as a picture whatever is in it, be it PostScript
 _POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors, which become ours, are printed as well
@@ -209,6 +210,8 @@ def _identified(stream: IO[bytes], name: str) -> Iterator[Image.Image]:
         if head in _POSTSCRIPT:  # a program, which Pillow would run
             raise PictureError(f"{name} is PostScript, which is not read; give pixels, such as a PNG or JPEG")
         with Image.open(stream) as image:
+            if image.format in _WRAPPERS:
+                raise PictureError(f"{name} is {image.format}, which may hold PostScript; give a PNG, JPEG or such")
             _check_size(image, name)
             yield image
 

@@ -74,7 +74,7 @@ class PictureCache:
             index: dict[str, Any] = json.loads(text)
             if self.pixels_file.stat().st_size != index["bytes"]:
                 return None
-        except (OSError, ValueError):
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
         return None if any(_can_be_read(self.folder / name) for name in index["unreadable"]) else index
 

@@ -9,18 +9,31 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Callable, Iterator
-from typing import IO
+from typing import Protocol
 
 MOST_AT_ONCE = 1 << 20  # bytes: a header of an extension, such as a long name, is a few hundred
 BLOCK = 512  # bytes, of which an archive is made
 Reason = Callable[[str], None]
 
 
+class Stream(Protocol):
+    """What is needed of a file that is open to be read."""
+
+    def read(self, count: int, /) -> bytes:
+        """At most so many bytes."""
+
+    def seek(self, place: int, /) -> int:
+        """Go to a place."""
+
+    def tell(self) -> int:
+        """The place."""
+
+
 class BrokenArchiveError(ValueError):
     """The archive is cut short, damaged, or none; the message says which."""
 
 
-def plain_members(stream: IO[bytes], left_out: Reason = lambda text: None) -> Iterator[tarfile.TarInfo]:
+def plain_members(stream: Stream, left_out: Reason = lambda text: None) -> Iterator[tarfile.TarInfo]:
     """The plain files of an archive, in their order, with the places of their contents in the stream (`offset_data`).
 
     stream: the archive, not compressed, or a file object that decompresses it; it can be read elsewhere meanwhile.
@@ -67,7 +80,7 @@ def _refused(member: tarfile.TarInfo) -> str | None:
 class _Bounded:
     """A stream that does not read everything because a header says so."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self.seek, self.tell = stream.seek, stream.tell
         self.last = b""  # what was read last

@@ -125,7 +125,11 @@ def load_denoiser(path: str | os.PathLike[str] | None = None) -> Denoiser:
         broken = [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]
         if broken:
             raise ModelFileError(f"{path} holds weights that are not finite ({broken[0]}); get the file again")
-        denoiser.network.load_state_dict(weights)
+        # The weights become the network's own: nothing is allocated because a header claims it.
+        denoiser.network.load_state_dict(
+            {name: value.float() if value.is_floating_point() else value for name, value in weights.items()},
+            assign=True,
+        )
     except OptionError as error:
         raise ModelFileError(f"{path} does not describe a denoiser that can be built: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
@@ -143,7 +147,7 @@ def read_denoiser_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     wanted = "give a file that `pixmend denoise train` wrote"
     try:
         content = json.loads(read_metadata(path).get("pixmend") or "null")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} has a header that cannot be read ({error}); get the file again") from error
     if isinstance(content, dict) and content.get("format") == "pixmend-model":
         raise ModelFileError(f"{path} is a model that fills holes, no denoiser; {wanted}")
@@ -166,5 +170,6 @@ def _from_header(header: Mapping[str, Any]) -> Denoiser:
     size = int(header["size"])
     if not 0 < low <= high < math.inf or size < 1:
         raise OptionError(f"levels {low} to {high} at {size} pixels do not go")
-    network = _build(kind, shape, law)
+    with torch.device("meta"):  # neither time nor memory is lost on random weights
+        network = _build(kind, shape, law)
     return Denoiser(network, kind, law, (low, high), size, list(header["legs"]), str(header["terms"]))
