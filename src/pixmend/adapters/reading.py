@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from pixmend.adapters.pickles import check_pickles
 from pixmend.errors import FileMissingError, ModelFileError
 
 # What the readers of weights raise at files that are damaged, of another kind, or hold more than tensors.
@@ -105,7 +106,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             content: Any = load_file(path)
         else:
-            _refuse_packed(path)
+            check_pickles(path)
             with warnings.catch_warnings(action="ignore"):  # about pickles that are then refused
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
@@ -129,12 +130,3 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if not bool(torch.isfinite(value).all()):
             raise ModelFileError(f"{path} holds weights that are not finite ({name}); get the file again")
     return {name: value.float() for name, value in tensors.items()}
-
-
-def _refuse_packed(path: Path) -> None:
-    """torch.save stores and never compresses; an entry that is compressed would be unpacked to any size it claims."""
-    if not zipfile.is_zipfile(path):
-        return  # as torch before 1.6 wrote
-    with zipfile.ZipFile(path) as archive:
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise ValueError("its entries are compressed, which torch.save never does")
