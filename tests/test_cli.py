@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixmend import cli, demo
+from pixmend import cli, demo, mask_cli
 from pixmend.checkpoint import Model, save_model
 from pixmend.console import header_lines
 from pixmend.errors import MemoryLimitError, ModelFileError, OptionError, OutputExistsError
@@ -585,11 +585,11 @@ def test_lines_of_a_header() -> None:
 
 
 def test_parse_size() -> None:
-    assert cli.parse_size("256") == (256, 256)
-    assert cli.parse_size("640x480") == (480, 640)
+    assert mask_cli.parse_size("256") == (256, 256)
+    assert mask_cli.parse_size("640x480") == (480, 640)
     for text in ("", "x", "640x", "x480", "6.4", "-5", "1x2x3"):
         with pytest.raises(OptionError, match="640x480"):
-            cli.parse_size(text)
+            mask_cli.parse_size(text)
 
 
 # ---------------------------------------------------------------------------------------------------------- training

@@ -43,6 +43,7 @@ from pixmend.inputs import (
     save_preview,
 )
 from pixmend.locks import RUN_LOCK, refuse_if_held
+from pixmend.mask_cli import mask
 from pixmend.options import (
     ALMOST_ALL,
     STOPPED,
@@ -225,7 +226,10 @@ app.command()(extend)
 
 @app.command()
 def train(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures of any format, in folders of any depth.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="A folder of pictures, at any depth; or tar files: x-{00..99}.tar"),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The model file to write.")],
     size: Annotated[int | None, typer.Option(min=8, metavar="N", help="Sample's side.", show_default="64")] = None,
     batch: Annotated[int | None, typer.Option(min=1, metavar="N", help="Samples a step.", show_default="32")] = None,
@@ -243,8 +247,8 @@ def train(
     run = check_training(output, overwrite=overwrite, resume=resume)
     refuse_if_held(run / RUN_LOCK)
     check_inputs(init)
-    if not folder.is_dir():
-        raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on")
+    if not folder.is_dir() and folder.suffix.lower() != ".tar":
+        raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on, or tar files of them")
     chosen: dict[str, Any] = {"batch_size": batch, "total_kimg": kimg, "lr": lr, "workers": workers}
     chosen = {name: value for name, value in chosen.items() if value is not None}
     config = TrainConfig(seed=seed, accumulate=accumulate, **chosen)
@@ -284,34 +288,7 @@ def train(
         raise typer.Exit(STOPPED)
 
 
-def _list_kinds(wanted: bool) -> None:
-    if not wanted:
-        return
-    from pixmend.masks import KINDS
-
-    for name, draw in KINDS.items():
-        print(f"{name:20}{(draw.__doc__ or '').splitlines()[0]}")
-    raise typer.Exit
-
-
-@app.command()
-def mask(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="A kind that --list names.")],
-    size: Annotated[str, typer.Argument(metavar="SIZE", help="Such as 256, or 640x480 (width x height).")],
-    output: Output,
-    seed: Seed = 0,
-    overwrite: Overwrite = False,
-    kinds: Annotated[bool, typer.Option("--list", is_eager=True, callback=_list_kinds, help="List all kinds.")] = False,
-) -> None:
-    """Draw a mask, white where a picture would be filled."""
-    shape = parse_size(size)
-    check_output(output, overwrite)
-    from pixmend.images import open_picture, save_picture
-    from pixmend.masks import create_advanced_mask
-
-    hole = create_advanced_mask(kind, shape, seed=seed)[0, 0].numpy() > 0  # (H, W)
-    save_picture(open_picture(hole), output, overwrite=overwrite)
-    print(f"{hole.mean():.1%} of {output} is white: the share of a picture that it would fill")
+app.command()(mask)
 
 
 @app.command()
@@ -417,14 +394,6 @@ def numbered(output: Path, candidates: int) -> list[Path]:
     if candidates == 1:
         return [output]
     return [output.with_name(f"{output.stem}-{i}{output.suffix}") for i in range(1, candidates + 1)]
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(H, W) from "256" or from "640x480", which is width x height."""
-    width, _, height = text.lower().partition("x")
-    if not width.isdecimal() or not (height or width).isdecimal() or text.endswith(("x", "X")):
-        raise OptionError(f"size {text!r} is not understood; give one number such as 256, or 640x480 (width x height)")
-    return int(height or width), int(width)
 
 
 def _check_outputs(outputs: Sequence[Path], folder: Path | None, overwrite: bool) -> None:

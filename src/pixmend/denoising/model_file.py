@@ -110,7 +110,8 @@ def load_denoiser(path: str | os.PathLike[str] | None = None) -> Denoiser:
     header = read_denoiser_header(path)
     with building_from(path):
         denoiser = _from_header(header)
-        denoiser.network.load_state_dict(read_weights(path))
+        # The weights become the network's own: nothing is allocated because a header claims it.
+        denoiser.network.load_state_dict(read_weights(path), assign=True)
     denoiser.network.eval()
     return denoiser
 
@@ -130,5 +131,6 @@ def _from_header(header: Mapping[str, Any]) -> Denoiser:
     size = int(header["size"])
     if not 0 < low <= high < math.inf or size < 1:
         raise OptionError(f"levels {low} to {high} at {size} pixels do not go")
-    network = _build(kind, shape, law)
+    with torch.device("meta"):  # neither time nor memory is lost on random weights
+        network = _build(kind, shape, law)
     return Denoiser(network, kind, law, (low, high), size, list(header["legs"]), str(header["terms"]))
