@@ -19,20 +19,21 @@ ROWS = (
     ("errors", "console", "signals"),
     ("files", "locks", "options", "train_config"),
     ("sealed", "workers", "runtime", "strokes", "soft_masks", "schedules", "unet", "pictures"),
-    ("mask_kinds", "metadata", "adm", "diffusion", "processes"),
+    ("mask_kinds", "painting", "metadata", "adm", "diffusion", "processes"),
     ("masks", "decoding", "encoding"),
-    ("images", "conditioning", "samplers"),
+    ("images", "conditioning", "samplers", "views"),
     ("picture_cache",),
     ("batches", "checkpoint", "data", "run_folder", "tiles"),
     ("adapters", "loop"),
     ("training", "inpainting"),
-    ("demo", "denoising", "evaluation", "web"),
+    ("demo", "denoising", "evaluation"),
+    ("web",),
     ("cli",),
     ("__main__",),
 )
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 # data: crops are resized there, hundreds a second, with no Picture in between
-PILLOWS_HOME = {"images", "decoding", "encoding", "metadata", "data"}
+PILLOWS_HOME = {"images", "decoding", "encoding", "metadata", "data", "views"}
 HEAVY = ("torch", "numpy", "PIL", "safetensors", "rich", "typer")
 
 

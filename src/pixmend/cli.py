@@ -22,6 +22,7 @@ from pixmend.options import STOPPED, AsJson, Device, Output, Overwrite, Seed, ch
 from pixmend.processes import rank, speaks
 from pixmend.signals import end_on_signal
 from pixmend.train_config import TrainConfig
+from pixmend.web.cli import serve
 
 if TYPE_CHECKING:
     from pixmend.inpainting import Inpainted
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 
 app.add_typer(denoise, name="denoise")
+app.command()(serve)
 
 SAMPLER_HELP = "ddpm, ddim, dpmpp-2m, unipc, repaint or ddnm; the model knows best."
 

@@ -42,6 +42,15 @@ def decode_file(path: str | os.PathLike[str]) -> Picture:
         return _decode(image, str(path), stream)
 
 
+def header_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """The rows and columns that a picture file's header tells, as they are stored; nothing is decoded.
+
+    Raises FileMissingError; and PictureError for what is no picture, or claims more than MAX_PIXELS.
+    """
+    with _opened(path) as (image, _):
+        return image.height, image.width
+
+
 def decode_image(image: Image.Image) -> Picture:
     """A Pillow image, upright; of several frames the one that it stands at. Text chunks of a PNG are not kept."""
     name = "the Pillow image"

@@ -1,0 +1,53 @@
+"""A job's progress as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+
+from pixmend.web.errors import FullError
+from pixmend.web.jobs import Job
+from pixmend.web.service import Service
+
+SILENCE_SECONDS = 15.0  # after which a comment shows that the connection still stands
+LEAST_SECONDS = 0.05  # between two events: nobody sees more
+
+
+def follow(service: Service, job: Job, tell: Callable[[], str]) -> AsyncIterator[str]:
+    """The events of a job from now until it is over; raises FullError where too many streams are open."""
+    if service.streams >= service.limits.streams:
+        raise FullError("too many streams of events are open; close some, or ask for the job itself", 5)
+    return _events(service, job, tell)
+
+
+async def _events(service: Service, job: Job, tell: Callable[[], str]) -> AsyncIterator[str]:
+    loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake() -> None:  # from the worker's thread
+        with suppress(RuntimeError):  # the loop may have been closed meanwhile
+            loop.call_soon_threadsafe(changed.set)
+
+    service.streams += 1
+    job.listeners.append(wake)
+    last = None
+    try:
+        while True:
+            changed.clear()
+            over = job.is_over
+            if (told := tell()) != last:
+                yield f"event: job\ndata: {told}\n\n"
+                last = told
+            if over or service.closing.is_set():
+                return
+            await asyncio.sleep(LEAST_SECONDS)
+            try:
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    await changed.wait()
+            except TimeoutError:
+                yield ": still here\n\n"
+    finally:
+        job.listeners.remove(wake)
+        job.asked = time.monotonic()
+        service.streams -= 1
