@@ -1,8 +1,6 @@
 // The mask is a list of vector operations in the picture's pixels; pixel (0, 0) covers [0, 1) x [0, 1). The server
 // draws them at the picture's own size; the page draws the same into its view (mask.js). Nothing is lost in between.
 
-export const LIMITS = { operations: 10_000, points: 200_000 };
-
 export const stroke = (points, width, erase) => ({ op: "stroke", points, width, erase });
 export const lasso = (points, erase) => ({ op: "lasso", points, erase });
 export const uploaded = (mask) => ({ op: "uploaded", mask });
@@ -34,12 +32,6 @@ export function marksAnything(operations) {
     else if (operation.op !== "grow" && !operation.erase) marked = true;
   }
   return marked;
-}
-
-/** Whether the list has outgrown what the server takes. */
-export function tooMany(operations) {
-  const points = operations.reduce((sum, operation) => sum + (operation.points?.length ?? 0), 0);
-  return operations.length > LIMITS.operations || points > LIMITS.points;
 }
 
 /**

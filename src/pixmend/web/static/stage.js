@@ -6,7 +6,7 @@ import { drawAt, Tiles } from "./tiles.js";
 import { View } from "./view.js";
 
 const ZOOM_STEP = 1.25;
-const ROOM = { top: 64, side: 20 }; // CSS pixels left free around a picture that is fitted
+const ROOM = { bars: 64, side: 20 }; // CSS pixels left free around a picture that is fitted, with and without bars
 
 export class Stage {
   view = new View();
@@ -69,16 +69,11 @@ export class Stage {
     this.invalidate();
   }
 
-  /** Whether all that is to be seen now has come and is drawn: for tests, and for nothing else. */
-  get settled() {
-    return !this.#drawing && [this.#before, this.#after].every((tiles) => !tiles || tiles.complete);
-  }
-
   fit() {
-    const side = ROOM.side * this.density;
-    const review = this.section.querySelector(".review:not([hidden])");
-    const bottom = review ? review.offsetHeight * this.density + side : side;
-    this.view.fit({ top: ROOM.top * this.density, bottom, side });
+    const { density } = this;
+    const review = this.section.querySelector(".review")?.offsetHeight ?? 0; // 0 while it is hidden
+    const bottom = review ? review + ROOM.side : this.section.querySelector(".zoom").offsetHeight ? ROOM.bars : ROOM.side;
+    this.view.fit({ top: ROOM.bars * density, bottom: bottom * density, side: ROOM.side * density });
     this.#fitted = true;
     this.invalidate();
   }

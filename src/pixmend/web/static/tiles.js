@@ -3,7 +3,7 @@
 
 import { viewUrl } from "./api.js";
 
-const SIDE = 1024; // of a tile, in pixels of its level
+const SIDE = 960; // of a tile, in pixels of its level: below a megapixel the server sends it without loss
 const KEPT = 64; // tiles held in memory, at most 4 MB each
 
 export class Tiles {
@@ -18,14 +18,10 @@ export class Tiles {
     this.coarsest = Math.max(0, Math.ceil(Math.log2(Math.max(place.width, place.height) / SIDE)));
   }
 
-  /** Whether all that the last drawing wanted was there. */
-  complete = false;
-
   draw(context, view) {
     const seen = view.visible(this.place);
     if (!seen) return;
     const level = Math.min(this.coarsest, Math.max(0, Math.floor(-Math.log2(view.scale) + 1e-6)));
-    this.complete = true;
     context.imageSmoothingEnabled = view.scale < 3;
     context.imageSmoothingQuality = "high";
     // The whole picture, coarsely, lies below: so nothing is empty while the tiles above come.
@@ -47,7 +43,6 @@ export class Tiles {
         };
         const { image, ready } = this.#tile(`${level}/${i}/${j}`, area, level);
         if (ready) drawAt(context, view, image, { ...area, left: area.left + this.place.left, top: area.top + this.place.top });
-        else this.complete = false;
       }
     }
   }
