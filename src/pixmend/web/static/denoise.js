@@ -24,7 +24,10 @@ export class Denoise {
     this.stage = new Stage(root.querySelector(".stage"), { failed: () => attempt(() => api.getPicture(this.picture.id)) });
     this.runner = new Runner(root.querySelector(".action"), { changed: () => this.#update(), ended: (job) => this.#ended(job) });
     watchPointers(this.stage);
-    this.form.addEventListener("input", () => this.#update());
+    this.form.addEventListener("input", (event) => {
+      if (event.target.name === "level") this.form.elements.find.checked = false; // who sets it, knows it
+      this.#update();
+    });
     onLanguage(() => this.#update());
     this.#update();
   }
@@ -94,9 +97,8 @@ export class Denoise {
   }
 
   #update() {
-    const { find, level } = this.form.elements;
+    const { level } = this.form.elements;
     const { busy, job } = this.runner;
-    level.disabled = find.checked;
     level.nextElementSibling.textContent = number(level.valueAsNumber, 3);
     const told = this.job?.results[0].level;
     this.found.textContent = this.job ? t("level.found", { level: number(told, 3) }) : t("level.hint");

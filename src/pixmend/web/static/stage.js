@@ -44,9 +44,9 @@ export class Stage {
     this.#before = base && this.#tiles(base, { left: 0, top: 0, ...size });
     this.#after = this.#step = null;
     this.divider.hide();
-    if (base) this.#bound(this.#before.place);
     this.section.querySelector(".empty").hidden = Boolean(base);
     this.section.querySelector(".zoom").hidden = !base;
+    if (base) this.#bound(this.#before.place);
     this.invalidate();
   }
 

@@ -84,11 +84,11 @@ export class ToolBar {
     canvas.classList.toggle("ring", painter.paints && painter.hasWidth);
   }
 
-  /** The outline of what the canvas would be extended to, while those settings are open. */
+  /** The outline of what the canvas would be extended to, if it is to be. */
   drawSides(context, view, { width, height }) {
     const form = this.root.querySelector("form").elements;
-    if (!this.root.querySelector("#extend").open) return;
     const side = (name) => form[name].valueAsNumber || 0;
+    if (!["left", "right", "top", "bottom"].some(side)) return;
     const { x, y } = view.toCanvas([-side("left"), -side("top")]);
     const scale = view.scale;
     context.strokeStyle = "#3d5afe";
