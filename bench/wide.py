@@ -24,6 +24,7 @@ from machine import machine
 from metrics import hole_psnr, inside_gradient, ratio
 from pixmend.checkpoint import load_model
 from pixmend.images import open_picture, picture_files
+from pixmend.inpainting import inpainting
 from pixmend.masks import draw_mask
 
 Pixels = NDArray[np.uint8]
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pictures", type=int, default=8)
     options = parser.parse_args()
-    rooms = importlib.import_module("pixmend.inpainting")
+    filling, windows = (importlib.import_module(f"pixmend.{room}") for room in ("filling", "windows"))
     model = load_model()
     files = picture_files(options.folder)[: options.pictures]
     truths = [np.ascontiguousarray(open_picture(f).samples[200 : 200 + SIDE, 300 : 300 + SIDE, :3]) for f in files]
@@ -82,13 +83,14 @@ def main() -> None:
         f"| calls, finer levels from, their calls, widest hole | {' | '.join(KINDS)} |\n| --- |{' --- |' * len(KINDS)}"
     )
     print_row("OpenCV Telea, radius 3", lambda p, h: cv2.inpaint(p, h.astype(np.uint8), 3, cv2.INPAINT_TELEA), truths)
-    for steps, rooms.REFINE_FROM, rooms.REFINE_STEPS, rooms.WIDEST in SETTINGS:
+    for steps, filling.REFINE_FROM, finer, windows.WIDEST in SETTINGS:
+        filling.QUALITIES["balanced"] = filling.Effort(1, (finer,))
 
         def fill(picture: Pixels, hole: Hole, steps: int = steps) -> Pixels:
-            samples: Pixels = rooms.inpainting(picture, hole, model=model, steps=steps, blur=0).pictures[0].samples
+            samples: Pixels = inpainting(picture, hole, model=model, steps=steps, blur=0).pictures[0].samples
             return samples
 
-        name = f"{steps}, {rooms.REFINE_FROM:g}, {rooms.REFINE_STEPS}, {rooms.WIDEST:g}"
+        name = f"{steps}, {filling.REFINE_FROM:g}, {finer}, {windows.WIDEST:g}"
         print_row(name, fill, truths)
 
 

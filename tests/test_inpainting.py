@@ -18,7 +18,7 @@ from torch import Tensor
 from pixmend.checkpoint import Model, save_model
 from pixmend.errors import MaskError, OptionError
 from pixmend.images import encode, open_picture
-from pixmend.inpainting import Filling, Inpainted, _halved, _reach, inpainting
+from pixmend.inpainting import Inpainted, inpainting
 from pixmend.masks import create_advanced_mask
 from pixmend.samplers import SAMPLERS, network_calls
 from pixmend.unet import UNetConfig
@@ -112,9 +112,10 @@ def test_same_seed_same_result_whatever_is_made_beside_it() -> None:
     assert len(three.pictures) == 3
     for i in range(3):
         alone = mend(image, hole, seed=5 + i)
-        assert np.array_equal(alone.pictures[0].samples, three.pictures[i].samples)
-    assert not np.array_equal(three.pictures[0].samples, three.pictures[1].samples)
-    assert three.network_calls == 3 * alone.network_calls
+        difference = alone.pictures[0].samples.astype(int) - three.pictures[i].samples
+        assert np.abs(difference).max() <= 1  # the batch is another: rounding may differ
+    assert (three.pictures[0].samples != three.pictures[1].samples).mean() > 0.1
+    assert three.network_calls < 3 * alone.network_calls, "the coarsest level is one batch"
 
 
 def test_what_stood_in_the_hole_is_never_used() -> None:
@@ -134,7 +135,7 @@ def test_steps_can_be_kept_and_the_last_is_the_result() -> None:
     seen: list[tuple[int, int]] = []
     result = mend(image, hole, steps=4, save_steps=True, candidates=2, progress=lambda *x: seen.append(x))
     assert [len(states) for states in result.steps] == [4, 4]
-    assert seen == [(i, 8) for i in range(1, 9)]
+    assert seen == [(i, 8) for i in range(2, 9, 2)], "two tiles a call"
     for i in range(2):
         assert np.array_equal(result.step_picture(3, i).samples, result.pictures[i].samples)
     first, known = result.step_picture(0).samples, result.job.soft == 0
@@ -143,39 +144,14 @@ def test_steps_can_be_kept_and_the_last_is_the_result() -> None:
         mend(image, hole).step_picture(0)
 
 
-def test_a_wide_hole_is_filled_coarse_to_fine() -> None:
-    """At size 16 a hole may be 8 wide: one of 30 is halved twice, one of 100 thin lines never."""
-    filling = Filling(MODEL, None, None, "cpu")
-    assert filling.halvings(box(64, 64, 10, 10, 40, 40).astype(np.float32)) == 2
-    lines = np.zeros((64, 64), np.float32)
-    lines[::3] = 1
-    assert filling.halvings(lines) == 0
-
-
-def test_reach_is_the_chessboard_distance() -> None:
-    assert _reach(box(64, 64, 10, 10, 40, 50)) == 15
-    assert _reach(box(9, 9, 4, 4, 5, 5)) == 1
-    assert _reach(box(9, 9, 0, 0, 9, 4)) == 4  # beyond the border there is nothing known
-    large = _reach(box(2000, 3000, 100, 100, 900, 1500))
-    assert 350 <= large <= 420
-
-
-def test_halving_averages_what_is_known() -> None:
-    x = torch.tensor([[1.0, 3, 8, 0], [5, 7, 0, 0], [9, 9, 2, 2]])[None, None]
-    soft = torch.tensor([[1.0, 0, 1, 1], [0, 0.5, 0, 1], [0, 0, 1, 1]])[None, None]
-    mean, hole = _halved(x, soft)
-    assert mean[0, 0, 0, 0] == 4  # of 3 and 5
-    assert hole.tolist() == [[[[0, 1], [0, 1]]]]
-
-
 def test_the_network_is_asked_as_often_as_told_and_only_near_the_hole() -> None:
     sizes: list[tuple[int, ...]] = []
     model = small_model()
     model.network.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape)))
     result = mend(noise_picture(300, 400), box(300, 400, 100, 100, 106, 106), model=model, steps=3)
     assert result.network_calls == 3
-    assert result.job.window.of(result.job.soft).shape == (22, 22)  # the hole, and 8 around it
-    assert all(max(size[-2:]) <= 16 for size in sizes)
+    assert [part.window.shape for part in result.job.parts] == [(16, 16)], "one tile"
+    assert sizes == [(1, 7, 16, 16)] * 3
 
 
 def test_an_untrained_model_is_allowed_with_a_warning() -> None:
@@ -231,11 +207,14 @@ def test_a_perfect_network_mends_perfectly() -> None:
     """A network that knows the picture: coarse to fine, tiles, steps and composite together lose nothing."""
     smooth = Image.fromarray(np.random.default_rng(3).integers(0, 256, (5, 5, 3), np.uint8)).resize((48, 48))
     truth = torch.from_numpy(open_picture(smooth).colour()).permute(2, 0, 1)[None]
+    truth = torch.nn.functional.pad(truth, (0, 16, 0, 16))  # as a picture below the network's size is
     model = small_model()
     alpha_bars = model.diffusion.alpha_bars
 
     class Oracle(torch.nn.Module):
         """Answers v for the true picture: v = (sqrt(alpha_bar) x_t - x0) / sqrt(1 - alpha_bar)."""
+
+        config = SMALL
 
         def forward(self, x: Tensor, t: Tensor) -> Tensor:
             a = alpha_bars[int(t[0])].float()
@@ -268,7 +247,10 @@ def test_every_sampler_keeps_what_is_known_and_tells_its_steps(sampler: str, con
     assert 0 < (soft > 0).sum() - (soft >= 1).sum(), "there is a soft edge"
     assert np.array_equal(after[soft == 0], before[soft == 0])
     assert not np.array_equal(after[soft >= 1], before[soft >= 1])
-    total = told[0][1]
-    assert told == [(i, total) for i in range(1, total + 1)], "as many as announced"
-    calls = network_calls(sampler, steps)
-    assert total == calls if conditioning == "plain" else total > calls, "plain at one level, the other at two"
+    done, totals = zip(*told, strict=True)
+    assert done[-1] == totals[0]
+    assert set(totals) == {done[-1]}, "as many as announced"
+    assert len(told) == result.network_calls
+    coarsest, finer = result.records[0].levels[0], result.records[0].levels[1:]
+    assert coarsest.calls == network_calls(sampler, steps)
+    assert [level.calls for level in finer] == [1] * len(finer)

@@ -66,3 +66,9 @@ class TrainingError(PixmendError):
     """Training cannot go on: losses that are not finite, or a state that does not fit."""
 
     exit_code = 10
+
+
+class MemoryLimitError(PixmendError):
+    """The memory that is free, or that was allowed, does not hold the least that is needed."""
+
+    exit_code = 11

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 
-from pixmend.encoding import encode
 from pixmend.errors import OptionError
-from pixmend.pictures import Metadata, Picture
+from pixmend.pictures import Picture, Samples, to_samples
 
 MOST_PIXELS = 4_000_000  # in one view
 LOSSLESS_PIXELS = (
@@ -24,7 +23,6 @@ class View:
 
     data: bytes
     media_type: str
-    scale: float
 
 
 def view_of(
@@ -61,22 +59,26 @@ def view_of(
             f"a view of {size[0]} x {size[1]} pixels is too large; ask for {MOST_PIXELS:,} pixels or fewer, "
             "by a smaller part or scale"
         )
-    return _encoded(picture, (left, top, left + width, top + height), size, scale)
+    return _encoded(picture, (left, top, left + width, top + height), size)
 
 
-def _encoded(picture: Picture, box: tuple[int, int, int, int], size: tuple[int, int], scale: float) -> View:
+def _encoded(picture: Picture, box: tuple[int, int, int, int], size: tuple[int, int]) -> View:
     left, top, right, bottom = box
-    samples = picture.samples[top:bottom, left:right]
-    if samples.dtype == np.uint16:
-        samples = (samples >> 8).astype(np.uint8)
+    part = replace(picture, samples=picture.samples[top:bottom, left:right])
+    samples = _as_8_bits(part)
     image = Image.fromarray(np.ascontiguousarray(samples[..., 0] if samples.shape[2] == 1 else samples))
     if size != image.size:
         image = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
-    samples = np.asarray(image)
-    reduced = Picture(
-        samples.reshape(*samples.shape[:2], -1), metadata=Metadata(icc_profile=picture.metadata.icc_profile)
-    )
-    stream = io.BytesIO()
-    lossless = reduced.has_alpha or size[0] * size[1] <= LOSSLESS_PIXELS
-    encode(reduced, stream, "PNG" if lossless else "JPEG")
-    return View(stream.getvalue(), "image/png" if lossless else "image/jpeg", scale)
+    stream, profile = io.BytesIO(), picture.metadata.icc_profile
+    if picture.has_alpha or size[0] * size[1] <= LOSSLESS_PIXELS:
+        image.save(stream, "PNG", compress_level=1, icc_profile=profile)
+        return View(stream.getvalue(), "image/png")
+    image.save(stream, "JPEG", quality=92, subsampling="4:4:4", icc_profile=profile)
+    return View(stream.getvalue(), "image/jpeg")
+
+
+def _as_8_bits(picture: Picture) -> Samples:
+    """The samples as (H, W, C) uint8."""
+    if picture.samples.dtype == np.uint16:
+        return (picture.samples >> 8).astype(np.uint8)
+    return picture.samples if picture.samples.dtype == np.uint8 else to_samples(picture.colour())

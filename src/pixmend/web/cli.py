@@ -6,6 +6,7 @@ import ipaddress
 import os
 import re
 import secrets
+import tempfile
 import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,8 +46,10 @@ def serve(
     _check_installed()
     from pixmend.web.limits import Limits
 
+    if folder is not None:
+        tempfile.tempdir = str(folder)  # for uploads while they come as well
     limits = Limits(pixels=round(max_megapixels * 1e6), bytes=round(max_megabytes * 1e6), queue=queue)
-    _serve(host, port, token, model, denoiser, limits, folder, device, no_open=no_open)
+    _serve(host, port, token, model, denoiser, limits, device, no_open=no_open)
 
 
 def _serve(
@@ -56,7 +59,6 @@ def _serve(
     model: Path | None,
     denoiser: Path | None,
     limits: Limits,
-    folder: Path | None,
     device: str | None,
     *,
     no_open: bool,
@@ -74,7 +76,7 @@ def _serve(
             f"{host}:{port} cannot be served ({error.strerror}); choose another --port or --host"
         ) from error
     with listening:
-        service = Service(load_model(model), load_denoiser(denoiser), limits=limits, device=device, folder=folder)
+        service = Service(load_model(model), load_denoiser(denoiser), limits=limits, device=device)
         app = create_app(service, token=token, loopback=is_loopback(host))
         address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}/"
         if token is not None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 from pixmend.web.errors import FullError
-from pixmend.web.jobs import Job
+from pixmend.web.jobs import Job, Preview
 from pixmend.web.service import Service
 
 SILENCE_SECONDS = 15.0  # after which a comment shows that the connection still stands
@@ -31,13 +32,17 @@ async def _events(service: Service, job: Job, tell: Callable[[], str]) -> AsyncI
 
     service.streams += 1
     job.listeners.append(wake)
-    last = None
+    last, seen = None, set[Preview]()
     try:
         while True:
             changed.clear()
             over = job.is_over
+            for preview in job.previews:
+                if preview not in seen:
+                    seen.add(preview)
+                    yield _event("step", preview_told(job, preview))
             if (told := tell()) != last:
-                yield f"event: job\ndata: {told}\n\n"
+                yield _event("job", told)
                 last = told
             if over or service.closing.is_set():
                 return
@@ -51,3 +56,13 @@ async def _events(service: Service, job: Job, tell: Callable[[], str]) -> AsyncI
         job.listeners.remove(wake)
         job.asked = time.monotonic()
         service.streams -= 1
+
+
+def preview_told(job: Job, preview: Preview) -> str:
+    """Where what a candidate looked like after a step can be fetched, as JSON."""
+    url = f"/api/jobs/{job.id}/steps/{preview.candidate}/{preview.step}/view"
+    return json.dumps({"candidate": preview.candidate, "step": preview.step, "url": url})
+
+
+def _event(name: str, data: str) -> str:
+    return f"event: {name}\ndata: {data}\n\n"

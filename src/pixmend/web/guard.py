@@ -10,7 +10,8 @@ import asyncio
 import hmac
 import secrets
 import time
-from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,7 +20,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pixmend.web.errors import OriginError, ServerError, TokenError, TooLargeError, TooSlowError
+from pixmend.web.errors import FullError, OriginError, ServerError, TokenError, TooLargeError, TooSlowError
 from pixmend.web.limits import Limits
 from pixmend.web.metrics import Metrics
 
@@ -50,7 +51,8 @@ class Guard:
         self, app: ASGIApp, *, limits: Limits, metrics: Metrics, token: str | None = None, loopback: bool = True
     ) -> None:
         self.app, self.limits, self.metrics, self.token, self.loopback = app, limits, metrics, token, loopback
-        self.sessions: OrderedDict[str, None] = OrderedDict()
+        self.key = secrets.token_bytes(32)  # sessions are signed, so that none needs to be remembered
+        self.incoming = {True: limits.incoming_bytes, False: limits.incoming_json_bytes}  # left, of uploads and others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it here."""
@@ -81,16 +83,16 @@ class Guard:
                 await self._let_in(given[0], f"pixmend-token-{port}")(scope, receive, send_on)
                 return
             self._check_token(scope, headers, cookies.get(f"pixmend-token-{port}"))
-            limit = self._check_length(headers)
+            upload, length = self._check_length(headers)
         except ServerError as error:
             await problem(error)(scope, receive, send_on)
             return
         session = cookies.get(f"pixmend-session-{port}", "")
-        if session not in self.sessions:
+        if not self._is_ours(session):
             session = new_session = self._begin_session()
-        self.sessions.move_to_end(session)
         scope.setdefault("state", {})["session"] = session
-        await self.app(scope, self._bounded(receive, limit), send_on)
+        with self._taking(upload, length):
+            await self.app(scope, self._bounded(receive, length), send_on)
 
     def _check_host(self, headers: Headers) -> None:
         host = headers.get("host", "")
@@ -128,21 +130,37 @@ class Guard:
                 "or send the header Authorization: Bearer TOKEN"
             )
 
-    def _check_length(self, headers: Headers) -> int:
-        """How many bytes the body may have; raises TooLargeError where it says that it has more."""
+    def _check_length(self, headers: Headers) -> tuple[bool, int]:
+        """Whether it is an upload, and how many bytes its body may have; raises TooLargeError and FullError."""
         upload = headers.get("content-type", "").startswith("multipart/form-data")
         limit = self.limits.bytes + SLACK if upload else self.limits.json_bytes
-        length = headers.get("content-length", "0")
-        if length.isdecimal() and int(length[:20]) > limit:
+        told = headers.get("content-length", "" if "transfer-encoding" in headers else "0")
+        length = int(told[:20]) if told.isdecimal() else limit
+        if length > limit:
             raise _too_large(limit)
-        return limit
+        if length > self.incoming[upload]:
+            raise FullError("too much is being sent to the server at once; try again in a second", 1)
+        return upload, length
+
+    @contextmanager
+    def _taking(self, upload: bool, length: int) -> Iterator[None]:
+        """Take the room for a body, and give it back."""
+        self.incoming[upload] -= length
+        try:
+            yield
+        finally:
+            self.incoming[upload] += length
 
     def _begin_session(self) -> str:
-        session = secrets.token_urlsafe(24)
-        self.sessions[session] = None
-        if len(self.sessions) > self.limits.sessions:
-            self.sessions.popitem(last=False)
-        return session
+        name = secrets.token_urlsafe(24)
+        return f"{name}.{self._signature(name)}"
+
+    def _is_ours(self, session: str) -> bool:
+        name, _, signature = session.partition(".")
+        return hmac.compare_digest(signature.encode(), self._signature(name).encode())
+
+    def _signature(self, name: str) -> str:
+        return hmac.new(self.key, name.encode(), "sha256").hexdigest()
 
     def _bounded(self, receive: Receive, limit: int) -> Receive:
         """The body's parts, as long as it is neither too long nor too slow."""

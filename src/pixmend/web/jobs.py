@@ -31,6 +31,15 @@ class Result:
     level: float | None = None  # of the noise that was taken out
 
 
+@dataclass(frozen=True)
+class Preview:
+    """What a candidate looked like after a step."""
+
+    candidate: int
+    step: int
+    stored: Stored
+
+
 @dataclass(eq=False)
 class Job:
     """What one session asked for. The worker's thread writes to it, all others read."""
@@ -48,6 +57,7 @@ class Job:
     calls: int = 0  # of the network
     error: str | None = None
     results: list[Result] = field(default_factory=list)
+    previews: list[Preview] = field(default_factory=list)  # the last ones
     created: float = field(default_factory=time.time)
     asked: float = field(default_factory=time.monotonic)  # when its owner last asked for it
     started: float | None = None
@@ -100,6 +110,13 @@ class Job:
         if self.is_over:
             raise UnknownError(f"the job is {self.state} and has {len(self.results)} results, counted from 0")
         raise NotReadyError(f"the job is {self.state} and has {len(self.results)} results so far; wait for its events")
+
+    def preview(self, candidate: int, step: int) -> Stored:
+        """What a candidate looked like after a step; raises UnknownError where that was not kept."""
+        for preview in self.previews:
+            if (preview.candidate, preview.step) == (candidate, step):
+                return preview.stored
+        raise UnknownError("this step has no picture, or has it no more; the job's events name those that have")
 
 
 class Jobs:
@@ -158,6 +175,6 @@ class Jobs:
         self.forgotten[job.id] = job.owner
         if len(self.forgotten) > FORGOTTEN:
             self.forgotten.popitem(last=False)
-        for result in job.results:
-            if not result.stored.kept:
-                self.store.remove(result.stored)
+        for stored in (*(result.stored for result in job.results), *(preview.stored for preview in job.previews)):
+            if not stored.kept:
+                self.store.remove(stored)

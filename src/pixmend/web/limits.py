@@ -17,13 +17,15 @@ class Limits:
 
     bytes: int = 128 << 20  # of one upload
     pixels: int = 50_000_000  # of one picture, before it is decoded; of a view, see `pixmend.views`
-    json_bytes: int = 16 << 20  # of any other request
+    json_bytes: int = 8 << 20  # of any other request
+    incoming_bytes: int = 512 << 20  # of all uploads that come at the same time
+    incoming_json_bytes: int = 64 << 20  # of all other requests
     queue: int = 100  # jobs that wait
     own_queue: int = 20  # jobs of one session that wait
     candidates: int = 8  # of one job
     jobs: int = 1000  # that are remembered
     own_jobs: int = 100  # of one session that are remembered
-    sessions: int = 10_000
+    previews: int = 24  # of one job on its way: the last ones
     streams: int = 256  # of events, open at once
     disk_bytes: int = 8 << 30  # of pictures, masks and results
     keep_seconds: float = 3600  # after which what nobody asked for is forgotten

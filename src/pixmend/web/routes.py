@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from typing import Annotated, Any
 
@@ -10,8 +11,10 @@ from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
 import pixmend
+from pixmend.checkpoint import Model
 from pixmend.encoding import FORMATS
 from pixmend.errors import MaskError, OptionError
+from pixmend.filling import QUALITIES, Filling
 from pixmend.images import encode, open_picture
 from pixmend.masks import KINDS
 from pixmend.samplers import SAMPLERS
@@ -32,6 +35,7 @@ from pixmend.web.schemas import (
     MaskTold,
     PictureTold,
     Problem,
+    QualityTold,
 )
 from pixmend.web.service import Service
 from pixmend.web.store import Stored
@@ -63,13 +67,14 @@ VIEW: dict[int | str, dict[str, Any]] = {
 }
 MASK: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}, "description": "White where to fill"}}
 EVENTS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {}}, "description": "Event `job`: the job, at every change"}
+    200: {"content": {"text/event-stream": {}}, "description": "Events `job` and `step`, see docs/serve.md"}
 }
 
 router = APIRouter(prefix="/api", responses=PROBLEMS)
 
 Id = Annotated[str, MaxLen(100)]
 Index = Annotated[int, Ge(0), Le(1000)]
+Step = Annotated[int, Ge(0), Le(1_000_000)]
 
 
 def _service(request: Request) -> Service:
@@ -132,6 +137,7 @@ async def about(service: Here) -> About:
             whole_operations=MOST_WHOLE,
             keep_seconds=limits.keep_seconds,
         ),
+        qualities=[QualityTold(name=name, calls=calls_of(name, model)) for name in QUALITIES],
         kinds=[KindTold(name=name, text=(draw.__doc__ or "").splitlines()[0]) for name, draw in KINDS.items()],
         samplers=list(SAMPLERS),
         denoiser=service.denoiser is not None,
@@ -196,7 +202,7 @@ async def fill(service: Here, session: Session, asked: FillAsked) -> JobTold:
     """Fill a picture where operations mark it; or, where the operation `alpha` is all, where it is transparent."""
     stored = service.picture(asked.picture, session)
     _check_choices(service, asked)
-    choices = Choices(asked.steps, asked.sampler, asked.seed, asked.candidates, asked.blur, asked.grow)
+    choices = Choices(**asked.model_dump(include={field.name for field in dataclasses.fields(Choices)}))
     hole, share = await service.run(_hole_to_fill, service, session, stored, asked.operations)
     # A picture's own alpha as the mask ends with the fill; a mask that was painted leaves the alpha as it is.
     own_alpha = [operation.op for operation in asked.operations] == ["alpha"]
@@ -243,6 +249,14 @@ async def job_events(service: Here, session: Session, id: Id) -> StreamingRespon
     return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
+@router.get("/jobs/{id}/steps/{candidate}/{step}/view", response_class=Response, responses=VIEW)
+async def view_step(service: Here, session: Session, id: Id, candidate: Index, step: Step) -> Response:
+    """What a candidate looked like after a step, reduced; the job's events name the steps that have this."""
+    stored = service.jobs.get(id, session).preview(candidate, step)
+    view = await service.run(stored.view)
+    return Response(view.data, media_type=view.media_type)
+
+
 @router.get("/jobs/{id}/results/{index}/view", response_class=Response, responses=VIEW)
 async def view_result(
     service: Here, session: Session, id: Id, index: Index, part: Annotated[Part, Depends()]
@@ -274,7 +288,7 @@ def _told(service: Service, job: Job) -> JobTold:
 
 async def _view(service: Service, stored: Stored, part: Part) -> Response:
     view = await service.run(lambda: view_of(stored.picture(), **part.asked))
-    return Response(view.data, media_type=view.media_type, headers={"X-Scale": f"{view.scale:.9g}"})
+    return Response(view.data, media_type=view.media_type)
 
 
 async def _file(service: Service, stored: Stored) -> FileResponse:
@@ -300,5 +314,12 @@ def _hole_to_fill(service: Service, session: str, stored: Stored, operations: li
 def _check_choices(service: Service, asked: FillAsked) -> None:
     if asked.candidates > service.limits.candidates:
         raise OptionError(f"{asked.candidates} candidates are too many; ask for {service.limits.candidates} at most")
+    if asked.quality not in QUALITIES:
+        raise OptionError(f"quality {asked.quality!r} is not known; choose one of {', '.join(QUALITIES)}")
     if asked.sampler is not None and asked.sampler not in SAMPLERS:
-        raise OptionError(f"sampler {asked.sampler[:50]!r} is not known; choose one of {', '.join(SAMPLERS)}")
+        raise OptionError(f"sampler {asked.sampler!r} is not known; choose one of {', '.join(SAMPLERS)}")
+
+
+def calls_of(quality: str, model: Model) -> int:
+    """The network calls that a quality spends at the coarsest level."""
+    return len(Filling(model, quality=quality).first_times)

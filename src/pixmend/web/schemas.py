@@ -38,6 +38,7 @@ class MaskAsked(_Asked):
 class FillAsked(MaskAsked):
     """A picture to be filled where the operations mark it; what is left out, the model knows best."""
 
+    quality: Annotated[str, MaxLen(100)] = "balanced"
     steps: Annotated[int, Ge(1), Le(MOST_STEPS)] | None = None
     sampler: Annotated[str, MaxLen(100)] | None = None
     seed: Seed = 0
@@ -158,6 +159,13 @@ class Limited(BaseModel):
     keep_seconds: float
 
 
+class QualityTold(BaseModel):
+    """What a fill can be asked to cost."""
+
+    name: str
+    calls: int = Field(description="Of the network at the coarsest level; the finer ones come on top.")
+
+
 class KindTold(BaseModel):
     """A kind of mask."""
 
@@ -171,6 +179,7 @@ class About(BaseModel):
     version: str
     model: dict[str, Any]
     limits: Limited
+    qualities: list[QualityTold]
     kinds: list[KindTold]
     samplers: list[str]
     denoiser: bool

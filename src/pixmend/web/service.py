@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import BinaryIO, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -18,7 +17,6 @@ from pixmend.checkpoint import Model
 from pixmend.decoding import decode_file, header_size
 from pixmend.denoising.model_file import Denoiser
 from pixmend.errors import PixmendError
-from pixmend.files import errors_as_one_line
 from pixmend.images import Picture, mask_strength
 from pixmend.web.errors import EndingError, FullError, TooLargeError, UnknownError
 from pixmend.web.jobs import Job, Jobs
@@ -42,11 +40,10 @@ class Service:
         *,
         limits: Limits | None = None,
         device: str | None = None,
-        folder: Path | None = None,
     ) -> None:
         self.model, self.denoiser = model, denoiser
         self.limits = limits or Limits()
-        self.store = Store(self.limits, folder)
+        self.store = Store(self.limits)
         self.jobs = Jobs(self.limits, self.store)
         self.turns = Turns(self.limits)
         self.metrics = Metrics()
@@ -61,7 +58,7 @@ class Service:
         watch("queue_jobs", "Jobs that wait.", lambda: len(self.turns))
         watch("running_jobs", "Jobs that are worked on.", lambda: int(self.worker.current is not None))
         watch("stored", "Pictures, masks and results that are kept.", lambda: len(self.store))
-        watch("stored_bytes", "What they take on the disk.", lambda: self.store.bytes)
+        watch("stored_bytes", "What they take on the disk.", lambda: self.store.size)
         watch("event_streams", "Streams of events that are open.", lambda: self.streams)
 
     # ------------------------------------------------------------------------------------------------ begin and end
@@ -113,14 +110,16 @@ class Service:
 
     # ------------------------------------------------------------------------------------------- pictures and masks
 
-    def add_picture(self, upload: IO[bytes], name: str | None, owner: str) -> Stored:
+    def add_picture(self, upload: BinaryIO, name: str | None, owner: str) -> Stored:
         """Decode an upload and store it."""
         name = clean_name(name)
-        return self.store.add_picture(self._decoded(upload, name), owner, name, kept=True)
+        with self.store.incoming(upload) as path:
+            return self.store.add_picture(self._decoded(path, name), owner, name, path, kept=True)
 
-    def add_mask(self, upload: IO[bytes], name: str | None, picture: Stored) -> tuple[Stored, float]:
+    def add_mask(self, upload: BinaryIO, name: str | None, picture: Stored) -> tuple[Stored, float]:
         """Decode an upload as the mask of a picture and store it; also the share of its hole."""
-        strength = mask_strength(self._decoded(upload, clean_name(name)), picture.size)
+        with self.store.incoming(upload) as path:
+            strength = mask_strength(self._decoded(path, clean_name(name)), picture.size)
         hole = strength >= 0.5
         return self.store.add_hole(hole, picture.owner), float(hole.mean())
 
@@ -139,23 +138,19 @@ class Service:
         job.fetched = True
         return stored
 
-    def _decoded(self, upload: IO[bytes], name: str) -> Picture:
-        with self.store.workbench() as folder:
-            path = folder / "upload"
-            with errors_as_one_line(path), path.open("wb") as file:
-                shutil.copyfileobj(upload, file, 1 << 20)
-            try:
-                rows, columns = header_size(path)
-                if rows * columns > self.limits.pixels:
-                    raise TooLargeError(
-                        f"{name} has {columns} x {rows} pixels; this server takes {self.limits.pixels:,} at most: "
-                        "reduce it, or use the command line"
-                    )
-                return decode_file(path)
-            except PixmendError as error:
-                if str(path) in str(error):  # where it lies here is nobody's business
-                    raise type(error)(str(error).replace(str(path), name)) from None
-                raise
+    def _decoded(self, path: Path, name: str) -> Picture:
+        try:
+            rows, columns = header_size(path)
+            if rows * columns > self.limits.pixels:
+                raise TooLargeError(
+                    f"{name} has {columns} x {rows} pixels; this server takes {self.limits.pixels:,} at most: "
+                    "reduce it, or use the command line"
+                )
+            return decode_file(path)
+        except PixmendError as error:
+            if str(path) in str(error):  # where it lies here is nobody's business
+                raise type(error)(str(error).replace(str(path), name)) from None
+            raise
 
     # -------------------------------------------------------------------------------------------------------- jobs
 

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pixmend.checkpoint import Model
@@ -15,10 +15,15 @@ from pixmend.denoising.picture import denoise
 from pixmend.errors import PixmendError
 from pixmend.images import Picture
 from pixmend.inpainting import inpainting
-from pixmend.web.jobs import Cancelled, Job, Result, State
+from pixmend.views import view_of
+from pixmend.web.jobs import Cancelled, Job, Preview, Result, State
 from pixmend.web.metrics import Metrics
 from pixmend.web.store import Store, Stored
 from pixmend.web.turns import Turns
+
+MENDED = "-mended"  # what the names of results end in
+PREVIEW_SHARE = 0.05  # of a job's time that may go into showing how it forms
+PREVIEW_PIXELS = 1_000_000
 
 log = logging.getLogger("pixmend.serve")
 
@@ -27,6 +32,7 @@ log = logging.getLogger("pixmend.serve")
 class Choices:
     """How a fill is to be made; as the parameters of `inpainting`, None where the model knows best."""
 
+    quality: str = "balanced"
     steps: int | None = None
     sampler: str | None = None
     seed: int = 0
@@ -63,20 +69,17 @@ class Worker:
         def work(job: Job) -> None:
             picture = stored.picture()
             mask = None if hole is None else hole.hole()
-            for i in range(choices.candidates):  # one by one, so that each can be seen when it is there
-                result = inpainting(
-                    picture,
-                    mask,
-                    model=self.model,
-                    steps=choices.steps,
-                    sampler=choices.sampler,
-                    seed=choices.seed + i,
-                    blur=choices.blur,
-                    grow=choices.grow,
-                    device=self.device,
-                    progress=lambda done, of, i=i: job.tell(i * of + done, of * choices.candidates),  # type: ignore[misc]
-                )
-                self._add_result(job, result.pictures[0])
+            result = inpainting(
+                picture,
+                mask,
+                model=self.model,
+                **asdict(choices),
+                device=self.device,
+                progress=job.tell,
+                preview=Previews(job, self.store),
+            )
+            for made in result.pictures:
+                self._add_result(job, made)
 
         return work
 
@@ -91,9 +94,9 @@ class Worker:
         return work
 
     def _add_result(self, job: Job, picture: Picture, level: float | None = None) -> None:
-        job.check()
         stem, dot, suffix = job.picture.name.rpartition(".")
-        stored = self.store.add_picture(picture, job.owner, f"{stem}-mended{dot}{suffix}", kept=False)
+        name = f"{stem.removesuffix(MENDED)}{MENDED}{dot}{suffix}"
+        stored = self.store.add_picture(picture, job.owner, name, job.picture.source, kept=False)
         job.results.append(Result(stored, level))
         job.changed()
 
@@ -130,6 +133,32 @@ class Worker:
                 self.turns.took(job.seconds or 0.0)
             for other in self.turns.order():
                 other.changed()
+
+
+class Previews:
+    """Keeps what a fill looks like on its way, as often as that costs little, and only while somebody looks."""
+
+    def __init__(self, job: Job, store: Store) -> None:
+        self.job, self.store = job, store
+        self.begun = time.monotonic()
+        self.spent = self.last = 0.0  # seconds
+
+    def __call__(self, candidate: int, step: int, picture: Callable[[], Picture]) -> None:
+        """Told after every step."""
+        now = time.monotonic()
+        if not self.job.listeners or self.spent + self.last > PREVIEW_SHARE * (now - self.begun):
+            return
+        made = picture()
+        height, width = made.size
+        view = view_of(made, scale=min(1.0, (PREVIEW_PIXELS / (height * width)) ** 0.5))
+        preview = Preview(candidate, step, self.store.add_view(view, self.job.owner))
+        previews = self.job.previews
+        self.job.previews = [*previews[1 - self.store.limits.previews :], preview]
+        for old in set(previews) - set(self.job.previews):
+            self.store.remove(old.stored)
+        self.job.changed()
+        self.last = time.monotonic() - now
+        self.spent += self.last
 
 
 def begin(job: Job) -> None:
