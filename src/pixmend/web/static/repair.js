@@ -54,12 +54,11 @@ export class Repair {
     const { candidates, seed, steps } = this.form.elements;
     candidates.max = about.limits.candidates;
     steps.max = about.limits.steps;
-    steps.placeholder = about.model.steps;
     seed.max = Number.MAX_SAFE_INTEGER;
     this.#offerChoices();
     const settings = stored("settings");
-    if (settings) write(this.form, settings);
-    else write(this.form, { quality: "balanced" });
+    write(this.form, settings ?? { quality: "balanced" });
+    this.#formChanged();
   }
 
   /** Find again what this tab had before it was reloaded. */
@@ -305,14 +304,15 @@ export class Repair {
   #offerChoices() {
     if (!this.about) return;
     const { quality, sampler, kind: kinds } = this.form.elements;
-    const { qualities = [], samplers, kinds: offered } = this.about;
+    const { qualities, samplers, kinds: offered } = this.about;
     offer(quality, qualities.map(({ name }) => ({ value: name, text: t(`quality.${name}`) })));
-    quality.closest("label").hidden = !qualities.length;
     offer(sampler, [{ value: "", text: t("by.model") }, ...samplers.map((name) => ({ value: name, text: name }))]);
     offer(kinds, offered.map(({ name }) => ({ value: name, text: t(`kind.${name}`) })));
   }
 
   #formChanged() {
+    const { quality, steps } = this.form.elements;
+    steps.placeholder = this.about.qualities.find(({ name }) => name === quality.value)?.calls ?? "";
     store("settings", read(this.form));
     this.stage.invalidate();
     this.#update();
