@@ -7,7 +7,7 @@ import io
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,7 +93,7 @@ class Visitor:
     def open(self, path: Path) -> None:
         """Choose a file, and wait until it is open."""
         self.page.set_input_files("#file", path)
-        self.expect_said(f"{path.stem}.", f"{path.name} ")
+        self.expect_said(f"{path.name} is open.", f"已打开 {path.name}")
 
     def saved(self, button: str = "#download") -> tuple[str, bytes]:
         """Click what downloads something; the file's name, and its bytes."""
@@ -164,6 +164,14 @@ class Visitor:
     def candidates(self) -> Locator:
         """What was there before, and the candidates."""
         return self.page.locator(".strip button")
+
+    def expect_seen(self, condition: Callable[[np.ndarray[Any, Any]], Any]) -> np.ndarray[Any, Any]:
+        """Wait until what the canvas shows fulfils a condition, and return it."""
+        for _ in range(PATIENCE // 20):
+            if condition(seen := self.canvas()):
+                return seen
+            self.page.wait_for_timeout(20)
+        raise AssertionError("the canvas never shows what is expected")
 
     def expect_said(self, *texts: str) -> None:
         pattern = "|".join(re.escape(text) for text in texts)

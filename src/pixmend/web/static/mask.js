@@ -7,6 +7,9 @@ const COLOUR = "#ff2f6e";
 const MARGIN = 1024; // at most so much is drawn beyond the canvas, for what grows in from there
 const RASTER = 2048; // the longer side at which masks that only the server can draw are shown
 
+/** Lies in the processor's memory, where pixels can be read; the layer's canvases are the graphics card's. */
+const reader = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+
 export class MaskLayer {
   #hole = document.createElement("canvas");
   #grown = document.createElement("canvas");
@@ -93,6 +96,7 @@ export class MaskLayer {
 
   /** Grow by a square of side 2 n + 1, as the library does; to shrink is to grow what is not marked. */
   #grow(context, view, picture, pixels) {
+    harden(context);
     if (pixels < 0) invert(context, view, picture);
     this.#dilate(context.canvas, Math.abs(pixels) * view.scale);
     context.save(); // nothing grows beyond the picture, from where it could come back
@@ -176,10 +180,25 @@ function invert(context, view, picture) {
   context.restore();
 }
 
-/** Where the picture lies: left, top, width and height. */
+/** Let each pixel be marked or not: half-marked edges would grow into something wider. */
+function harden(context) {
+  const { width, height } = context.canvas;
+  Object.assign(reader.canvas, { width, height });
+  reader.drawImage(context.canvas, 0, 0);
+  const image = reader.getImageData(0, 0, width, height);
+  for (let i = 3; i < image.data.length; i += 4) {
+    if (image.data[i] % 255 === 0) continue;
+    image.data[i] = image.data[i] < 128 ? 0 : 255;
+  }
+  context.putImageData(image, 0, 0);
+}
+
+/** Where the picture lies: left, top, width and height; in whole pixels, so that no half-covered edge ever grows. */
 function extent(view, picture) {
-  const { x, y } = view.toCanvas([0, 0]);
-  return [x, y, picture.width * view.scale, picture.height * view.scale];
+  const from = view.toCanvas([0, 0]);
+  const to = view.toCanvas([picture.width, picture.height]);
+  const [x, y] = [Math.round(from.x), Math.round(from.y)];
+  return [x, y, Math.round(to.x) - x, Math.round(to.y) - y];
 }
 
 function clipTo(context, view, picture) {
