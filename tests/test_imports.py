@@ -23,19 +23,20 @@ ROWS = (
     ("masks", "decoding", "encoding"),
     ("images", "conditioning", "samplers", "views"),
     ("picture_cache",),
-    ("batches", "checkpoint", "data", "run_folder", "tiles", "windows"),
+    ("batches", "checkpoint", "data", "run_folder", "tiles", "windows", "grain"),
     ("adapters", "loop", "levels", "budget"),
     ("training", "filling"),
     ("inpainting",),
-    ("extending",),
+    ("explain", "extending"),
+    ("extending_cli",),
     ("demo", "denoising", "evaluation"),
     ("web",),
     ("cli",),
     ("__main__",),
 )
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
-# data: crops are resized there, hundreds a second, with no Picture in between
-PILLOWS_HOME = {"images", "decoding", "encoding", "metadata", "data", "views"}
+# data: crops are resized there, hundreds a second, with no Picture in between; explain: lines and words are drawn
+PILLOWS_HOME = {"images", "decoding", "encoding", "metadata", "data", "explain", "views"}
 HEAVY = ("torch", "numpy", "PIL", "safetensors", "rich", "typer")
 
 

@@ -79,14 +79,11 @@ def test_star_has_an_unpainted_middle() -> None:
 
 @given(point_lists)
 def test_erasing_takes_away_what_painting_adds(points: Floats) -> None:
-    for paint in (
-        lambda hole, value: paint_stroke(hole, points, 5.0, value=value),
-        lambda hole, value: paint_outline(hole, points, value=value),
-    ):
-        painted, erased = np.zeros(SIZE, bool), np.ones(SIZE, bool)
-        paint(painted, True)
-        paint(erased, False)
-        np.testing.assert_array_equal(painted, ~erased)
+    painted, erased = np.zeros((2, *SIZE), bool), np.ones((2, *SIZE), bool)
+    for holes, value in ((painted, True), (erased, False)):
+        paint_stroke(holes[0], points, 5.0, value=value)
+        paint_outline(holes[1], points, value=value)
+    np.testing.assert_array_equal(painted, ~erased)
 
 
 @pytest.mark.parametrize("at_once", [1, 7])

@@ -16,6 +16,7 @@ pytest.importorskip("python_multipart")
 
 from pixmend import cli
 from pixmend.checkpoint import save_model
+from pixmend.extending import extend
 from pixmend.images import open_picture, save_picture
 from pixmend.inpainting import inpainting
 from pixmend.masks import create_advanced_mask
@@ -196,6 +197,22 @@ def test_denoising_tells_the_level_and_keeps_the_size(site: Site) -> None:
     job = site.over(answer.json())
     assert (job["state"], job["results"][0]["level"]) == ("done", 0.25)
     assert samples_of(site.get(f"/api/jobs/{job['id']}/results/0/file")).shape == (*SIZE, 3)
+
+
+def test_extension_is_that_of_the_library(site: Site, tmp_path: Path) -> None:
+    data = picture_file(format="JPEG")
+    (tmp_path / "picture.jpg").write_bytes(data)
+    picture = site.upload(data, "picture.jpg")["id"]
+    asked = {"picture": picture, "left": 7, "bottom": 12, "seed": 4}
+    job = site.over(site.client.post("/api/extensions", json=asked).json())
+    assert (job["state"], job["kind"]) == ("done", "extension")
+    (result,) = job["results"]
+    assert (result["width"], result["height"]) == (SIZE[1] + 7, SIZE[0] + 12)
+    made = extend(tmp_path / "picture.jpg", left=7, bottom=12, seed=4, model=tiny_model()).pictures[0]
+    saved = save_picture(made, tmp_path / "out.jpg").read_bytes()
+    assert site.get(f"/api/jobs/{job['id']}/results/0/file") == saved
+    assert detail(site.client.post("/api/extensions", json={"picture": picture}), 400)
+    assert detail(site.client.post("/api/extensions", json={"picture": picture, "top": 100_000, "left": 9999}), 413)
 
 
 def test_results_outlive_a_reload(site: Site) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pixmend.denoising.picture import denoise as denoise
     from pixmend.diffusion import Diffusion as Diffusion
     from pixmend.errors import PixmendError as PixmendError
+    from pixmend.extending import extend as extend
     from pixmend.images import Picture as Picture
     from pixmend.images import load_image as load_image
     from pixmend.images import load_mask as load_mask
@@ -64,6 +65,7 @@ _NAMES = {  # room -> the public names that live in it
     "denoising.picture": ("denoise",),
     "diffusion": ("Diffusion",),
     "errors": ("PixmendError",),
+    "extending": ("extend",),
     "images": ("Picture", "load_image", "load_mask", "open_picture", "save_picture", "save_tensor_as_image"),
     "inpainting": ("Inpainted", "inpainting"),
     "masks": ("create_advanced_mask",),

@@ -16,9 +16,22 @@ import typer
 from pixmend.console import header_lines, progress_bar, say, show
 from pixmend.denoising.cli import denoise
 from pixmend.errors import FileMissingError, OptionError, OutputError, PixmendError
+from pixmend.extending_cli import extend
 from pixmend.files import check_output, check_output_folder, check_training, errors_as_one_line
 from pixmend.locks import RUN_LOCK, refuse_if_held
-from pixmend.options import STOPPED, AsJson, Device, Output, Overwrite, Seed, check_inputs
+from pixmend.options import (
+    STOPPED,
+    AsJson,
+    Device,
+    Explain,
+    MaxMemory,
+    Output,
+    Overwrite,
+    Quality,
+    Seed,
+    check_inputs,
+    explanation_files,
+)
 from pixmend.processes import rank, speaks
 from pixmend.signals import end_on_signal
 from pixmend.train_config import TrainConfig
@@ -87,8 +100,9 @@ def inpaint(
     output: Output,
     mask: Annotated[Path | None, typer.Option(metavar="FILE", help="White where to fill; else IMAGE's alpha.")] = None,
     model: Annotated[Path | None, typer.Option(metavar="FILE", help="A model file; by default pixmend's own.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Network calls; the model knows best.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Network calls at the coarsest level.")] = None,
     sampler: Annotated[str | None, typer.Option(metavar="NAME", help=SAMPLER_HELP, show_default=False)] = None,
+    quality: Quality = "balanced",
     seed: Seed = 0,
     candidates: Annotated[int, typer.Option(min=1, metavar="N", help="Fills to make: OUT-1, OUT-2 and so on.")] = 1,
     save_steps: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the pictures on the way here.")] = None,
@@ -96,13 +110,15 @@ def inpaint(
     grow_mask: Annotated[int, typer.Option(min=0, metavar="N", help="Let the hole grow by N pixels first.")] = 0,
     invert_mask: Annotated[bool, typer.Option("--invert-mask", help="Fill where the mask is black.")] = False,
     soft_mask: Annotated[bool, typer.Option("--soft-mask", help="Take grey in the mask as strength.")] = False,
+    explain: Explain = None,
+    max_memory: MaxMemory = None,
     overwrite: Overwrite = False,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Repair a picture where its mask is white."""
     outputs = numbered(output, candidates)
-    _check_outputs(outputs, save_steps, overwrite)
+    _check_outputs([*outputs, *explanation_files(explain)], save_steps, overwrite)
     check_inputs(image, mask, model)
     picture, hole = _read(image, mask, outputs, invert_mask=invert_mask, soft_mask=soft_mask)
     from pixmend.inpainting import inpainting
@@ -114,6 +130,7 @@ def inpaint(
             model=model,
             steps=steps,
             sampler=sampler,
+            quality=quality,
             seed=seed,
             candidates=candidates,
             blur=blur,
@@ -122,10 +139,18 @@ def inpaint(
             soft_mask=soft_mask,
             save_steps=save_steps is not None,
             device=device,
+            max_memory=max_memory,
             progress=tell,
         )
     _write(result, outputs, save_steps, overwrite)
+    if explain:
+        from pixmend.explain import save_explanation
+
+        save_explanation(result, explain, overwrite=overwrite)
     _print_result(result, outputs, as_json=as_json)
+
+
+app.command()(extend)
 
 
 @app.command()

@@ -19,6 +19,7 @@ from pixmend.checkpoint import Model
 from pixmend.conditioning import denoiser
 from pixmend.diffusion import Known, Noise
 from pixmend.errors import MemoryLimitError, OptionError
+from pixmend.grain import match_grain
 from pixmend.levels import Level
 from pixmend.runtime import fast_dtype, pick_device, tune_allocator
 from pixmend.samplers import SAMPLERS, visited_times
@@ -26,7 +27,7 @@ from pixmend.schedules import step_subset
 from pixmend.tiles import tile_corners, tiled
 from pixmend.windows import Part
 
-REFINE_FROM = 0.25  # of all noise levels: where the finer levels start
+REFINE_FROM = 0.5  # of all noise levels: where the finer levels start
 OVERLAP = 0.25  # of a tile: what neighbours share
 
 OnStep = Callable[
@@ -44,8 +45,8 @@ class Effort:
 
 QUALITIES = {
     "fast": Effort(0.67, (1,)),
-    "balanced": Effort(1, (1,)),
-    "best": Effort(2, (3, 2, 1)),
+    "balanced": Effort(1, (2,)),
+    "best": Effort(2, (4, 3)),
 }
 
 
@@ -155,7 +156,8 @@ class Filling:
                 with torch.inference_mode(), memory_as_one_line():
                     guide = levels[k].guide(fill, levels[k + 1])
                     fill = self._fill_level(part, record.levels[coarsest - k], tensors[k], guide, [i], seeds, on_step)
-            yield i, fill.cpu()
+            generator = torch.Generator().manual_seed(_seed(seeds[i], part.window.top, part.window.left, 0))
+            yield i, match_grain(fill.cpu(), levels[0].cut(tensors[0][1]), generator)
 
     def _fill_level(
         self,

@@ -191,7 +191,10 @@ class _Work:
         tensors = level_tensors(self.job.picture, self.job.soft, part, levels)
         area = levels[0].in_picture(part.window)
         for candidate, fill in self.filling(part, levels, tensors, self.seeds, on_step):
-            self.job.paste(self.samples[candidate], Step(number, area, fill))
+            last = Step(number, area, fill)
+            self.job.paste(self.samples[candidate], last)
+            if self.save_steps:
+                self.steps[candidate][-1] = last  # now with its grain
 
 
 def _read(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pixmend.errors import FileMissingError
+from pixmend.errors import FileMissingError, OptionError
 
 STOPPED = 130  # the exit code of Ctrl-C, as shells and typer have it
 
@@ -18,6 +18,22 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="OUT", help="Where to write; the suffix is the format.")
 ]
+Quality = Annotated[str, typer.Option(metavar="NAME", help="fast, balanced or best: network calls a level.")]
+MaxMemory = Annotated[
+    str | None, typer.Option(metavar="X", help="Such as 2GB, or 50% of what is free.", show_default="50%")
+]
+Explain = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Draw what was done: a .png with a .json beside it, or a .json.")
+]
+
+
+def explanation_files(path: Path | None) -> list[Path]:
+    """What --explain FILE writes: FILE.json, or FILE.png with FILE.json beside it."""
+    if path is None:
+        return []
+    if path.suffix.lower() not in (".png", ".json"):
+        raise OptionError(f"{path} cannot hold an explanation; name it .png, and a .json comes beside it, or .json")
+    return list(dict.fromkeys([path.with_suffix(".json"), path]))
 
 
 def check_inputs(*paths: Path | None) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 Hole = NDArray[np.bool_]  # (H, W), true where a pixel may change
 
-WIDEST = 0.5  # of S: how wide a hole may be at the level where it is filled first
+WIDEST = 0.25  # of S: how wide a hole may be at the level where it is filled first
 MARGIN = 0.125  # of S: how much known picture a hole must leave on each side to be filled in one tile
 CONTEXT = 0.5  # of S: how much known picture stands around a hole that is larger
 

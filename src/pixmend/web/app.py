@@ -16,12 +16,13 @@ from starlette.exceptions import HTTPException
 
 import pixmend
 from pixmend.errors import PixmendError
+from pixmend.web import jobs_api, pictures_api
 from pixmend.web.errors import ServerError, status_of
-from pixmend.web.guard import Guard, problem
+from pixmend.web.guard import HEADERS, Guard, problem
 from pixmend.web.metrics import CONTENT_TYPE
-from pixmend.web.routes import PROBLEMS, router
 from pixmend.web.schemas import Health
 from pixmend.web.service import Service
+from pixmend.web.shared import PROBLEMS
 
 STATIC = Path(__file__).parent / "static"
 LONGEST_DETAIL = 500  # characters
@@ -57,7 +58,8 @@ def create_app(service: Service, *, token: str | None = None, loopback: bool = T
         lifespan=lifespan,
     )
     app.state.service = service
-    app.include_router(router)
+    for api in (pictures_api, jobs_api):
+        app.include_router(api.router)
     _add_errors(app)
     _add_health(app, service)
     if STATIC.is_dir():
@@ -84,6 +86,10 @@ def _add_errors(app: FastAPI) -> None:
         if isinstance(error, ServerError):
             return problem(error)
         return _answer(status_of(error), str(error))
+
+    @app.exception_handler(Exception)
+    async def of_defect(request: Request, error: Exception) -> Response:
+        return _answer(500, "this is a defect of pixmend; the server's log has more", HEADERS)  # the guard is passed by
 
     @app.exception_handler(RequestValidationError)
     async def of_validation(request: Request, error: RequestValidationError) -> Response:

@@ -48,7 +48,7 @@ class Job:
     owner: str
     picture: Stored
     work: Callable[[Job], None]
-    inputs: tuple[Stored, ...] = ()  # what must stay in the store until it is over, besides the picture
+    inputs: tuple[Stored, ...] = ()  # what was stored for it alone
     mask_share: float | None = None  # of the picture that is to be filled
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     state: State = "queued"

@@ -16,6 +16,7 @@ from pixmend.web.store import Stored
 Id = Annotated[str, MaxLen(100)]
 Seed = Annotated[int, Ge(0), Le(2**53)]  # as far as JavaScript counts
 Pixels = Annotated[int, Ge(0), Le(RADIUS_LIMIT)]
+Border = Annotated[int, Ge(0), Le(100_000)]
 
 
 class Problem(BaseModel):
@@ -35,16 +36,31 @@ class MaskAsked(_Asked):
     operations: Operations
 
 
-class FillAsked(MaskAsked):
-    """A picture to be filled where the operations mark it; what is left out, the model knows best."""
+class Chosen(_Asked):
+    """How a fill is to be made; what is left out, the model knows best."""
 
     quality: Annotated[str, MaxLen(100)] = "balanced"
     steps: Annotated[int, Ge(1), Le(MOST_STEPS)] | None = None
     sampler: Annotated[str, MaxLen(100)] | None = None
     seed: Seed = 0
     candidates: Annotated[int, Ge(1)] = 1
+
+
+class FillAsked(MaskAsked, Chosen):
+    """A picture to be filled where the operations mark it."""
+
     blur: Pixels | None = None
     grow: Pixels = 0
+
+
+class ExtensionAsked(Chosen):
+    """A picture to go on beyond its borders, by so many pixels."""
+
+    picture: Id
+    left: Border = 0
+    right: Border = 0
+    top: Border = 0
+    bottom: Border = 0
 
 
 class DenoisingAsked(_Asked):

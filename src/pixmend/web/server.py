@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from pixmend.web.service import Service
 HEAD_SECONDS = 15.0  # for the head of a request, from its first byte or the connection's begin on
 MOST_CONNECTIONS = 1000
 LARGEST_HEAD = 32 << 10  # bytes
+
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what is wrong with a request is told who sent it
 
 
 class Server(uvicorn.Server):

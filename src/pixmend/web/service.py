@@ -24,7 +24,7 @@ from pixmend.web.limits import Limits
 from pixmend.web.metrics import Metrics
 from pixmend.web.store import Store, Stored, clean_name
 from pixmend.web.turns import Turns
-from pixmend.web.work import Worker, end
+from pixmend.web.work import Worker
 
 T = TypeVar("T")
 SWEEP_SECONDS = 15.0
@@ -159,13 +159,11 @@ class Service:
         if self.ending:
             raise EndingError("the server was told to end and takes no more jobs; try again when it is back")
         self._drop_abandoned(job.owner)
-        for stored in (job.picture, *job.inputs):
-            stored.pins += 1
+        self.worker.hold(job)
         try:
             self.turns.put(job)
         except FullError:
-            for stored in (job.picture, *job.inputs):
-                stored.pins -= 1
+            self.worker.let_go(job)
             self.metrics.refused.inc()
             raise
         self.jobs.add(job)
@@ -184,7 +182,7 @@ class Service:
         job.cancelling = True
         if self.turns.drop(job):
             job.error = why
-            end(job, "cancelled", self.metrics)
+            self.worker.end(job, "cancelled")
             for other in self.turns.order():
                 other.changed()
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pixmend.checkpoint import Model
 from pixmend.denoising.model_file import Denoiser
 from pixmend.denoising.picture import denoise
-from pixmend.errors import PixmendError
+from pixmend.errors import OutputError, PixmendError
+from pixmend.extending import extend
 from pixmend.images import Picture
-from pixmend.inpainting import inpainting
+from pixmend.inpainting import Inpainted, inpainting
 from pixmend.views import view_of
 from pixmend.web.jobs import Cancelled, Job, Preview, Result, State
 from pixmend.web.metrics import Metrics
@@ -30,15 +32,13 @@ log = logging.getLogger("pixmend.serve")
 
 @dataclass(frozen=True)
 class Choices:
-    """How a fill is to be made; as the parameters of `inpainting`, None where the model knows best."""
+    """How a fill is to be made: parameters of `inpainting`, None where the model knows best."""
 
     quality: str = "balanced"
     steps: int | None = None
     sampler: str | None = None
     seed: int = 0
     candidates: int = 1
-    blur: int | None = None
-    grow: int = 0
 
 
 class Worker:
@@ -63,35 +63,41 @@ class Worker:
         """Wait for the job that runs."""
         self.thread.join(seconds)
 
-    def fill(self, stored: Stored, hole: Stored | None, choices: Choices) -> Callable[[Job], None]:
+    def fill(self, hole: Stored | None, choices: Choices, *, blur: int | None, grow: int) -> Callable[[Job], None]:
         """The work of filling a picture where a mask is, or where it is transparent."""
 
         def work(job: Job) -> None:
-            picture = stored.picture()
             mask = None if hole is None else hole.hole()
-            result = inpainting(
-                picture,
-                mask,
-                model=self.model,
-                **asdict(choices),
-                device=self.device,
-                progress=job.tell,
-                preview=Previews(job, self.store),
-            )
-            for made in result.pictures:
-                self._add_result(job, made)
+            options = self._options(job, choices)
+            self._add_results(job, inpainting(job.picture.picture(), mask, blur=blur, grow=grow, **options))
 
         return work
 
-    def denoise(self, stored: Stored, level: float | None) -> Callable[[Job], None]:
+    def extend(self, borders: Mapping[str, int], choices: Choices) -> Callable[[Job], None]:
+        """The work of extending a picture by left, right, top and bottom."""
+
+        def work(job: Job) -> None:
+            self._add_results(job, extend(job.picture.picture(), **borders, **self._options(job, choices)))
+
+        return work
+
+    def denoise(self, level: float | None) -> Callable[[Job], None]:
         """The work of taking the noise out of a picture."""
 
         def work(job: Job) -> None:
-            result = denoise(stored.picture(), level=level, model=self.denoiser, device=self.device)
-            job.done = job.of = 1
+            picture = job.picture.picture()
+            result = denoise(picture, level=level, model=self.denoiser, device=self.device, progress=job.tell)
             self._add_result(job, result.picture, level=result.level)
 
         return work
+
+    def _options(self, job: Job, choices: Choices) -> dict[str, Any]:
+        told = {"progress": job.tell, "preview": Previews(job, self.store)}
+        return {"model": self.model, "device": self.device, **asdict(choices), **told}
+
+    def _add_results(self, job: Job, made: Inpainted) -> None:
+        for picture in made.pictures:
+            self._add_result(job, picture)
 
     def _add_result(self, job: Job, picture: Picture, level: float | None = None) -> None:
         stem, dot, suffix = job.picture.name.rpartition(".")
@@ -111,23 +117,47 @@ class Worker:
         job.calls += 1
         self.metrics.calls.inc()
 
+    def end(self, job: Job, state: State) -> None:
+        """A job is over."""
+        job.ended = time.monotonic()
+        job.state = state
+        self.let_go(job)
+        self.metrics.jobs.labels(job.kind, state).inc()
+        if job.started is not None:
+            self.metrics.seconds.labels(job.kind).observe(job.seconds or 0.0)
+        job.changed()
+
+    def hold(self, job: Job) -> None:
+        """Keep what a job needs in the store."""
+        for stored in (job.picture, *job.inputs):
+            stored.pins += 1
+
+    def let_go(self, job: Job) -> None:
+        """A job needs nothing any more; what was made for it alone is removed."""
+        job.picture.pins -= 1
+        for stored in job.inputs:
+            stored.pins -= 1
+            self.store.remove(stored)
+
     def _run(self) -> None:
         while (job := self.turns.take()) is not None:
             self.current = job
-            begin(job)
+            job.started, job.state = time.monotonic(), "running"
+            job.changed()
             try:
                 job.check()
                 job.work(job)
-                end(job, "done", self.metrics)
+                job.done = job.of = job.of or 1
+                self.end(job, "done")
             except Cancelled:
-                end(job, "cancelled", self.metrics)
+                self.end(job, "cancelled")
             except PixmendError as error:
                 job.error = str(error)
-                end(job, "failed", self.metrics)
+                self.end(job, "failed")
             except Exception:  # the next job must not suffer for a defect that this one met
                 log.exception("a job failed")
                 job.error = "the job failed by a defect of pixmend; the server's log has more"
-                end(job, "failed", self.metrics)
+                self.end(job, "failed")
             finally:
                 self.current = None
                 self.turns.took(job.seconds or 0.0)
@@ -148,7 +178,12 @@ class Previews:
         now = time.monotonic()
         if not self.job.listeners or self.spent + self.last > PREVIEW_SHARE * (now - self.begun):
             return
-        made = picture()
+        with suppress(OutputError):  # no room left: then nobody sees it
+            self._keep(candidate, step, picture())
+        self.last = time.monotonic() - now
+        self.spent += self.last
+
+    def _keep(self, candidate: int, step: int, made: Picture) -> None:
         height, width = made.size
         view = view_of(made, scale=min(1.0, (PREVIEW_PIXELS / (height * width)) ** 0.5))
         preview = Preview(candidate, step, self.store.add_view(view, self.job.owner))
@@ -157,25 +192,3 @@ class Previews:
         for old in set(previews) - set(self.job.previews):
             self.store.remove(old.stored)
         self.job.changed()
-        self.last = time.monotonic() - now
-        self.spent += self.last
-
-
-def begin(job: Job) -> None:
-    """A job's turn has come."""
-    job.started = time.monotonic()
-    job.state = "running"
-    job.changed()
-
-
-def end(job: Job, state: State, metrics: Metrics) -> None:
-    """A job is over."""
-    job.ended = time.monotonic()
-    job.state = state
-    job.picture.pins -= 1
-    for stored in job.inputs:
-        stored.pins -= 1
-    metrics.jobs.labels(job.kind, state).inc()
-    if job.started is not None:
-        metrics.seconds.labels(job.kind).observe(job.seconds or 0.0)
-    job.changed()
