@@ -16,6 +16,7 @@ import typer
 from pixmend.console import header_lines, progress_bar, say, show
 from pixmend.denoising.cli import denoise
 from pixmend.errors import FileMissingError, OptionError, OutputError, PixmendError
+from pixmend.evaluation.cli import evaluate
 from pixmend.files import check_output, check_output_folder, check_training, errors_as_one_line
 from pixmend.locks import RUN_LOCK, refuse_if_held
 from pixmend.options import STOPPED, AsJson, Device, Output, Overwrite, Seed, check_inputs
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 
 app.add_typer(denoise, name="denoise")
+app.command()(evaluate)
 
 SAMPLER_HELP = "ddpm, ddim, dpmpp-2m, unipc, repaint or ddnm; the model knows best."
 
