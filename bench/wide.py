@@ -21,10 +21,11 @@ import torch
 from numpy.typing import NDArray
 
 from machine import machine
-from metrics import hole_psnr, inside_gradient, ratio
 from pixmend.checkpoint import load_model
+from pixmend.evaluation.metrics import hole_psnr, inside_gradient
 from pixmend.images import open_picture, picture_files
 from pixmend.masks import draw_mask
+from quality import ratio
 
 Pixels = NDArray[np.uint8]
 Hole = NDArray[np.bool_]

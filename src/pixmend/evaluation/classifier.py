@@ -1,7 +1,7 @@
 """A small classifier that is trained to tell real from filled: 50 % of right answers is what a perfect fill leaves it.
 
 Logistic regression on statistics of the Laplacian bands, in luminance and colour, inside the hole and against what
-stands around it. With a hundred pictures to learn from it sees more than a convolutional network does. It is asked
+stands around it. It is asked
 about pictures that it was not trained on. Its answer counts only where it can see something, so that it tells Telea's
 fills in VALID_TELEA of the cases or more, and where it sees nothing that is not there: real pictures, half of which
 are called filled by lot, it must not tell better than VALID_REAL.
@@ -59,7 +59,7 @@ def accuracy(real: Tensor, filled: Tensor) -> Accuracy:
     right = torch.zeros(len(real))
     for learnt, asked in _folds(len(real)):
         answer = _learn(torch.cat([real[learnt], filled[learnt]]), torch.arange(2 * len(learnt)) >= len(learnt))
-        right[asked] = ((answer(real[asked]) < 0).float() + (answer(filled[asked]) > 0).float()) / 2
+        right[asked] = ((answer(real[asked]) < 0).float() + (answer(filled[asked]) >= 0).float()) / 2
     return _accuracy(right)
 
 
@@ -71,7 +71,7 @@ def accuracy_of_lots(real: Tensor) -> Accuracy:
         answers = torch.zeros(len(real))
         for learnt, asked in _folds(len(real)):
             answers[asked] = _learn(real[learnt], called_filled[learnt])(real[asked])
-        right.append(((answers > 0) == called_filled).float())
+        right.append(((answers >= 0) == called_filled).float())
     return _accuracy(torch.cat(right))
 
 
@@ -86,7 +86,7 @@ def _folds(count: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def _learn(shown: Tensor, filled: Tensor) -> Callable[[Tensor], Tensor]:
-    """What answers above 0 for features like those of fills, below for those of real pictures."""
+    """What answers 0 or more for features like those of fills, less for those of real pictures."""
     mean, deviation = shown.mean(dim=0), shown.std(dim=0) + 1e-6
     x, wanted = (shown - mean) / deviation, filled.float()
     weights = torch.zeros(x.shape[1] + 1, requires_grad=True)  # the last one is the threshold

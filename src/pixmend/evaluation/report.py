@@ -27,26 +27,40 @@ COLUMNS = (
 )
 PLOTTED = ("psnr", "ssim", "sharpness_1", "seam")
 
-STYLE = """ :root { color-scheme: light dark; } body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-
-width: 1180px; padding: 0 1rem; } h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; } h3 { font-
-size: 1rem; margin: 1.6rem 0 .4rem; } .wide { overflow-x: auto; } table { border-collapse: collapse; font-size:
-12.5px; font-variant-numeric: tabular-nums; } th, td { padding: .25rem .55rem; text-align: right; vertical-align:
-bottom; border-bottom: 1px solid #8883; } th:first-child, td:first-child { text-align: left; position: sticky; left:
-0; background: Canvas; white-space: nowrap; } td small { display: block; opacity: .65; white-space: nowrap; } thead th
-{ font-weight: 600; max-width: 7rem; } tr.apart td { font-style: italic; } svg { display: block; margin: 1rem 0; max-
-width: 100%; height: auto; } svg text { fill: CanvasText; } .cases td, .cases th { text-align: center; border: 0;
-padding: .2rem; max-width: 9rem; } .cases td:first-child { text-align: left; } .cases img { width: 128px; image-
-rendering: pixelated; display: block; } dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
-dt { font-weight: 600; } dd { margin: 0; }
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1500px; padding: 0 1rem; }
+h1 { font-size: 1.6rem; }
+h2 { font-size: 1.25rem; margin-top: 2.5rem; }
+h3 { font-size: 1rem; margin: 1.6rem 0 .4rem; }
+p, dl { max-width: 90ch; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
+dt { font-weight: 600; }
+dd { margin: 0; }
+.plots { display: flex; flex-wrap: wrap; gap: 0 2rem; }
+svg { display: block; margin: .6rem 0; max-width: 100%; height: auto; }
+svg text { fill: CanvasText; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 12px; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .45rem; text-align: right; vertical-align: top; border-bottom: 1px solid #8883; }
+th { font-weight: 600; max-width: 6rem; vertical-align: bottom; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: Canvas; white-space: nowrap; }
+td small { display: block; opacity: .65; white-space: nowrap; font-size: 10px; }
+tr.apart td { font-style: italic; }
+.cases td, .cases th { text-align: center; border: 0; padding: .2rem; max-width: 8rem; }
+.cases td:first-child { text-align: left; }
+.cases img { width: 128px; image-rendering: pixelated; display: block; }
 """
 
-READING = """ <p>Every figure looks at the hole alone, for known pixels are equal by construction. Small grey numbers:
-the interval that holds 95 % of 2000 draws of pictures, and with a sign the paired difference to the reference (by
-default the best of Telea, Navier-Stokes and biharmonic in that figure) with its own. A perfect sampler has twice the
-squared error of the mean of all likely pictures, 3 dB less PSNR, so PSNR and SSIM are also those of the mean of all
-fills; everything else is of single fills. Sharpness and seam are 1 for the truth. Sliced Wasserstein is 0, within
-chance, for a perfect sampler. The classifier tells a perfect fill from the truth in 0.5 of the cases; where it could
-not tell Telea, or told real from real, its answer stands in brackets and does not count.</p>
+READING = """ <p>Every figure looks at the hole alone, for known pixels are equal by construction. Small numbers below
+a figure: the interval that holds 95 % of 2000 draws of pictures, and with a sign the paired difference to the
+reference (by default the best of Telea, Navier-Stokes and biharmonic in that figure) with its own. For sliced
+Wasserstein and the classifier the interval is the spread between halvings, or the standard error.</p> <p>A perfect
+sampler has twice the squared error of the mean of all likely pictures, 3 dB less PSNR, so PSNR and SSIM are also
+those of the mean of all fills; everything else is of single fills. Sharpness and seam are 1 for the truth. Sliced
+Wasserstein is 0, within chance, for a perfect sampler. The classifier tells a perfect fill from the truth in 0.5 of
+the cases; where it could not tell Telea, or told real from real, its answer stands in brackets and does not count.
+Methods in italics stand apart: they are no part of the comparison.</p>
 """
 
 
@@ -122,9 +136,7 @@ def _against_calls(results: Results, cells: Cells) -> str:
     for method in results:
         if method.series:
             series.setdefault(method.series, []).append(method.name)
-    levels = [
-        method.name for method in results if not method.series and not method.apart and not method.limits.families
-    ]
+    levels = [method.name for method in results if _is_plotted(method) and not method.series]
 
     def value(method: str, metric: str) -> float:
         figure = cells.get((ALL, method, metric))

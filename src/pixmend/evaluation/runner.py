@@ -95,7 +95,7 @@ def file_of(folder: Path, method: Method, case: Case) -> Path:
 def read_fills(folder: Path, method: Method, case: Case, fills: int) -> Fills | None:
     """The fills that were made before; None where there are none, too few, or where the file is damaged."""
     try:
-        with np.load(file_of(folder, method, case), allow_pickle=False) as content:
+        with open(file_of(folder, method, case), "rb") as stream, np.load(stream, allow_pickle=False) as content:
             kept = Fills(**{name: content[name][:fills] for name in Fills.__dataclass_fields__})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
