@@ -16,9 +16,9 @@ from PIL import Image
 for name in ("fastapi", "prometheus_client", "python_multipart", "playwright"):
     pytest.importorskip(name)
 
-from page_driver import Host, Visitor, browsing, chromium, hosting
 from playwright.sync_api import Browser, BrowserContext, Route, expect
 
+from page_driver import Host, Visitor, browsing, chromium, hosting
 from pixmend.images import save_picture
 from pixmend.inpainting import inpainting
 from web_server import tiny_model

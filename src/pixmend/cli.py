@@ -18,6 +18,7 @@ from pixmend.backends import check_backend, missing_packages
 from pixmend.console import header_lines, progress_bar, say, show, warnings_as_lines
 from pixmend.denoising.cli import denoise
 from pixmend.errors import BackendError, FileMissingError, OptionError, OutputError, PixmendError
+from pixmend.evaluation.cli import evaluate
 from pixmend.extending_cli import extend
 from pixmend.files import check_output, check_output_folder, check_training, errors_as_one_line
 from pixmend.folders.command import (
@@ -78,6 +79,7 @@ app = typer.Typer(
 
 app.add_typer(denoise, name="denoise")
 app.command()(serve)
+app.command()(evaluate)
 
 Mask = Annotated[
     Path | None,

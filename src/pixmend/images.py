@@ -22,6 +22,7 @@ from PIL import Image, ImageColor
 from pixmend.decoding import decode_file, decode_image, decode_thumbnail, decode_thumbnail_of, picture_size
 from pixmend.encoding import check_savable, encode, save_animation, save_picture
 from pixmend.errors import FileMissingError, MaskError, OptionError, PictureError
+from pixmend.heif import register_heif
 from pixmend.mask_reading import MaskReading, near_colour, read_mask_array, read_mask_picture
 from pixmend.pictures import SLACK, Floats, Metadata, Picture, composite, from_array, from_values
 
