@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import importlib.util
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -339,6 +341,18 @@ def test_openvino_takes_as_many_threads_as_torch(compilations: list[str]) -> Non
             torch.set_num_threads(threads)
         (request,) = network._requests.values()
         assert request.get_compiled_model().get_property("INFERENCE_NUM_THREADS") == count
+
+
+def test_ctrl_c_after_openvino_is_only_ctrl_c(compilations: list[str]) -> None:
+    """OpenVINO gives the thread a stack for signals; when its user is gone, that stack must still be there."""
+    networks = [openvino_network(), openvino_network()]
+    for number in range(2):
+        networks[number](*example(1))
+    for _ in range(2):
+        del networks[0]
+        gc.collect()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize(
