@@ -151,3 +151,9 @@ def test_export_says_what_it_needs(
     assert main(["export", model, "-o", out]) == BackendError.exit_code
     assert "exporting to ONNX needs onnx; install pixmend[onnx]" in err()
     assert not Path(out).exists()
+
+
+@pytest.mark.parametrize("page", ["backends.md", "backends.zh-CN.md"])
+def test_the_documents_show_the_example_as_it_is(page: str) -> None:
+    text = (EXAMPLE.parents[1] / "docs" / page).read_text("utf-8")
+    assert f"```python\n{EXAMPLE.read_text('utf-8')}```\n" in text
