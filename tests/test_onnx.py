@@ -145,6 +145,8 @@ def test_export_says_what_it_needs(
     model, out = str(folder / "m.safetensors"), str(tmp_path / "m.onnx")
     assert main(["export", model, "-o", out, "--format", "tflite"]) == 2
     assert "choose onnx or diffusers" in err()
+    assert main(["export", model, "-o", str(tmp_path / "new"), "--overwrite"]) == 2
+    assert "a folder is never replaced" in err()
     assert main(["export", model, "-o", str(folder / "m.onnx")]) == 7
     assert "m.onnx exists and is left as it is" in err()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else name)

@@ -40,6 +40,10 @@ class OpenNetwork(Protocol):
     def device(self) -> torch.device:
         """Where its inputs and outputs are."""
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What its convolutions and products are computed in: bfloat16 or float32."""
+
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """x: (B, C, H, W) float32; t: (B,), of any number type. Returns (B, 3, H, W), float32."""
 
@@ -61,6 +65,10 @@ class Careful:
     @property
     def device(self) -> torch.device:
         return self._now.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._now.dtype
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """As of any `OpenNetwork`; the call that fails is made again."""

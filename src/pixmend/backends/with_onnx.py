@@ -21,7 +21,7 @@ class OnnxNetwork:
     """
 
     name = "onnx"
-    device = torch.device("cpu")
+    device, dtype = torch.device("cpu"), torch.float32
 
     def __init__(self, model: Model) -> None:
         tune_allocator()

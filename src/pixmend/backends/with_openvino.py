@@ -89,6 +89,7 @@ class OpenVinoNetwork:
     def __init__(self, model: Model, precision: str | None = None) -> None:
         tune_allocator()
         self._model, self.precision, self.threads = model, precision or fast_precision(), torch.get_num_threads()
+        self.dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self._stride = model.network.config.stride
         side = -(-model.size // self._stride) * self._stride
         self._tile = (side, side)
