@@ -92,6 +92,24 @@ def test_the_backend_takes_odd_sizes_and_exports_once(
     assert len(exports) == 1
 
 
+def test_a_network_that_cannot_be_loaded_or_computed_is_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pixmend.backends import with_onnx
+
+    model = load_model(folder / "m.safetensors")
+    for number, content in enumerate((b"", b"no graph", (folder / "m.onnx").read_bytes()[:-100])):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / str(number)))
+        monkeypatch.setattr(with_onnx, "onnx_bytes", lambda model, content=content: content)
+        with pytest.raises(BackendError, match=r"ONNX Runtime cannot load the network \(.+\); take --backend torch"):
+            open_network(model, "onnx")
+    monkeypatch.setattr(with_onnx, "onnx_bytes", lambda model: (folder / "m.onnx").read_bytes())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    network = open_network(model, "onnx")
+    with pytest.raises(BackendError, match=r"ONNX Runtime cannot compute the network \(.+\); take --backend torch"):
+        network(torch.zeros(1, 6, 16, 16), torch.zeros(1))
+
+
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (23, 40)])
 def test_the_example_repairs_as_pixmend_does_without_torch(
     folder: Path, tmp_path: Path, height: int, width: int
