@@ -355,6 +355,8 @@ def export(
     if kind == "onnx":
         _export_onnx(model, output, overwrite)
         return
+    if overwrite:
+        raise OptionError("a folder is never replaced; leave --overwrite out, and choose a new name")
     check_output_folder(output)
     check_inputs(model)
     from pixmend.adapters import export_model

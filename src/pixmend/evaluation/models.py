@@ -14,12 +14,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pixmend.checkpoint import DEFAULT_MODEL, Model, load_model
+from pixmend.checkpoint import Model, load_model
 from pixmend.conditioning import denoiser
 from pixmend.diffusion import Known, Noise
 from pixmend.evaluation.method import Filled, Limits, Method
 from pixmend.evaluation.protocol import Pixels
 from pixmend.inpainting import inpainting
+from pixmend.model_files import DEFAULT_MODEL
 from pixmend.pictures import to_samples, to_values
 from pixmend.runtime import fast_dtype, pick_device
 from pixmend.samplers import repaint
