@@ -79,6 +79,8 @@ def run(folder: Path, output: Path, work: Negatives, **options: Any) -> Summary:
 
 MOMENTS = ("computing", "before the first line", "within the first line", "before the rename", "after the rename")
 
+ALWAYS = "computing, whenever it is tried"
+
 
 def die_at(moment: str, second: int = 2) -> None:
     """Have this process kill itself at a moment of the second picture that it does."""
@@ -119,4 +121,5 @@ def die_at(moment: str, second: int = 2) -> None:
 if __name__ == "__main__":  # python folder_work.py FOLDER OUTPUT LOG MOMENT
     given_folder, given_output, given_log, given_moment = sys.argv[1:]
     die_at(given_moment)
-    run(Path(given_folder), Path(given_output), Negatives(Path(given_log), {"b.png": int(given_moment == MOMENTS[0])}))
+    deaths = {MOMENTS[0]: 1, ALWAYS: 99}.get(given_moment, 0)
+    run(Path(given_folder), Path(given_output), Negatives(Path(given_log), {"b.png": deaths}))

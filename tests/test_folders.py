@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from folder_work import MOMENTS, Negatives
+from folder_work import ALWAYS, MOMENTS, Negatives
 from folder_work import run as negatives
 from pixmend import cli
 from pixmend.checkpoint import Model, save_model
@@ -370,6 +370,15 @@ def test_killed_in_the_middle_and_gone_on(folder: Path, log: Path, tmp_path: Pat
     assert os.listdir(tmp_path / "out" / FOLDER) == ["journal.jsonl"], "nothing is left of what was half done"
 
 
+def test_a_picture_that_kills_whoever_tries_it_does_not_keep_the_others_waiting(
+    folder: Path, log: Path, tmp_path: Path
+) -> None:
+    program = [sys.executable, Path(__file__).with_name("folder_work.py"), folder, tmp_path / "out", log, ALWAYS]
+    for there in (["a.png"], ["a.png", "sub/c.png", "sub/d.bmp"]):
+        assert subprocess.run([str(part) for part in program], check=False).returncode == -signal.SIGKILL
+        assert sorted(results(tmp_path / "out")) == there
+
+
 def test_a_kill_while_a_result_is_replaced(folder: Path, log: Path, tmp_path: Path) -> None:
     """The journal announces the new result, the place holds the old one: the hash tells them apart."""
     output = tmp_path / "out"
@@ -502,6 +511,20 @@ def test_dry_run_says_all_and_writes_nothing(run: Run, folder: Path, holes: Path
     actions = {row["picture"]: row["action"] for row in told}
     assert actions == {"a.png": "do", "b.png": "keep", "e.png": "refuse", "sub/c.png": "keep", "sub/d.bmp": "keep"}
     assert told[0]["again"] == "its mask changed"
+
+
+def test_what_is_to_note_of_many_is_said_once(run: Run, folder: Path, tiny_model: Path) -> None:
+    mask = folder.parent / "mask.png"
+    grey = np.full(SIZE, 0, np.uint8)
+    grey[4:12, 4:12], grey[:4] = 255, 100
+    Image.fromarray(grey).save(mask)
+    given = ("inpaint", folder, "--masks", mask, "--model", tiny_model, "-o")
+    done = run(*given, folder.parent / "out")
+    assert done.code == 0
+    assert done.err.startswith("pixmend: note: a.png and 3 more: 16.7% of the mask is grey")
+    assert len(done.err.splitlines()) == 1
+    told = json.loads(run(*given, folder.parent / "other", "--json").out)["notes"]
+    assert list(told) == ["a.png", "b.png", "sub/c.png", "sub/d.bmp"]
 
 
 def test_names_are_printed_on_one_line(run: Run, folder: Path, tiny_model: Path) -> None:

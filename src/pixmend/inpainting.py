@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixmend.backends import open_network
+from pixmend.backends import OpenNetwork, open_network
 from pixmend.checkpoint import Model, load_model
 from pixmend.conditioning import enlarged
 from pixmend.errors import MaskError, OptionError
@@ -101,7 +101,7 @@ def inpainting(
     invert_mask: bool = False,
     soft_mask: bool = False,
     save_steps: bool = False,
-    backend: str | None = None,
+    backend: str | OpenNetwork | None = None,
     device: str | None = None,
     max_memory: int | str | None = None,
     progress: Progress | None = None,
@@ -119,7 +119,7 @@ def inpainting(
     blur: radius R of the soft edge in pixels, see `load_mask`; grow: pixels that the hole is grown by first.
     save_steps: keep the pictures on the way. max_memory: bytes, or text such as "2GB" or "50%" of what is free, to be
     used for the work beside the picture itself; by default half of what is free. backend: what computes the network,
-    see `open_network`.
+    see `open_network`; or what that has opened for this model, which spares it for many pictures.
     progress: called after every network call with the tiles done and their number in all; what it raises stops the
     work there. preview: called after every step with the candidate, the number of the step, and a function that makes
     the whole picture as it is then.
@@ -136,8 +136,10 @@ def inpainting(
         model = load_model(model)
     elif not model.legs:
         warnings.warn("the model was never trained: its fill is noise", stacklevel=2)
+    if backend is None or isinstance(backend, str):
+        backend = open_network(model, backend, device)
     filling = Filling(
-        open_network(model, backend, device),
+        backend,
         model,
         steps=steps,
         sampler=sampler,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pixmend.console import progress_bar, say
+from pixmend.console import progress_bar, say, warnings_as_lines
 from pixmend.errors import AllFailedError, OptionError, PixmendError, SomeFailedError
 from pixmend.folders.journal import Journal, check_place
 from pixmend.folders.pairing import find
@@ -91,7 +91,7 @@ def run_folder(folder: Path, output: Path, work: Work, options: FolderOptions, m
         plan = make_plan(found, journal, work.settings(), overwrite=options.overwrite)
         for why, count in Counter(plan.again.values()).items():
             say("note", f"{count} {'picture is' if count == 1 else 'pictures are'} done anew: {why}")
-        with progress_bar() as update, stop_on_signal() as stopped:
+        with progress_bar() as update, stop_on_signal() as stopped, warnings_as_lines():
 
             def progress(done: float, total: int, failed: int) -> None:
                 text = f"{int(done)} of {total}" + (f", {failed} failed" if failed else "")
@@ -136,9 +136,13 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _tell_summary(summary: Summary, output: Path, *, as_json: bool) -> None:
+    named: dict[str, list[str]] = {}
     for name, notes in summary.notes.items():
         for note in notes:
-            say("note", f"{shown(name)}: {shown(note)}")
+            named.setdefault(note, []).append(name)
+    for note, names in named.items():  # what is said of many is said once; --json and the journal have it of each
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        say("note", f"{shown(names[0])}{others}: {shown(note)}")
     for name, why in sorted(summary.failures.items()):
         say("failed", f"{shown(name)}: {shown(why)}")
     if as_json:

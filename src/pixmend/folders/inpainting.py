@@ -58,12 +58,14 @@ class InpaintWork:
         return {"hole_share": share, **({"notes": notes} if notes else {})}
 
     def prepare(self) -> Do:
-        """Load the model."""
+        """Load the model, and open its network."""
+        from pixmend.backends import open_network
         from pixmend.checkpoint import load_model
         from pixmend.images import save_picture
         from pixmend.inpainting import inpainting
 
         model = load_model(self.model)
+        network = open_network(model, self.backend, self.device)
 
         def do(task: Task, staged: Path, tick: Tick) -> dict[str, Any]:
             picture, strength, notes = self._read(task)
@@ -81,8 +83,7 @@ class InpaintWork:
                     grow=self.grow_mask,
                     invert_mask=self.hole.invert and strength is None,
                     soft_mask=self.hole.soft,
-                    backend=self.backend,
-                    device=self.device,
+                    backend=network,
                     max_memory=self.max_memory,
                     progress=tick,
                 )

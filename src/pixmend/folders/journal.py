@@ -24,6 +24,7 @@ from pixmend.folders.work import Mark, Outcome, sha256_of
 from pixmend.locks import RUN_LOCK, holder, locked
 
 FOLDER, JOURNAL, STAGING = ".pixmend", "journal.jsonl", "staging"  # in an output folder: ours; and in that
+CURRENT = "current"  # in the staging folder: the name of the picture that is worked on
 ADVICE = "mend that; then the same command goes on"
 
 
@@ -50,6 +51,7 @@ class Journal:
         self.output = output
         self.folder = output / FOLDER
         self.file, self.staging = self.folder / JOURNAL, self.folder / STAGING
+        self.suspect = ""  # the picture that was worked on when the run before was killed
         self.guarded = True  # whether the lock keeps others out
         self.entries: dict[str, Entry] = {}  # name -> its last result
         self.settings: dict[str, dict[str, Any]] = {}  # identity -> settings
@@ -82,6 +84,8 @@ class Journal:
             yield journal
 
     def _begin(self) -> None:
+        with suppress(OSError, ValueError):
+            self.suspect = str(json.loads((self.staging / CURRENT).read_text("ascii")))
         with errors_as_one_line(self.folder, ADVICE):
             shutil.rmtree(self.staging, ignore_errors=True)  # what was computed by a run that was killed
             self.staging.mkdir(exist_ok=True)

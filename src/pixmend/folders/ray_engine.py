@@ -23,7 +23,7 @@ from pixmend.folders.runner import Engine
 from pixmend.folders.work import DEFECT, Outcome, Tick, Work, attempt
 from pixmend.signals import handlers_kept
 
-TRIES = 4  # of a picture whose workers die, be it of that picture or not
+TRIES = 3  # of a picture whose workers die, be it of that picture or not
 CONNECT_SECONDS = 10
 OBJECT_BYTES = 100 << 20  # of shared memory for a cluster of this machine's own: only names and figures travel
 

@@ -7,6 +7,7 @@ the journal and renames them. So a picture may be computed twice, when a worker 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 
 from pixmend.errors import PixmendError
 from pixmend.files import errors_as_one_line, put_in_place
-from pixmend.folders.journal import ADVICE, Entry, Journal, difference, identity_of
+from pixmend.folders.journal import ADVICE, CURRENT, Entry, Journal, difference, identity_of
 from pixmend.folders.pairing import Found, Task
 from pixmend.folders.work import Outcome, Tick, Work, attempt
 
@@ -72,7 +73,10 @@ class Summary:
 
 
 def make_plan(found: Found, journal: Journal, settings: dict[str, Any], *, overwrite: bool) -> Plan:
-    """Compare what is there with the journal. Nothing that is not ours is replaced without `overwrite`."""
+    """Compare what is there with the journal. Nothing that is not ours is replaced without `overwrite`.
+
+    The picture that the run before was killed with comes last: should it be why, the others are done first.
+    """
     plan = Plan([], [], dict(found.refused))
     identity = identity_of(settings)
     for task in found.tasks:
@@ -91,6 +95,7 @@ def make_plan(found: Found, journal: Journal, settings: dict[str, Any], *, overw
             plan.to_do.append(task)
             if entry is not None:
                 plan.again[task.name] = changed
+    plan.to_do.sort(key=lambda task: task.name == journal.suspect)
     return plan
 
 
@@ -140,6 +145,8 @@ def one_by_one(work: Work, tasks: Sequence[Task], staging: Path, tick: Tick) -> 
     """The engine of one process: the model is loaded once, and the pictures are done one after the other."""
     do = work.prepare()
     for task in tasks:
+        with errors_as_one_line(staging, ADVICE):
+            (staging / CURRENT).write_text(json.dumps(task.name), "ascii")
         yield attempt(do, task, staging, tick)
 
 

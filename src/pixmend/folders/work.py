@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from pixmend.errors import ModelFileError, OptionError, OutputError, PictureError, PixmendError
+from pixmend.errors import BackendError, ModelFileError, OptionError, OutputError, PictureError, PixmendError
 from pixmend.folders.pairing import Task
 
 DEFECT = 1  # in place of an exit code: what nobody foresaw
@@ -94,7 +94,7 @@ class Outcome:
     @classmethod
     def of_error(cls, name: str, error: PixmendError) -> Outcome:
         """What a user can mend: told of one picture, or fatal."""
-        fatal = isinstance(error, (OptionError, ModelFileError)) or _is_of_disk(error)
+        fatal = isinstance(error, (BackendError, OptionError, ModelFileError)) or _is_of_disk(error)
         return cls(name, error=str(error), exit_code=error.exit_code, fatal=fatal)
 
     def to_error(self) -> PixmendError:
