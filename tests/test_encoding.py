@@ -18,6 +18,7 @@ from picture_files import RNG, chunk, exif_block, noise, png
 from pixmend.decoding import decode_file
 from pixmend.encoding import FORMATS, check_savable, encode, save_animation, save_picture
 from pixmend.errors import OutputError, OutputExistsError
+from pixmend.metadata import calm
 from pixmend.pictures import Metadata, Picture, composite, from_array
 
 LOSSLESS = {  # suffix -> the channels that it can hold, with 8 and with 16 bits
@@ -187,6 +188,15 @@ def test_jpeg_of_another_source_is_good(tmp_path: Path) -> None:
         read = decode_file(save_picture(picture, tmp_path / "out.jpeg", overwrite=True))
         assert read.samples.shape == picture.samples.shape
         assert np.abs(read.samples.astype(int) - picture.samples).max() <= 6
+
+
+@pytest.mark.parametrize("file_format", sorted(set(FORMATS.values()) - {"HEIF", "GIF"}))
+@pytest.mark.parametrize("exif", [b"II*\0\x08\0\0\0\xff\xff", b"nonsense", exif_block(1)[:40]])
+def test_damaged_exif_costs_no_picture(file_format: str, exif: bytes) -> None:
+    stream = io.BytesIO()
+    encode(Picture(noise(3, 4, 3), metadata=Metadata(exif=exif)), stream, file_format)
+    with calm():
+        assert Image.open(stream).size == (4, 3)
 
 
 # ---------------------------------------------------------------------------------------------------------- refusals

@@ -40,8 +40,9 @@ def write(path: Path, orientation: int = 1, *, grey: bool = False, **given: Any)
 
 
 def coefficients(path: Path) -> Any:
-    coded = jpeglib.read_dct(str(path))
-    coded.load()
+    with jpeglib.version("turbo210"):  # which reads arithmetic coding too
+        coded = jpeglib.read_dct(str(path))
+        coded.load()
     return coded
 
 
@@ -270,13 +271,10 @@ def test_files_of_libjpeg(tmp_path: Path, tool: str) -> None:
     source = tmp_path / "source.jpg"
     source.write_bytes(subprocess.run(command, input=given, capture_output=True, check=True).stdout)
     picture, touched = mended(decode_file(source))
-    told: list[str] = []
-    out = save_picture(picture, tmp_path / "out.jpg", note=told.append)
-    if tool == "arithmetic":
-        assert "encoded anew" in told[0]
-        return
+    out = save_picture(picture, tmp_path / "out.jpg")
     before, after = coefficients(source), coefficients(out)
     assert np.array_equal(before.samp_factor, after.samp_factor)
+    assert before.progressive_mode == after.progressive_mode
     for i, name in enumerate(("Y", "Cb", "Cr")):
         old, new = getattr(before, name), getattr(after, name)
         step = before.samp_factor.max(0) // before.samp_factor[i]

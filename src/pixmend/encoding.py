@@ -16,7 +16,7 @@ from pixmend.errors import OutputError
 from pixmend.files import check_output, write_atomically
 from pixmend.heif import register_heif
 from pixmend.jpeg_editing import came_as_jpeg, encode_jpeg_again
-from pixmend.metadata import EXIF_PREFIX, XMP_KEYWORD, calm, tiff_exif
+from pixmend.metadata import EXIF_PREFIX, XMP_KEYWORD, calm, can_be_rewritten, tiff_exif
 from pixmend.modes import stored_image
 from pixmend.pictures import Picture, to_samples
 from pixmend.previews import refreshed, showing
@@ -192,6 +192,8 @@ def _options(picture: Picture, file_format: str) -> dict[str, Any]:
         options |= kept.jpeg or _JPEG_DEFAULTS
     elif file_format == "AVIF":
         options |= {"quality": 100, "subsampling": "4:4:4"}
+        if kept.exif and not can_be_rewritten(kept.exif):
+            del options["exif"]
     elif file_format == "HEIF":
         options |= {"quality": -1, "chroma": 444, "matrix_coefficients": 0}  # lossless, and RGB as it is
     if file_format in ("JPEG", "GIF"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ Blocks = NDArray[np.float32]  # (..., 8, 8)
 _YCC = np.array([[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]])
 # Of the libraries in jpeglib, the one that writes coefficients in progressive scans, and one that does not.
 _PROGRESSIVE, _SEQUENTIAL = "mozjpeg403", "turbo210"
+_COMPONENTS = {"JCS_GRAYSCALE": ("Y",), "JCS_YCbCr": ("Y", "Cb", "Cr"), "JCS_RGB": ("Y", "Cb", "Cr")}  # jpeglib's names
 _AC_LIMIT = 1023  # the largest AC coefficient of 8-bit samples that Huffman codes have a place for
 _one_at_a_time = threading.Lock()  # which library jpeglib uses is global to the process
 
@@ -39,23 +41,20 @@ def with_changes(data: bytes, old: Samples, new: Samples) -> tuple[bytes, float]
     """A JPEG file whose decoded samples are `old`, changed to `new`; without metadata, as `jpeg_segments.bare` has it.
 
     old, new: (H, W, 1 or 3) uint8, as they lie in the file. Returns the new file, and the share of its blocks that kept
-    their coefficients; or None where this cannot be done: without jpeglib, and for files that it cannot read
-    (arithmetic coding), of four components, or whose subsampling is not by whole numbers.
+    their coefficients; or None where this cannot be done: without jpeglib, and for files that it cannot read,
+    of four components, or whose subsampling is not by whole numbers. Arithmetic coding becomes Huffman's.
     """
     if not can_keep_blocks():
         return None
     import jpeglib
 
-    with tempfile.TemporaryDirectory() as folder, _one_at_a_time:
+    with tempfile.TemporaryDirectory() as folder, _one_at_a_time, suppress(OSError):  # what jpeglib can do nothing with
         path = Path(folder, "picture.jpg")
         path.write_bytes(bare(data))
-        try:
+        with jpeglib.version(_SEQUENTIAL):
             coded = jpeglib.read_dct(os.fspath(path))
             coded.load()
-        except OSError:
-            return None
-        names = {"JCS_GRAYSCALE": ("Y",), "JCS_YCbCr": ("Y", "Cb", "Cr"), "JCS_RGB": ("Y", "Cb", "Cr")}
-        components = names.get(coded.jpeg_color_space.name, ())
+        components = _COMPONENTS.get(coded.jpeg_color_space.name, ())
         factors = np.asarray(coded.samp_factor)  # (components, 2): vertical, horizontal
         if len(components) != new.shape[2] or (factors.max(0) % factors).any():
             return None
@@ -63,6 +62,7 @@ def with_changes(data: bytes, old: Samples, new: Samples) -> tuple[bytes, float]
         with jpeglib.version(_PROGRESSIVE if coded.progressive_mode else _SEQUENTIAL):
             coded.write_dct(os.fspath(path), flags=["+OPTIMIZE_CODING"])
         return bare(path.read_bytes()), share
+    return None
 
 
 def _renew(coded: Any, components: tuple[str, ...], steps: NDArray[np.int64], old: Samples, new: Samples) -> float:

@@ -17,7 +17,13 @@ from pixmend.previews import refreshed_segments, showing
 
 def came_as_jpeg(picture: Picture) -> bool:
     """Whether a picture is that of a JPEG file, its size and metadata being still the file's."""
-    return picture.original is not None and picture.original.jpeg is not None and picture.keeps_metadata
+    if picture.original is None or picture.original.jpeg is None or not picture.keeps_metadata:
+        return False
+    try:
+        split(picture.original.jpeg)
+    except ValueError:  # damage that decoders overlook
+        return False
+    return True
 
 
 def encode_jpeg_again(picture: Picture, stream: IO[bytes]) -> str | None:

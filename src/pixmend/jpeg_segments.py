@@ -39,16 +39,18 @@ class Segment(NamedTuple):
 def split(data: bytes) -> tuple[list[Segment], bytes]:
     """All segments before the first SOS, and the rest of the file from that SOS on.
 
-    Raises ValueError for what is no JPEG, or is cut off.
+    Bytes between segments that belong to none are left out, as decoders do. Raises ValueError for what is no JPEG, or
+    is cut off.
     """
     if data[:2] != bytes((0xFF, SOI)):
         raise ValueError("no JPEG")
     segments: list[Segment] = []
     at = 2
     while True:
-        while data[at : at + 2] == b"\xff\xff":  # any number of fill bytes may stand before a marker
-            at += 1
-        if at + 4 > len(data) or data[at] != 0xFF:
+        at = data.find(0xFF, at)
+        while at >= 0 and data[at : at + 2] in (b"\xff\xff", b"\xff\x00"):  # fill bytes, and no marker at all
+            at = data.find(0xFF, at + 1)
+        if at < 0 or at + 4 > len(data):
             raise ValueError("cut off before its samples")
         marker = data[at + 1]
         if marker == SOS:

@@ -137,6 +137,17 @@ def tiff_exif(exif: bytes) -> Image.Exif:
     return tags
 
 
+def can_be_rewritten(exif: bytes) -> bool:
+    """Whether Pillow understands an EXIF block; for AVIF it reads and writes it anew, and fails where it does not."""
+    tags = Image.Exif()
+    try:
+        tags.load(EXIF_PREFIX + exif)
+        tags.tobytes()
+    except Exception:  # noqa: BLE001  damage raises anything
+        return False
+    return True
+
+
 class _Calm:
     def __init__(self) -> None:
         self.lock, self.users, self.undo = threading.Lock(), 0, ExitStack()
