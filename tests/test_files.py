@@ -98,3 +98,37 @@ def test_a_killed_holder_leaves_no_lock_even_where_its_children_live(tmp_path: P
         os.kill(worker, signal.SIGKILL)
         for handle in (told, tell):
             os.close(handle)
+
+
+def test_a_later_write_removes_what_a_killed_one_left_and_not_what_a_living_one_writes(tmp_path: Path) -> None:
+    path, (told, tell), (go, end) = tmp_path / "picture.png", os.pipe(), os.pipe()
+
+    def write_and_die() -> int:
+        write_atomically(path, lambda stream: breaking.die(), overwrite=True)
+        return 0
+
+    def write_slowly() -> None:
+        def write(stream: Any) -> None:
+            os.write(tell, b"!")
+            os.read(go, 1)
+            stream.write(b"slow")
+
+        write_atomically(path, write, overwrite=True)
+        os._exit(0)
+
+    assert breaking.in_child(write_and_die).code == -signal.SIGKILL
+    (abandoned,) = tmp_path.iterdir()
+    child = os.fork()
+    if not child:
+        write_slowly()
+    os.read(told, 1)  # it has removed what was abandoned, and is in the middle of writing
+    (living,) = tmp_path.iterdir()
+    assert living != abandoned
+    write_atomically(path, lambda stream: stream.write(b"quick"), overwrite=True)
+    assert sorted(tmp_path.iterdir()) == sorted([path, living])
+    os.write(end, b"!")
+    assert os.waitpid(child, 0)[1] == 0
+    assert path.read_bytes() == b"slow"
+    assert [*tmp_path.iterdir()] == [path]
+    for handle in (told, tell, go, end):
+        os.close(handle)

@@ -17,25 +17,41 @@ SOURCE = Path(pixmend.__file__).parent
 # From the ground up. A room may import any of an earlier row. A new room gets its place here.
 ROWS = (
     ("errors", "console", "signals"),
-    ("files", "locks", "options", "train_config"),
+    ("files", "locks", "options", "train_config", "components", "tars"),
     ("model_files", "sealed", "workers", "runtime", "strokes", "soft_masks", "schedules", "unet", "pictures"),
-    ("mask_kinds", "metadata", "adm", "diffusion", "processes"),
-    ("masks", "decoding", "encoding"),
-    ("images", "conditioning", "samplers"),
-    ("picture_cache",),
+    ("mask_kinds", "painting", "metadata", "adm", "diffusion", "processes", "jpeg_segments", "heif"),
+    ("jpeg", "modes", "previews", "wide", "mask_reading"),
+    ("masks", "decoding", "jpeg_editing"),
+    ("encoding",),
+    ("images", "conditioning", "samplers", "views"),
+    ("picture_cache", "inputs", "scratches"),
+    ("shards",),
     ("batches", "checkpoint", "data", "run_folder", "tiles", "windows", "grain"),
     ("adapters", "backends", "loop", "levels", "budget"),
     ("training", "filling"),
     ("inpainting",),
-    ("explain", "extending", "folders"),
-    ("extending_cli",),
-    ("demo", "denoising", "evaluation", "web"),
+    ("explain", "extending"),
+    ("extending_cli", "mask_cli", "folders"),
+    ("demo", "denoising", "evaluation"),
+    ("web",),
     ("cli",),
     ("__main__",),
 )
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 # data: crops are resized there, hundreds a second, with no Picture in between; explain: lines and words are drawn
-PILLOWS_HOME = {"images", "decoding", "encoding", "metadata", "data", "explain"}
+PILLOWS_HOME = {
+    "images",
+    "decoding",
+    "encoding",
+    "metadata",
+    "modes",
+    "previews",
+    "wide",
+    "jpeg_editing",
+    "data",
+    "explain",
+    "views",
+}
 HEAVY = ("torch", "numpy", "PIL", "safetensors", "rich", "typer")
 
 

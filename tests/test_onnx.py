@@ -92,6 +92,24 @@ def test_the_backend_takes_odd_sizes_and_exports_once(
     assert len(exports) == 1
 
 
+def test_a_network_that_cannot_be_loaded_or_computed_is_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pixmend.backends import with_onnx
+
+    model = load_model(folder / "m.safetensors")
+    for number, content in enumerate((b"", b"no graph", (folder / "m.onnx").read_bytes()[:-100])):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / str(number)))
+        monkeypatch.setattr(with_onnx, "onnx_bytes", lambda model, content=content: content)
+        with pytest.raises(BackendError, match=r"ONNX Runtime cannot load the network \(.+\); take --backend torch"):
+            open_network(model, "onnx")
+    monkeypatch.setattr(with_onnx, "onnx_bytes", lambda model: (folder / "m.onnx").read_bytes())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    network = open_network(model, "onnx")
+    with pytest.raises(BackendError, match=r"ONNX Runtime cannot compute the network \(.+\); take --backend torch"):
+        network(torch.zeros(1, 6, 16, 16), torch.zeros(1))
+
+
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (23, 40)])
 def test_the_example_repairs_as_pixmend_does_without_torch(
     folder: Path, tmp_path: Path, height: int, width: int
@@ -145,9 +163,17 @@ def test_export_says_what_it_needs(
     model, out = str(folder / "m.safetensors"), str(tmp_path / "m.onnx")
     assert main(["export", model, "-o", out, "--format", "tflite"]) == 2
     assert "choose onnx or diffusers" in err()
+    assert main(["export", model, "-o", str(tmp_path / "new"), "--overwrite"]) == 2
+    assert "a folder is never replaced" in err()
     assert main(["export", model, "-o", str(folder / "m.onnx")]) == 7
     assert "m.onnx exists and is left as it is" in err()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else name)
     assert main(["export", model, "-o", out]) == BackendError.exit_code
     assert "exporting to ONNX needs onnx; install pixmend[onnx]" in err()
     assert not Path(out).exists()
+
+
+@pytest.mark.parametrize("page", ["backends.md", "backends.zh-CN.md"])
+def test_the_documents_show_the_example_as_it_is(page: str) -> None:
+    text = (EXAMPLE.parents[1] / "docs" / page).read_text("utf-8")
+    assert f"```python\n{EXAMPLE.read_text('utf-8')}```\n" in text

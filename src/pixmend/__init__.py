@@ -36,11 +36,14 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pixmend.images import Picture as Picture
     from pixmend.images import load_image as load_image
     from pixmend.images import load_mask as load_mask
+    from pixmend.images import mask_from_alpha as mask_from_alpha
+    from pixmend.images import mask_from_color as mask_from_color
     from pixmend.images import open_picture as open_picture
     from pixmend.images import save_picture as save_picture
     from pixmend.images import save_tensor_as_image as save_tensor_as_image
     from pixmend.inpainting import Inpainted as Inpainted
     from pixmend.inpainting import inpainting as inpainting
+    from pixmend.inputs import mask_preview as mask_preview
     from pixmend.masks import create_advanced_mask as create_advanced_mask
     from pixmend.samplers import ddim as ddim
     from pixmend.samplers import ddnm as ddnm
@@ -70,7 +73,17 @@ _NAMES = {  # room -> the public names that live in it
     "diffusion": ("Diffusion",),
     "errors": ("PixmendError",),
     "extending": ("extend",),
-    "images": ("Picture", "load_image", "load_mask", "open_picture", "save_picture", "save_tensor_as_image"),
+    "images": (
+        "Picture",
+        "load_image",
+        "load_mask",
+        "mask_from_alpha",
+        "mask_from_color",
+        "open_picture",
+        "save_picture",
+        "save_tensor_as_image",
+    ),
+    "inputs": ("mask_preview",),
     "inpainting": ("Inpainted", "inpainting"),
     "masks": ("create_advanced_mask",),
     "samplers": ("ddim", "ddnm", "ddpm", "dpmpp_2m", "repaint", "unipc"),

@@ -16,13 +16,16 @@ from typing import Any, get_args
 
 import torch
 
+from pixmend import model_files
 from pixmend.adm import AdmConfig, AdmUNet
 from pixmend.conditioning import INPUT_CHANNELS
 from pixmend.diffusion import Conditioning, Diffusion
 from pixmend.errors import OptionError
-from pixmend.model_files import DEFAULT_MODEL, REPAIRER, building_from, read_content, read_weights, write_model_file
+from pixmend.model_files import REPAIRER, building_from, read_content, read_weights, write_model_file
 from pixmend.samplers import SAMPLERS
 from pixmend.unet import UNet, UNetConfig
+
+LARGEST_SIZE = 1 << 16  # pixels a side of the pictures that a model may claim to have seen
 
 Network = UNet | AdmUNet
 NetworkConfig = UNetConfig | AdmConfig
@@ -99,18 +102,19 @@ def save_model(
 
 def load_model(path: str | os.PathLike[str] | None = None) -> Model:
     """The model from its file alone, on the CPU in float32; without a path, the model that ships with pixmend."""
-    path = Path(DEFAULT_MODEL if path is None else path)
+    path = Path(model_files.DEFAULT_MODEL if path is None else path)
     header = read_header(path)
     with building_from(path):
         model = _from_header(header)
-        model.network.load_state_dict(read_weights(path))
+        # The weights become the network's own: nothing is allocated because a header claims it.
+        model.network.load_state_dict(read_weights(path), assign=True)
     model.network.eval()
     return model
 
 
 def read_header(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     """The header of a model file, without loading its weights; docs/model-file.md says what stands in it."""
-    return read_content(Path(DEFAULT_MODEL if path is None else path), REPAIRER)
+    return read_content(Path(model_files.DEFAULT_MODEL if path is None else path), REPAIRER)
 
 
 def _from_header(header: Mapping[str, Any]) -> Model:
@@ -130,11 +134,15 @@ def _from_header(header: Mapping[str, Any]) -> Model:
     if conditioning not in get_args(Conditioning) or config.in_channels != INPUT_CHANNELS[conditioning]:
         raise OptionError(f"conditioning {conditioning!r} with {config.in_channels} input channels is not known")
     size, steps, sampler = int(header["size"]), int(header["steps"]), str(header["sampler"])
-    if size < 1 or not 1 <= steps <= diffusion.T or sampler not in SAMPLERS or config.out_channels != 3:
+    if (
+        not 1 <= size <= LARGEST_SIZE
+        or not 1 <= steps <= diffusion.T
+        or sampler not in SAMPLERS
+        or config.out_channels != 3
+    ):
         raise OptionError(f"size {size}, {steps} steps of {sampler!r} and {config.out_channels} channels do not go")
-    with torch.device("meta"):  # no time is lost on random weights
+    with torch.device("meta"):  # neither time nor memory is lost on random weights
         network = build(config)
-    network.to_empty(device="cpu")
     return Model(
         network,
         diffusion,

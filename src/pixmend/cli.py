@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,14 +18,35 @@ from pixmend.backends import check_backend, missing_packages
 from pixmend.console import header_lines, progress_bar, say, show, warnings_as_lines
 from pixmend.denoising.cli import denoise
 from pixmend.errors import BackendError, FileMissingError, OptionError, OutputError, PixmendError
+from pixmend.evaluation.cli import evaluate
 from pixmend.extending_cli import extend
 from pixmend.files import check_output, check_output_folder, check_training, errors_as_one_line
-from pixmend.folders.command import DryRun, EngineName, FolderOptions, RayAddress, Workers, run_folder
+from pixmend.folders.command import (
+    DryRun,
+    EngineName,
+    FolderOptions,
+    RayAddress,
+    Workers,
+    refuse_for_folder,
+    run_folder,
+)
 from pixmend.folders.inpainting import InpaintWork
+from pixmend.inputs import (
+    Frame,
+    MaskColor,
+    MaskFromAlpha,
+    MaskOptions,
+    OptionalOutput,
+    Preview,
+    Tolerance,
+    check_preview,
+    read_inputs,
+    save_preview,
+)
 from pixmend.locks import RUN_LOCK, refuse_if_held
+from pixmend.mask_cli import mask
 from pixmend.options import (
     ALMOST_ALL,
-    MUCH_GREY,
     STOPPED,
     AsJson,
     Backend,
@@ -41,10 +63,10 @@ from pixmend.options import (
 from pixmend.processes import rank, speaks
 from pixmend.signals import end_on_signal
 from pixmend.train_config import TrainConfig
+from pixmend.web.cli import serve
 
 if TYPE_CHECKING:
     from pixmend.inpainting import Inpainted
-    from pixmend.pictures import Floats, Picture
     from pixmend.training import Report
 
 # Plain help shows in half the time that a decorated one takes, and can be pasted anywhere.
@@ -56,6 +78,8 @@ app = typer.Typer(
 )
 
 app.add_typer(denoise, name="denoise")
+app.command()(serve)
+app.command()(evaluate)
 
 Mask = Annotated[
     Path | None,
@@ -103,8 +127,13 @@ def _complain(message: str) -> None:
 @app.command()
 def inpaint(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture to repair; or a folder of them.")],
-    output: Output,
+    output: OptionalOutput = None,
     mask: Mask = None,
+    mask_from_alpha: MaskFromAlpha = False,
+    mask_color: MaskColor = None,
+    tolerance: Tolerance = None,
+    frame: Frame = None,
+    preview: Preview = None,
     model: Annotated[Path | None, typer.Option(metavar="FILE", help="A model file; by default pixmend's own.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Network calls at the coarsest level.")] = None,
     sampler: Annotated[str | None, typer.Option(metavar="NAME", help=SAMPLER_HELP, show_default=False)] = None,
@@ -130,20 +159,40 @@ def inpaint(
     """Repair a picture, or all in a folder, where their masks are white."""
     check_backend(backend, device)
     of_folder = FolderOptions(dry_run, engine, ray_address, workers, overwrite, as_json)
+    hole_options = MaskOptions(mask, mask_from_alpha, mask_color, tolerance, invert=invert_mask, soft=soft_mask)
     if image.is_dir():
-        if candidates > 1 or save_steps or explain:
-            raise OptionError("--candidates, --save-steps and --explain are for one picture; leave them out")
+        of_one = {"--candidates": candidates > 1, "--save-steps": save_steps, "--explain": explain, "--frame": frame}
+        refuse_for_folder(of_one | {"--preview": preview})
         check_inputs(None if mask is None or mask.is_dir() else mask, model)
         work = InpaintWork(
-            model, steps, sampler, quality, seed, blur, grow_mask, invert_mask, soft_mask, max_memory, backend, device
+            model=model,
+            hole=replace(hole_options, mask=None),
+            steps=steps,
+            sampler=sampler,
+            quality=quality,
+            seed=seed,
+            blur=blur,
+            grow_mask=grow_mask,
+            backend=backend,
+            device=device,
+            max_memory=max_memory,
         )
+        if output is None:
+            raise OptionError("nothing would be written; give -o FOLDER for the results")
         run_folder(image, output, work, of_folder, masks=mask)
         return
     of_folder.refuse_for_one_picture()
-    outputs = numbered(output, candidates)
+    outputs = check_preview(preview, numbered(output, candidates) if output else [], overwrite)
     _check_outputs([*outputs, *explanation_files(explain)], save_steps, overwrite)
     check_inputs(image, mask, model)
-    picture, hole = _read(image, mask, outputs, invert_mask=invert_mask, soft_mask=soft_mask)
+    picture, hole, notes = read_inputs(image, hole_options, outputs, frame=frame)
+    for text in notes:
+        say("note", text)
+    if preview is not None:
+        by_alpha = invert_mask and hole is None
+        save_preview(picture, hole, preview, overwrite, blur=blur, grow=grow_mask, invert=by_alpha, soft=soft_mask)
+    if not outputs:
+        return
     from pixmend.inpainting import inpainting
 
     with progress_bar() as tell, warnings_as_lines():
@@ -158,7 +207,7 @@ def inpaint(
             candidates=candidates,
             blur=blur,
             grow=grow_mask,
-            invert_mask=invert_mask and mask is None,
+            invert_mask=invert_mask and hole is None,
             soft_mask=soft_mask,
             save_steps=save_steps is not None,
             backend=backend,
@@ -179,7 +228,10 @@ app.command()(extend)
 
 @app.command()
 def train(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures of any format, in folders of any depth.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="A folder of pictures, at any depth; or tar files: x-{00..99}.tar"),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The model file to write.")],
     size: Annotated[int | None, typer.Option(min=8, metavar="N", help="Sample's side.", show_default="64")] = None,
     batch: Annotated[int | None, typer.Option(min=1, metavar="N", help="Samples a step.", show_default="32")] = None,
@@ -197,8 +249,8 @@ def train(
     run = check_training(output, overwrite=overwrite, resume=resume)
     refuse_if_held(run / RUN_LOCK)
     check_inputs(init)
-    if not folder.is_dir():
-        raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on")
+    if not folder.is_dir() and folder.suffix.lower() != ".tar":
+        raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on, or tar files of them")
     chosen: dict[str, Any] = {"batch_size": batch, "total_kimg": kimg, "lr": lr, "workers": workers}
     chosen = {name: value for name, value in chosen.items() if value is not None}
     config = TrainConfig(seed=seed, accumulate=accumulate, **chosen)
@@ -238,34 +290,7 @@ def train(
         raise typer.Exit(STOPPED)
 
 
-def _list_kinds(wanted: bool) -> None:
-    if not wanted:
-        return
-    from pixmend.masks import KINDS
-
-    for name, draw in KINDS.items():
-        print(f"{name:20}{(draw.__doc__ or '').splitlines()[0]}")
-    raise typer.Exit
-
-
-@app.command()
-def mask(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="A kind that --list names.")],
-    size: Annotated[str, typer.Argument(metavar="SIZE", help="Such as 256, or 640x480 (width x height).")],
-    output: Output,
-    seed: Seed = 0,
-    overwrite: Overwrite = False,
-    kinds: Annotated[bool, typer.Option("--list", is_eager=True, callback=_list_kinds, help="List all kinds.")] = False,
-) -> None:
-    """Draw a mask, white where a picture would be filled."""
-    shape = parse_size(size)
-    check_output(output, overwrite)
-    from pixmend.images import open_picture, save_picture
-    from pixmend.masks import create_advanced_mask
-
-    hole = create_advanced_mask(kind, shape, seed=seed)[0, 0].numpy() > 0  # (H, W)
-    save_picture(open_picture(hole), output, overwrite=overwrite)
-    print(f"{hole.mean():.1%} of {output} is white: the share of a picture that it would fill")
+app.command()(mask)
 
 
 @app.command()
@@ -330,6 +355,8 @@ def export(
     if kind == "onnx":
         _export_onnx(model, output, overwrite)
         return
+    if overwrite:
+        raise OptionError("a folder is never replaced; leave --overwrite out, and choose a new name")
     check_output_folder(output)
     check_inputs(model)
     from pixmend.adapters import export_model
@@ -373,14 +400,6 @@ def numbered(output: Path, candidates: int) -> list[Path]:
     return [output.with_name(f"{output.stem}-{i}{output.suffix}") for i in range(1, candidates + 1)]
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """(H, W) from "256" or from "640x480", which is width x height."""
-    width, _, height = text.lower().partition("x")
-    if not width.isdecimal() or not (height or width).isdecimal() or text.endswith(("x", "X")):
-        raise OptionError(f"size {text!r} is not understood; give one number such as 256, or 640x480 (width x height)")
-    return int(height or width), int(width)
-
-
 def _check_outputs(outputs: Sequence[Path], folder: Path | None, overwrite: bool) -> None:
     for path in outputs:
         check_output(path, overwrite)
@@ -395,30 +414,11 @@ def _check_outputs(outputs: Sequence[Path], folder: Path | None, overwrite: bool
         raise OutputError(f"the folder {folder.parent} does not exist; make it first, or choose another for the steps")
 
 
-def _read(
-    image: Path, mask: Path | None, outputs: Sequence[Path], *, invert_mask: bool, soft_mask: bool
-) -> tuple[Picture, Floats | None]:
-    """The picture and its mask's strength: whatever is wrong with either is told before torch is loaded."""
-    from pixmend.images import check_savable, grey_share, mask_strength, open_picture
-
-    picture = open_picture(image)
-    for path in outputs:
-        check_savable(picture, path)
-    for note in picture.notes:
-        say("note", note)
-    if mask is None:
-        return picture, None
-    strength = mask_strength(mask, picture.size, invert=invert_mask)
-    if not soft_mask and (grey := grey_share(strength)) > MUCH_GREY:
-        say("note", f"{grey:.1%} of the mask is grey and was cut at one half; --soft-mask takes grey as strength")
-    return picture, strength
-
-
 def _write(result: Inpainted, outputs: Sequence[Path], folder: Path | None, overwrite: bool) -> None:
     from pixmend.images import save_animation, save_picture
 
     for path, picture in zip(outputs, result.pictures, strict=True):
-        save_picture(picture, path, overwrite=overwrite)
+        save_picture(picture, path, overwrite=overwrite, note=lambda text: say("note", text))
     if folder is None:
         return
     with errors_as_one_line(folder):

@@ -2,44 +2,66 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from pixmend.errors import FileMissingError, PictureError, PixmendError
+from pixmend.errors import FileMissingError, OptionError, PictureError, PixmendError
+from pixmend.heif import is_heif, register_heif
 from pixmend.metadata import calm, read_metadata
-from pixmend.pictures import Picture, Samples
+from pixmend.modes import CONVERTED, read_stored, to_rgb
+from pixmend.pictures import Original, Picture, Samples, to_samples, to_values, turned
+from pixmend.wide import read_wide
 
 MAX_PIXELS = 200_000_000  # a picture whose header claims more is refused before any of it is decoded
 
 # What Pillow holds in memory -> the mode it is read as, exactly; and the same with a note, where samples change.
 _EXACT = {"1": "1", "L": "L", "LA": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBA": "RGBA"}
-_CONVERTED = {"La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
 _SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
 _STILLS = ("MPO", "PSD")  # their further "frames" are previews and layers; the first is the picture itself
+_WRAPPERS = ("EPS", "IPTC")  # of the second, Pillow opens as a picture whatever is in it, be it PostScript
 _POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors, which become ours, are printed as well
 
 
-def decode_file(path: str | os.PathLike[str]) -> Picture:
+def decode_file(path: str | os.PathLike[str], frame: int | None = None) -> Picture:
     """One picture file in any format that Pillow reads, upright.
 
-    AVIF and JPEG 2000 are read at 8 bits a sample. Raises FileMissingError; and PictureError for what is no picture,
-    is damaged, has frames, claims more than MAX_PIXELS, or has samples that would not survive.
+    frame: of a file with several frames or pages, the one to take, counted from 1. AVIF, HEIC and JPEG 2000 are read at
+    8 bits a sample. Raises FileMissingError; OptionError for a frame that is not there; and PictureError for what is no
+    picture, is damaged, has frames and none was chosen, claims more than MAX_PIXELS, or has samples that would not
+    survive.
     """
     with _opened(path) as (image, stream):
-        frames = int(getattr(image, "n_frames", 1))
-        if frames > 1 and image.format not in _STILLS:
-            raise PictureError(f"{path} holds {frames} frames or pages; give one picture: save one of them by itself")
-        return _decode(image, str(path), stream)
+        frames = 1 if image.format in _STILLS else int(getattr(image, "n_frames", 1))
+        if frame is None and frames > 1:
+            raise PictureError(f"{path} holds {frames} frames or pages; choose one with --frame 1 to {frames}")
+        if frame is not None and not 1 <= frame <= frames:
+            raise OptionError(f"{path} has no frame {frame}; give {f'1 to {frames}' if frames > 1 else '1, or none'}")
+        if frames > 1:
+            image.seek((frame or 1) - 1)
+            _check_size(image, str(path))
+        return _decode(image, str(path), stream, (frame or 1) - 1)
+
+
+def header_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """The rows and columns that a picture file's header tells, as they are stored; nothing is decoded.
+
+    Raises FileMissingError; and PictureError for what is no picture, or claims more than MAX_PIXELS.
+    """
+    with _opened(path) as (image, _):
+        return image.height, image.width
 
 
 def decode_image(image: Image.Image) -> Picture:
@@ -57,46 +79,105 @@ def decode_thumbnail(path: str | os.PathLike[str], side: int) -> NDArray[np.uint
     pictures on white. Large JPEGs are decoded at a fraction of their size, which is several times faster.
     """
     with _opened(path) as (image, _):
-        scale = min(1.0, side / min(image.size))
-        width, height = (max(1, round(length * scale)) for length in image.size)
-        image.draft("RGB", (width, height))
-        pixels = _loaded(image)
-        orientation, _ = read_metadata(image, None)
-        small = _flat_rgb(pixels, str(path)).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    return _upright(np.asarray(small), orientation)
+        return _thumbnail(image, str(path), side)
 
 
-def _decode(image: Image.Image, name: str, stream: IO[bytes] | None) -> Picture:
-    _refuse_flattened(image, name)
+def decode_thumbnail_of(content: bytes, name: str, side: int) -> NDArray[np.uint8]:
+    """`decode_thumbnail` of the bytes of a file; name: what errors call it."""
+    with _errors_as_one_line(name), _identified(io.BytesIO(content), name) as image:
+        return _thumbnail(image, name, side)
+
+
+def picture_size(content: bytes, name: str) -> tuple[int, int]:
+    """(width, height) of a picture file's bytes as its header claims, without decoding it; raises PictureError."""
+    with _errors_as_one_line(name), _identified(io.BytesIO(content), name) as image:
+        return image.size
+
+
+def _thumbnail(image: Image.Image, name: str, side: int) -> NDArray[np.uint8]:
+    scale = min(1.0, side / min(image.size))
+    width, height = (max(1, round(length * scale)) for length in image.size)
+    image.draft("RGB", (width, height))
     pixels = _loaded(image)
+    orientation, _ = read_metadata(image, None)
+    small = _flat_rgb(pixels, name).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return turned(np.asarray(small), orientation)
+
+
+def _decode(image: Image.Image, name: str, stream: IO[bytes] | None, frame: int = 0) -> Picture:
+    samples = None if stream is None else read_wide(image, stream, frame)
+    pixels = image
+    if samples is None:
+        _refuse_flattened(image, name)
+        pixels = _loaded(image)
     orientation, metadata = read_metadata(image, stream)
-    notes: tuple[str, ...] = ()
-    if image.mode in _CONVERTED:
-        notes += (f"{image.mode} was converted to {_CONVERTED[image.mode]}, without a colour profile",)
+    stored, profile, notes = read_stored(pixels), metadata.icc_profile, _notes(image)
+    if image.mode in CONVERTED:
         metadata = replace(metadata, icc_profile=None)  # it describes the old channels
-    if image.format == "MPO":
-        notes += ("the further pictures inside the file, such as previews, are not kept",)
+        pixels = to_rgb(pixels, profile)
+    samples = turned(_samples(pixels, name) if samples is None else samples, orientation)
+    original = Original(
+        samples,
+        metadata,
+        stored=None if stored is None else turned(stored[0], orientation),
+        palette=None if stored is None else stored[1],
+        icc_profile=profile,
+        jpeg=_whole(stream) if stream is not None and image.format in ("JPEG", "MPO") else None,
+        orientation=orientation,
+    )
+    is_wide = samples.dtype == np.uint16 and samples.shape[2] > 1
     return Picture(
-        _upright(_samples(pixels, name), orientation),
-        mode=image.mode,
+        samples,
+        mode={2: "LA", 3: "RGB", 4: "RGBA"}[samples.shape[2]] if is_wide else image.mode,
         format="JPEG" if image.format == "MPO" else image.format,
         metadata=metadata,
         notes=notes,
+        original=original,
+        float_span=_span(samples, name) if samples.dtype == np.float32 else (0.0, 1.0),
     )
+
+
+def _notes(image: Image.Image) -> tuple[str, ...]:
+    """What of an image could not be kept as it was."""
+    notes: tuple[str, ...] = ()
+    if image.mode in CONVERTED:
+        notes += (f"{image.mode} is worked on as {CONVERTED[image.mode]}; a file in the same format gets it back",)
+    if image.info.get("bit_depth", 8) > 8:
+        notes += (f"the {image.info['bit_depth']} bits a sample were read as 8",)
+    if image.format == "MPO":
+        notes += ("the further pictures inside the file, such as previews, are not kept",)
+    return notes
+
+
+def _whole(stream: IO[bytes]) -> bytes:
+    stream.seek(0)
+    return stream.read()
+
+
+def _span(samples: Samples, name: str) -> tuple[float, float]:
+    """Black and white among floats: 0 and 1 if all lie between them, else the least and the largest."""
+    low, high = float(samples.min()), float(samples.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise PictureError(f"{name} holds floats that are not finite; give finite ones, also in the hole")
+    if 0 <= low and high <= 1:
+        return 0.0, 1.0
+    return (low, high) if low < high else (low, low + 1.0)
 
 
 def _samples(image: Image.Image, name: str) -> Samples:
     """The image's samples as (H, W, C)."""
+    if image.mode == "F":
+        return np.array(image, np.float32)[..., None]
     if image.mode in _SIXTEEN or image.mode == "I":
         levels = np.asarray(image)
-        if "transparency" in image.info:
-            raise PictureError(
-                f"{name} has a transparent level among its 16 bits, which would be lost; save it without"
-            )
         if (image.format == "TIFF" and image.mode == "I") or levels.min() < 0 or levels.max() > 65535:
             raise PictureError(f"{name} holds whole numbers of 32 bits or below zero; save it with 8 or 16 bits")
-        return levels.astype(np.uint16)[..., None]
-    mode = (_EXACT | _CONVERTED).get(image.mode)
+        grey = levels.astype(np.uint16)[..., None]
+        clear = image.info.get("transparency")
+        if not isinstance(clear, int):
+            return grey
+        return np.concatenate([grey, np.where(grey == clear, 0, 65535).astype(np.uint16)], axis=2)
+    mode = _EXACT.get(image.mode)
     if mode is None:
         raise PictureError(
             f"{name} is of mode {image.mode}, which cannot be kept; save it as grey, RGB, or either with alpha"
@@ -109,9 +190,14 @@ def _samples(image: Image.Image, name: str) -> Samples:
 
 
 def _flat_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode == "F":
+        levels = np.array(image, np.float32)
+        return Image.fromarray(to_samples(to_values(levels, _span(levels, name)))).convert("RGB")
+    if image.mode == "LAB":
+        return to_rgb(image, None)
     if image.mode in _SIXTEEN or image.mode == "I":
         return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode not in _EXACT | _CONVERTED:
+    if image.mode not in _EXACT | CONVERTED:
         raise PictureError(f"{name} is of mode {image.mode}; save it as grey, RGB, or either with alpha")
     if not image.has_transparency_data:
         return image.convert("RGB")
@@ -129,17 +215,6 @@ def _loaded(image: Image.Image) -> Image.Image:
         image = image.copy()
         image.info["transparency"] = level * {"2": 85, "4": 17}[depth]
     return image
-
-
-def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """(H, W, ...) turned as an EXIF orientation of 1 to 8 asks for."""
-    if orientation in (3, 4, 6, 7):  # the first row stored belongs at the bottom, or at the right
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 7, 8):  # the first column stored belongs at the right, or at the bottom
-        pixels = pixels[:, ::-1]
-    if orientation >= 5:
-        pixels = pixels.swapaxes(0, 1)
-    return np.ascontiguousarray(pixels)
 
 
 def _raw_modes(image: Image.Image) -> Iterator[str]:
@@ -162,8 +237,8 @@ def _refuse_flattened(image: Image.Image, name: str) -> None:
     wide = any((";16" in raw and raw != "BGR;16") or raw == "SGI16" for raw in raws)  # BGR;16 is 5, 6 and 5 bits
     if wide and image.mode not in ("I", *_SIXTEEN):
         raise PictureError(
-            f"{name} has 16 bits a channel in {image.mode}, which would be cut down to 8; 16 bits are kept for grey "
-            "pictures only: save it with 8 bits a channel"
+            f"{name} has 16 bits a channel in {image.mode}, which would be cut down to 8; 16 bits are kept in PNG and "
+            "TIFF files of grey and RGB, pixel by pixel: save it so"
         )
 
 
@@ -176,14 +251,36 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Image.Image, IO[byte
         raise FileMissingError(f"{path} is a folder; give one picture file")
     if not os.path.isfile(path):
         raise FileMissingError(f"{path} does not exist; check the name")
-    with _errors_as_one_line(str(path)), calm(MAX_PIXELS), open(path, "rb") as stream:
-        if not (head := stream.read(4)):
-            raise PictureError(f"{path} is empty; give a picture file")
-        if head in _POSTSCRIPT:  # a program, which Pillow would run
-            raise PictureError(f"{path} is PostScript, which is not read; give pixels, such as a PNG or JPEG")
-        with Image.open(stream) as image:
-            _check_size(image, str(path))
-            yield image, stream
+    with (
+        _errors_as_one_line(str(path)),
+        open(path, "rb") as stream,
+        _identified(stream, str(path)) as image,
+    ):
+        yield image, stream
+
+
+@contextmanager
+def _identified(stream: IO[bytes], name: str) -> Iterator[Image.Image]:
+    with calm(MAX_PIXELS):
+        if not (head := stream.read(12)):
+            raise PictureError(f"{name} is empty; give a picture file")
+        if head[:4] in _POSTSCRIPT:  # a program, which Pillow would run
+            raise PictureError(f"{name} is PostScript, which is not read; give pixels, such as a PNG or JPEG")
+        if is_heif(head) and not register_heif():
+            raise PictureError(f"{name} is HEIC, which needs the extra heif: pip install 'pixmend[heif]'")
+        try:
+            image = Image.open(stream)
+        except UnidentifiedImageError:
+            if head[:4] not in _TIFF:
+                raise
+            raise PictureError(
+                f"{name} is a TIFF of samples that are not read; save it with 8 or 16 bits a sample, grey or RGB"
+            ) from None
+        with image:
+            if image.format in _WRAPPERS:
+                raise PictureError(f"{name} is {image.format}, which may hold PostScript; give a PNG, JPEG or such")
+            _check_size(image, name)
+            yield image
 
 
 @contextmanager

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,8 +14,13 @@ from PIL import Image, PngImagePlugin
 
 from pixmend.errors import OutputError
 from pixmend.files import check_output, write_atomically
-from pixmend.metadata import EXIF_PREFIX, XMP_KEYWORD, calm, tiff_exif
+from pixmend.heif import register_heif
+from pixmend.jpeg_editing import came_as_jpeg, encode_jpeg_again
+from pixmend.metadata import EXIF_PREFIX, XMP_KEYWORD, calm, can_be_rewritten, tiff_exif
+from pixmend.modes import stored_image
 from pixmend.pictures import Picture, to_samples
+from pixmend.previews import refreshed, showing
+from pixmend.wide import write_wide
 
 FORMATS = {
     ".png": "PNG",
@@ -22,10 +28,14 @@ FORMATS = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
     ".bmp": "BMP",
+    ".gif": "GIF",
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
+    ".avif": "AVIF",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
 }
-_WITH_ALPHA = ("PNG", "TIFF", "WEBP")
+_WITH_ALPHA = ("PNG", "TIFF", "WEBP", "GIF", "AVIF", "HEIF")
 _WITH_16_BITS = ("PNG", "TIFF")
 _WITH_1_BIT = ("PNG", "TIFF", "BMP")
 _GIF_SIDE = 480  # pixels
@@ -33,42 +43,69 @@ _GIF_MILLISECONDS = (120, 1500)  # for which a picture stands, and the last one
 _JPEG_DEFAULTS = {"quality": 95, "subsampling": "4:4:4"}  # for pictures that were no JPEG before
 
 
-def save_picture(picture: Picture, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """Write a picture, whole or not at all, in the format that its name tells.
+def save_picture(
+    picture: Picture,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    note: Callable[[str], object] | None = None,
+) -> Path:
+    """Write a picture, whole or not at all, in the format that its name tells, or without a suffix in its own.
 
-    PNG, TIFF, BMP and WebP (always lossless) keep every sample; a JPEG is encoded with the tables and subsampling of
-    the JPEG that the picture came from, else at quality 95 without subsampling. Colours that stood in a palette are
-    saved as RGB(A). ICC profile, EXIF, XMP, resolution, JPEG comment and PNG texts go along where the format has a
-    place for them. Raises OutputExistsError, and OutputError for what `check_savable` refuses and for a failing disk.
+    docs/formats.md says what each format keeps. In short: PNG, TIFF, BMP, WebP and HEIC (both always lossless) and GIF
+    keep every sample; so does JPEG, block by block, where the picture came from a JPEG and jpeglib is there. Palettes,
+    CMYK and the like are written back where the format is the source's. ICC profile, EXIF, XMP, resolution, comments
+    and PNG texts go along where the format has a place for them; previews in them are made anew.
+    note: is told in a line what could not be kept exactly, and how a JPEG was written. Raises OutputExistsError, and
+    OutputError for what `check_savable` refuses and for a failing disk.
     """
     path = Path(path)
     file_format = check_savable(picture, path)
     check_output(path, overwrite)
     encoded = io.BytesIO()  # first into memory: a failing encoder is one thing, a failing disk another
     try:
-        encode(picture, encoded, file_format)
+        told = encode(picture, encoded, file_format)
     except Exception as error:  # Pillow's writers raise many kinds, for sizes and for odd metadata alike
         why = " ".join(str(error).split()) or type(error).__name__
         raise OutputError(f"{path} cannot be written as {file_format}: {why}; choose a .png or another name") from error
-    return write_atomically(path, lambda stream: stream.write(encoded.getbuffer()), overwrite=overwrite)
+    write_atomically(path, lambda stream: stream.write(encoded.getbuffer()), overwrite=overwrite)
+    if note is not None and told:
+        note(f"{path}: {told}")
+    return path
 
 
 def check_savable(picture: Picture, path: str | os.PathLike[str]) -> str:
-    """The format that a name asks for; raises OutputError where it is none of ours or cannot hold the picture.
+    """The format that a name asks for, or the picture's own where it has no suffix.
 
-    Ask it before a long work: a composite can be saved where its picture can.
+    Raises OutputError where it is none of ours or cannot hold the picture. Ask it before a long work: a composite can
+    be saved where its picture can.
     """
     suffix = Path(path).suffix.lower()
+    if not suffix and picture.format in FORMATS.values():
+        suffix = next(name for name, file_format in FORMATS.items() if file_format == picture.format)
     if suffix not in FORMATS:
         raise OutputError(f"{path} ends in {suffix or 'no extension'}; allowed are {', '.join(FORMATS)}")
     file_format = FORMATS[suffix]
-    if picture.levels > 255 and file_format not in _WITH_16_BITS:
+    if file_format == "HEIF" and not register_heif():
+        raise OutputError(f"{path}: HEIC needs the extra heif: pip install 'pixmend[heif]'; or use .png")
+    if picture.is_float and file_format != "TIFF":
+        raise OutputError(f"{path}: {file_format} holds no floats, and the picture's samples are; use .tiff")
+    if picture.samples.dtype == np.uint16 and file_format not in _WITH_16_BITS:
         raise OutputError(f"{path}: {file_format} holds 8 bits a sample, and the picture has 16; use .png or .tiff")
     if not picture.is_opaque and file_format not in _WITH_ALPHA:
         raise OutputError(
             f"{path}: {file_format} cannot keep the picture's alpha (transparent parts); use .png, .webp or .tiff"
         )
+    if file_format == "GIF" and not _fits_gif(picture):
+        raise OutputError(f"{path}: GIF holds 256 colours, and the picture is of none that few; use .png")
     return file_format
+
+
+def _fits_gif(picture: Picture) -> bool:
+    """Whether what is known of a picture has a palette, or is grey."""
+    read = picture.original
+    has_palette = read is not None and read.palette is not None and read.samples.shape == picture.samples.shape
+    return has_palette or picture.samples.shape[2] == 1
 
 
 def save_animation(pictures: Sequence[Picture], path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -89,14 +126,34 @@ def save_animation(pictures: Sequence[Picture], path: str | os.PathLike[str], *,
     return write_atomically(Path(path), lambda stream: stream.write(encoded.getbuffer()), overwrite=overwrite)
 
 
-def encode(picture: Picture, stream: IO[bytes], file_format: str) -> None:
-    """Write a picture as "PNG", "TIFF", "WEBP", "BMP" or "JPEG" to a stream.
+def encode(picture: Picture, stream: IO[bytes], file_format: str) -> str | None:
+    """Write a picture to a stream; file_format: one of the values of FORMATS. Returns a line on what it is not, if any.
 
     Where the format has no alpha it is left out; `check_savable` tells beforehand whether that loses anything.
     """
-    image = _to_pillow(picture, file_format)
+    read = picture.original
+    if file_format == "HEIF":
+        register_heif()
     with calm():
-        image.save(stream, file_format, **_options(picture, file_format))
+        if file_format == "JPEG" and came_as_jpeg(picture):
+            return encode_jpeg_again(picture, stream)
+        turn = read.orientation if read is not None and picture.metadata is read.metadata else 1
+        if (picture.metadata.exif or picture.metadata.xmp) and (turn != 1 or not picture.is_as_read):
+            kept = refreshed(picture.metadata, showing(picture), quarter_turn=turn >= 5)
+            picture = replace(picture, metadata=kept, original=read and replace(read, metadata=kept))
+        options = _options(picture, file_format)
+        if picture.samples.dtype == np.uint16 and picture.samples.shape[2] > 1:
+            write_wide(picture, stream, file_format, options)
+            return None
+        image = stored_image(picture, file_format)
+        if image is None:
+            image = _to_pillow(picture, file_format)
+        elif read is not None and read.icc_profile:
+            options["icc_profile"] = read.icc_profile
+        if file_format == "GIF":
+            options |= _gif_options(image)
+        image.save(stream, file_format, **options)
+    return "AVIF rounds colours: known samples may differ by a few levels" if file_format == "AVIF" else None
 
 
 def _to_pillow(picture: Picture, file_format: str) -> Image.Image:
@@ -105,7 +162,14 @@ def _to_pillow(picture: Picture, file_format: str) -> Image.Image:
         samples = samples[..., :-1]
     if picture.mode == "1" and samples.shape[2] == 1 and file_format in _WITH_1_BIT:
         return Image.fromarray(samples[..., 0] > 127)
+    if picture.has_alpha and samples.shape[2] == 2 and file_format == "HEIF":
+        samples = samples[..., [0, 0, 0, 1]]
     return Image.fromarray(np.ascontiguousarray(samples[..., 0] if samples.shape[2] == 1 else samples))
+
+
+def _gif_options(image: Image.Image) -> dict[str, Any]:
+    clear = image.info.pop("transparency", b"").find(b"\0")
+    return {"optimize": False, "interlace": False} | ({"transparency": clear} if clear >= 0 else {})
 
 
 def _options(picture: Picture, file_format: str) -> dict[str, Any]:
@@ -126,6 +190,13 @@ def _options(picture: Picture, file_format: str) -> dict[str, Any]:
         options["dpi"] = kept.dpi or (0, 0)  # 0: not known; Pillow would claim 96
     elif file_format == "JPEG":
         options |= kept.jpeg or _JPEG_DEFAULTS
+    elif file_format == "AVIF":
+        options |= {"quality": 100, "subsampling": "4:4:4"}
+        if kept.exif and not can_be_rewritten(kept.exif):
+            del options["exif"]
+    elif file_format == "HEIF":
+        options |= {"quality": -1, "chroma": 444, "matrix_coefficients": 0}  # lossless, and RGB as it is
+    if file_format in ("JPEG", "GIF"):
         options["comment"] = kept.comment
     return {name: value for name, value in options.items() if value is not None}
 

@@ -103,13 +103,13 @@ def write_atomically(
     """Write a file through `write(stream)`: to a temporary file beside it, fsync, rename.
 
     Readers see the old file or the whole new one, never half of one, and a failure leaves the old one as it was.
-    Without `overwrite` an existing file is never replaced, not even one that appears while we write.
+    Without `overwrite` an existing file is never replaced, not even one that appears while we write. What a process
+    that was killed left of writing the same file is removed.
     keep: the name, in the same folder, under which the file that is replaced is kept.
     """
     path = Path(path)
     check_output(path, overwrite)
-    with errors_as_one_line(path, advice):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=".part")
+    with errors_as_one_line(path, advice), _part_of(path) as (handle, name):
         try:
             with os.fdopen(handle, "wb") as stream:
                 write(stream)
@@ -156,17 +156,65 @@ def write_folder_atomically(path: str | os.PathLike[str], write: Callable[[Path]
     return path
 
 
+@contextmanager
+def _part_of(path: Path) -> Iterator[tuple[int, str]]:
+    """A new temporary file for `path`: its handle, to be closed by who writes, and its name; locked to the end.
+
+    The lock tells it from what killed processes left: theirs the system has given up, and those files are removed.
+    Where there are no locks (Windows, some network file systems) they stay.
+    """
+    _remove_abandoned(path)
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=".part")
+        guard = os.dup(handle)  # it holds the lock until the file has its name
+        _try_lock(guard)
+        if os.name != "posix" or os.fstat(guard).st_nlink:
+            break
+        for one in (handle, guard):  # another process took it for abandoned before it was locked
+            os.close(one)
+    try:
+        yield handle, name
+    finally:
+        os.close(guard)
+
+
+def _try_lock(handle: int) -> bool:
+    """Lock a file for as long as it is open; false where somebody else has, or where there are no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def _remove_abandoned(path: Path) -> None:
+    with suppress(OSError):  # a folder that cannot be listed, a file that is gone meanwhile: they harm nobody
+        for file in _leftovers(path.parent, re.escape(_prefix(path))):
+            handle = os.open(file, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+            try:
+                if _try_lock(handle):
+                    file.unlink()
+            finally:
+                os.close(handle)
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove what processes that were killed left of writing `path`; of a folder, of writing anything in it.
 
     Only for who knows that nobody writes there now.
     """
     folder, prefix = (path, r"\..+\.") if path.is_dir() else (path.parent, re.escape(_prefix(path)))
-    pattern = re.compile(prefix + r"\w{8}\.part")
     with suppress(OSError):  # a folder that cannot be listed: they harm nobody
-        for file in folder.iterdir():
-            if pattern.fullmatch(file.name):
-                file.unlink()
+        for file in _leftovers(folder, prefix):
+            file.unlink()
+
+
+def _leftovers(folder: Path, prefix: str) -> list[Path]:
+    """The temporary files in a folder whose names begin with a pattern."""
+    pattern = re.compile(prefix + r"\w{8}\.part")
+    return [file for file in folder.iterdir() if pattern.fullmatch(file.name)]
 
 
 def _prefix(path: Path) -> str:

@@ -73,6 +73,13 @@ class PartRecord:
     levels: list[LevelRecord] = field(default_factory=list)
 
 
+def first_steps(model: Model, quality: str) -> int:
+    """The steps of the sampler that a quality spends at the coarsest level. Raises OptionError."""
+    if quality not in QUALITIES:
+        raise OptionError(f"quality {quality!r} is not known; choose one of {', '.join(QUALITIES)}")
+    return min(model.diffusion.T, max(1, round(QUALITIES[quality].first * model.steps)))
+
+
 class Filling:
     """Fills windows with a model."""
 
@@ -93,13 +100,12 @@ class Filling:
         sampler = sampler or model.sampler
         if sampler not in SAMPLERS:
             raise OptionError(f"sampler {sampler!r} is not known; choose one of {', '.join(SAMPLERS)}")
-        if quality not in QUALITIES:
-            raise OptionError(f"quality {quality!r} is not known; choose one of {', '.join(QUALITIES)}")
         self.network, self.device = network, network.device
-        self.model, self.sampler, self.effort = model, sampler, QUALITIES[quality]
+        self.model, self.sampler = model, sampler
         T = model.diffusion.T
-        own = min(T, max(1, round(self.effort.first * model.steps)))
+        own = first_steps(model, quality)
         self.first_times = step_subset(T, own if steps is None else steps)
+        self.effort = QUALITIES[quality]
         self.limit, self.strict = memory_limit(max_memory, self.device), max_memory is not None
         self.dtype = fast_dtype(self.device)
         self.records: list[PartRecord] = []

@@ -8,19 +8,23 @@ a wrong file name is told at once.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageColor
 
-from pixmend.decoding import decode_file, decode_image, decode_thumbnail
+from pixmend.decoding import decode_file, decode_image, decode_thumbnail, decode_thumbnail_of, picture_size
 from pixmend.encoding import check_savable, encode, save_animation, save_picture
 from pixmend.errors import FileMissingError, MaskError, OptionError, PictureError
-from pixmend.pictures import LUMA, SLACK, Floats, Metadata, Picture, composite, from_array, from_values
+from pixmend.heif import register_heif
+from pixmend.mask_reading import MaskReading, near_colour, read_mask_array, read_mask_picture
+from pixmend.pictures import SLACK, Floats, Metadata, Picture, composite, from_array, from_values
 
 if TYPE_CHECKING:
     import torch
@@ -31,17 +35,21 @@ __all__ = [
     "Source",
     "check_savable",
     "composite",
+    "decode_thumbnail_of",
     "encode",
-    "grey_share",
+    "is_picture_name",
     "load_image",
     "load_mask",
     "mask_from_alpha",
+    "mask_from_color",
     "mask_samples",
     "mask_strength",
     "open_picture",
     "open_thumbnail",
     "picture_files",
+    "picture_size",
     "picture_suffixes",
+    "read_mask",
     "save_animation",
     "save_picture",
     "save_tensor_as_image",
@@ -50,20 +58,21 @@ __all__ = [
 Source: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[Any] | torch.Tensor | Picture"
 Size: TypeAlias = int | tuple[int, int]  # a square of that side, or (H, W)
 
-CLEAR = 0.05  # a mask's pixel is grey, in reports, when it is this far from black and from white
+_HEX = re.compile(r"([0-9A-Fa-f]{3}){1,2}")
 
 
-def open_picture(source: Source) -> Picture:
+def open_picture(source: Source, frame: int | None = None) -> Picture:
     """Anything that holds a picture, as a Picture: exact samples, upright.
 
     source: a path; a Pillow image; an array (H, W) or (H, W, C) of uint8, uint16 or bool; a tensor (C, H, W) or
     (1, C, H, W) of floats in [-1, 1] (rounded to 8 bits) or of uint8; a Picture, which is returned as it is.
+    frame: of a file with several frames or pages, the one to take, counted from 1.
     Raises FileMissingError and PictureError; for paths without loading torch.
     """
     if isinstance(source, Picture):
         return source
     if isinstance(source, (str, os.PathLike)):
-        return decode_file(source)
+        return decode_file(source, frame)
     if isinstance(source, Image.Image):
         return decode_image(source)
     if isinstance(source, np.ndarray):
@@ -137,30 +146,33 @@ def load_mask(
     return hole if soft else soft_mask(hole, blur)
 
 
-def mask_strength(source: Source, size: Size | None = None, *, invert: bool = False) -> Floats:
-    """How strongly each pixel is marked: (H, W) float32, 0 = known (black), 1 = hole (white).
+def read_mask(source: Source, size: Size | None = None, *, invert: bool = False) -> MaskReading:
+    """What a mask says of each pixel, and how it was understood.
 
-    Files and pictures: by luminance; 8 and 16 bits, grey, coloured and paletted alike. Where the mask has alpha, white
-    counts as far as it is opaque; but if alpha varies and the colours seen are all alike, or none of them is light,
-    then the alpha alone is the mask, opaque = hole: strokes of any one colour on nothing.
-    Arrays and tensors of one channel may also be of bools, of floats in [0, 1], or of whole numbers 0 and 1.
+    Files and pictures: see `mask_reading.read_mask_picture`. Arrays and tensors of one channel may also be of bools, of
+    floats in [0, 1], or of whole numbers 0 and 1. With `invert`, the strength is turned round.
     Raises MaskError for values out of range and, with `size`, for another size; and what `open_picture` raises.
     """
     if _is_tensor(source):
         source = _tensor_as_array(source)
     if isinstance(source, np.ndarray) and (source.ndim == 2 or (source.ndim == 3 and source.shape[2] == 1)):
-        strength = _strength_of_array(source.reshape(source.shape[:2]))
+        reading = read_mask_array(source.reshape(source.shape[:2]))
     elif isinstance(source, np.ndarray) and source.dtype not in (np.uint8, np.uint16):
         raise MaskError(f"the mask is of {source.dtype} and shape {source.shape}; give (H, W), one value a pixel")
     else:
-        strength = _strength_of_picture(open_picture(source))
+        reading = read_mask_picture(open_picture(source))
     size = _checked_size(size)
-    if size is not None and strength.shape != size:
-        (h, w), (height, width) = strength.shape, size
+    if size is not None and reading.strength.shape != size:
+        (h, w), (height, width) = reading.strength.shape, size
         raise MaskError(
             f"the mask is {w} x {h} pixels and the picture {width} x {height}; give a mask of the picture's size"
         )
-    return np.float32(1) - strength if invert else strength
+    return replace(reading, strength=np.float32(1) - reading.strength) if invert else reading
+
+
+def mask_strength(source: Source, size: Size | None = None, *, invert: bool = False) -> Floats:
+    """How strongly each pixel is marked: (H, W) float32, 0 = known (black), 1 = hole (white); see `read_mask`."""
+    return read_mask(source, size, invert=invert).strength
 
 
 def mask_samples(source: Source, size: Size | None = None, *, invert: bool = False) -> NDArray[np.bool_]:
@@ -168,20 +180,28 @@ def mask_samples(source: Source, size: Size | None = None, *, invert: bool = Fal
     return mask_strength(source, size, invert=invert) >= 0.5
 
 
-def grey_share(strength: Floats) -> float:
-    """The share of pixels, 0 to 1, that are neither black nor white; the 5 % beside each are left to JPEG's noise."""
-    return float(((strength > CLEAR) & (strength < 1 - CLEAR)).mean())
-
-
-def mask_from_alpha(picture: Picture) -> NDArray[np.bool_]:
+def mask_from_alpha(source: Source) -> NDArray[np.bool_]:
     """The hole that a picture's own alpha tells, (H, W) bools: true where it is less than half opaque.
 
     Raises MaskError if there is no alpha channel.
     """
-    alpha = picture.alpha()
+    alpha = open_picture(source).alpha()
     if alpha is None:
         raise MaskError("the picture has no alpha channel that could tell the hole; give a mask, or erase the hole")
     return alpha < 0.5
+
+
+def mask_from_color(source: Source, color: str, tolerance: int = 0) -> NDArray[np.bool_]:
+    """The hole that is painted into the picture itself, (H, W) bools: where it has a colour, such as "#ff00ff".
+
+    tolerance: by how many levels of 255 each channel may differ; a JPEG needs some. Wholly transparent pixels are left
+    out. Raises OptionError for a colour that is none, and MaskError if there are no such pixels, naming the nearest.
+    """
+    try:
+        red, green, blue = ImageColor.getrgb(color if not _HEX.fullmatch(color) else f"#{color}")[:3]
+    except ValueError:
+        raise OptionError(f"color {color!r} is not understood; give one such as '#ff00ff' or 'magenta'") from None
+    return near_colour(open_picture(source), (red, green, blue), tolerance)
 
 
 def save_tensor_as_image(
@@ -210,8 +230,10 @@ def open_thumbnail(path: str | os.PathLike[str], side: int) -> NDArray[np.uint8]
     return decode_thumbnail(path, side)
 
 
+@cache
 def picture_suffixes() -> frozenset[str]:
     """What the names of pictures end in that Pillow reads, in small letters: ".png", ".jpg" and so on."""
+    register_heif()
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN)
 
 
@@ -222,16 +244,17 @@ def picture_files(folder: str | os.PathLike[str]) -> list[Path]:
     """
     if not os.path.isdir(folder):
         raise FileMissingError(f"{folder} is not a folder; give a folder of pictures")
-    suffixes = picture_suffixes()
     found = []
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(root, name)
-            for name in names
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes
-        ]
+        found += [Path(root, name) for name in names if is_picture_name(name)]
     return sorted(found)
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a file of this name, not hidden, is a picture that Pillow reads."""
+    base = name.rsplit("/", 1)[-1]
+    return not base.startswith(".") and os.path.splitext(base)[1].lower() in picture_suffixes()
 
 
 # ------------------------------------------------------------------------------------------------------ small helpers
@@ -268,32 +291,6 @@ def _in_range(values: Floats) -> Floats:
             f"the tensor holds values from {values.min():.4g} to {values.max():.4g}; give [-1, 1], or uint8 of 0 to 255"
         )
     return values.clip(-1, 1)
-
-
-def _strength_of_array(array: NDArray[Any]) -> Floats:
-    """(H, W) of bools, uint8, uint16, whole numbers 0 and 1, or floats in [0, 1] as strength."""
-    if array.size == 0:
-        raise MaskError(f"the mask is of shape {array.shape}; give at least one pixel")
-    if array.dtype.kind not in "buif":
-        raise MaskError(f"the mask is of {array.dtype}; give bools, uint8, or floats in [0, 1]")
-    low, high = array.min(), array.max()
-    if array.dtype in (np.uint8, np.uint16) and high > 1:
-        return array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
-    if not (low >= 0 and high <= 1):  # so put that NaN fails
-        raise MaskError(f"the mask holds values from {low} to {high}; give 0 to 1, or uint8 from 0 to 255")
-    return array.astype(np.float32)
-
-
-def _strength_of_picture(picture: Picture) -> Floats:
-    light: Floats = np.clip((picture.colour() @ LUMA + 1) / 2, 0, 1)  # (H, W)
-    alpha = picture.alpha()
-    if alpha is None:
-        return light
-    seen = light[alpha >= 0.5]
-    if alpha.min() < alpha.max() and seen.size and (np.ptp(seen) < CLEAR or seen.max() < 0.5):
-        return alpha
-    light *= alpha
-    return light
 
 
 def _checked_size(size: Size | None) -> tuple[int, int] | None:

@@ -10,7 +10,7 @@ import re
 import struct
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import IO, Any
 
@@ -34,14 +34,19 @@ DESCRIBING_TAGS = frozenset(
         306,  # DateTime
         315,  # Artist
         316,  # HostComputer
+        301,  # TransferFunction
+        318,  # WhitePoint
+        319,  # PrimaryChromaticities
         18246,  # Rating
         33432,  # Copyright
+        33723,  # IPTC
+        *(33550, 33922, 34264, *range(34735, 34738), 42112, 42113),  # where on Earth: GeoTIFF, GDAL
         34665,  # the EXIF directory
         34853,  # the GPS directory
         *range(40091, 40096),  # XPTitle to XPSubject
     }
 )
-_DIRECTORIES = (34665, 34853)
+_DIRECTORIES, _IPTC = (34665, 34853), 33723
 
 # PNG chunks that stay true when samples change. Texts may come many times, the others once.
 _PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
@@ -132,6 +137,17 @@ def tiff_exif(exif: bytes) -> Image.Exif:
     return tags
 
 
+def can_be_rewritten(exif: bytes) -> bool:
+    """Whether Pillow understands an EXIF block; for AVIF it reads and writes it anew, and fails where it does not."""
+    tags = Image.Exif()
+    try:
+        tags.load(EXIF_PREFIX + exif)
+        tags.tobytes()
+    except Exception:  # noqa: BLE001  damage raises anything
+        return False
+    return True
+
+
 class _Calm:
     def __init__(self) -> None:
         self.lock, self.users, self.undo = threading.Lock(), 0, ExitStack()
@@ -166,7 +182,7 @@ calm = _Calm()
 
 def _raw_exif(image: Image.Image) -> bytes | None:
     if image.format == "TIFF":  # its own tags take EXIF's place
-        return _exif_of_tiff(image.getexif())
+        return _exif_of_tiff(image.getexif(), getattr(getattr(image, "tag_v2", None), "_tagdata", {}))
     exif = _bytes_or_none(image.info.get("exif"))
     text = image.info.get("Raw profile type exif")  # ImageMagick's way, in a text: a name, a length, then hexadecimal
     if exif is None and isinstance(text, str):
@@ -177,12 +193,15 @@ def _raw_exif(image: Image.Image) -> bytes | None:
     return exif.removeprefix(EXIF_PREFIX) if exif else None
 
 
-def _exif_of_tiff(tags: Image.Exif) -> bytes | None:
-    """The describing tags of a TIFF as an EXIF block of their own."""
+def _exif_of_tiff(tags: Image.Exif, raw: Mapping[int, bytes]) -> bytes | None:
+    """The describing tags of a TIFF as an EXIF block of their own. raw: the tags as they stand in the file."""
     kept = Image.Exif()
     for tag in DESCRIBING_TAGS & set(tags):
         if tag in _DIRECTORIES:
             kept.get_ifd(tag).update({key: _exact_text(value) for key, value in tags.get_ifd(tag).items()})
+        elif tag == _IPTC:  # bytes, though some programs declare them as numbers
+            if raw.get(tag, b"").startswith(b"\x1c"):
+                kept[tag] = raw[tag]
         else:
             kept[tag] = _exact_text(tags[tag])
     data = kept.tobytes().removeprefix(EXIF_PREFIX)
@@ -212,8 +231,9 @@ def _jpeg_options(image: Image.Image) -> dict[str, Any]:
     tables = getattr(image, "quantization", {})
     return {
         "qtables": [list(tables[key]) for key in sorted(tables)],
-        "subsampling": JpegImagePlugin.get_sampling(image),
+        "subsampling": max(0, JpegImagePlugin.get_sampling(image)),  # one that Pillow does not write becomes none
         "progressive": bool(image.info.get("progressive")),
+        "keep_rgb": image.mode == "RGB" and image.info.get("adobe_transform") == 0,
     }
 
 

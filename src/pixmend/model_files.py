@@ -69,7 +69,7 @@ def _content(path: Path, writer: str) -> dict[str, Any]:
         raise ModelFileError(f"{path} is a safetensors file of another program; give one that `{writer}` wrote")
     try:
         content = json.loads(header)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} has a header that cannot be read ({error}); get the file again") from error
     return content if isinstance(content, dict) else {}
 
@@ -89,7 +89,7 @@ def read_safetensors_metadata(path: Path, writer: str = "pixmend train") -> Mapp
             content = json.loads(stream.read(length))
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise foreign from error
     metadata = content.get("__metadata__", {}) if isinstance(content, dict) else {}
     return metadata if isinstance(metadata, dict) else {}

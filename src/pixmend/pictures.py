@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from pixmend.errors import MaskError, PictureError
 
-Samples = NDArray[np.uint8] | NDArray[np.uint16]
 Floats = NDArray[np.float32]
+Samples = NDArray[np.uint8] | NDArray[np.uint16] | Floats
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, the weights Pillow turns colour into grey with
 SLACK = 1 / 255  # how far beyond [-1, 1] a value may lie through rounding; half a level of 8 bits
@@ -36,14 +36,30 @@ class Metadata:
 
 
 @dataclass(frozen=True, eq=False)
+class Original:
+    """What a picture was read from, so that what does not change can be written back as it stood."""
+
+    samples: Samples  # (H, W, C), upright: what the picture's samples were when it was read
+    metadata: Metadata  # what its metadata was
+    stored: Samples | None = None  # (H, W, N), upright, in the file's own mode: palette indices, or C, M, Y and K
+    palette: NDArray[np.uint8] | None = None  # (colours, 4) RGBA, of indices
+    icc_profile: bytes | None = None  # of the stored channels, where the metadata's is of others or none
+    jpeg: bytes | None = None  # the whole file, if it is one
+    orientation: int = 1  # in which that file holds its samples, 1 to 8
+
+
+@dataclass(frozen=True, eq=False)
 class Picture:
     """One decoded picture, upright: the exact samples, and what must be kept. Treat it as read-only."""
 
-    samples: Samples  # (H, W, C) uint8 or uint16; C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; never empty
+    # (H, W, C) uint8, uint16 or float32; C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; floats are grey; never empty
+    samples: Samples
     mode: str = ""  # Pillow's name of what the file stored, such as "P" or "1"; "" for arrays and tensors
     format: str | None = None  # Pillow's name of the file's format, such as "PNG"; None for pictures from memory
     metadata: Metadata = field(default_factory=Metadata)
     notes: tuple[str, ...] = ()  # what could not be kept as it was, for people to read
+    original: Original | None = None  # None for pictures from memory
+    float_span: tuple[float, float] = (0.0, 1.0)  # black and white, where samples are floats
 
     @property
     def size(self) -> tuple[int, int]:
@@ -51,9 +67,38 @@ class Picture:
         return self.samples.shape[0], self.samples.shape[1]
 
     @property
-    def levels(self) -> int:
-        """The largest value of a sample: 255 or 65535."""
-        return int(np.iinfo(self.samples.dtype).max)
+    def is_float(self) -> bool:
+        """Whether samples are floats, and not 8 or 16 bits."""
+        return self.samples.dtype.kind == "f"
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The sample values of black and white: 0 and 255, or 0 and 65535; of floats, what `float_span` says."""
+        return self.float_span if self.is_float else (0.0, float(largest(self.samples.dtype)))
+
+    @property
+    def levels(self) -> float:
+        """The largest value of a sample: 255, 65535, or white among floats."""
+        return self.span[1]
+
+    @property
+    def is_as_read(self) -> bool:
+        """Whether samples and metadata are still those of the file that the picture was read from."""
+        return self.keeps_metadata and not self.changed().any()
+
+    @property
+    def keeps_metadata(self) -> bool:
+        """Whether the metadata is still what the file said, and the size is the file's."""
+        read = self.original
+        return read is not None and self.metadata is read.metadata and self.samples.shape == read.samples.shape
+
+    def changed(self) -> NDArray[np.bool_]:
+        """(H, W) bools: where samples are not those that were read; everywhere, if they cannot be compared."""
+        read = self.original
+        if read is None or read.samples.shape != self.samples.shape or read.samples.dtype != self.samples.dtype:
+            return np.ones(self.size, np.bool_)
+        differs: NDArray[np.bool_] = (self.samples != read.samples).any(axis=2)
+        return differs
 
     @property
     def channels(self) -> int:
@@ -86,7 +131,7 @@ class Picture:
 
     def colour(self) -> Floats:
         """The colours as (H, W, 3) float32 in [-1, 1]; alpha is dropped, grey is repeated."""
-        values = to_values(self.samples[..., : self.channels])
+        values = to_values(self.samples[..., : self.channels], self.span if self.is_float else None)
         return np.repeat(values, 3, axis=2) if self.channels == 1 else values
 
     def alpha(self) -> Floats | None:
@@ -94,14 +139,28 @@ class Picture:
         return self.samples[..., -1].astype(np.float32) / np.float32(self.levels) if self.has_alpha else None
 
 
-def to_values(samples: Samples) -> Floats:
-    """Samples of any shape as float32 in [-1, 1]; 0 is exactly -1 and the largest sample exactly 1."""
-    return samples.astype(np.float32) / np.float32(np.iinfo(samples.dtype).max / 2) - np.float32(1)
+def largest(dtype: np.dtype[Any]) -> int:
+    """The largest value of whole numbers of this type."""
+    return int(np.iinfo(dtype).max)
+
+
+def to_values(samples: Samples, span: tuple[float, float] | None = None) -> Floats:
+    """Samples of any shape as float32 in [-1, 1]; 0 is exactly -1 and the largest sample exactly 1.
+
+    span: the samples that are -1 and 1, for floats.
+    """
+    values: Floats
+    if span is None:
+        values = samples.astype(np.float32) / np.float32(largest(samples.dtype) / 2) - np.float32(1)
+    else:
+        black, white = span
+        values = ((samples.astype(np.float64) - black) * (2 / (white - black)) - 1).clip(-1, 1).astype(np.float32)
+    return values
 
 
 def to_samples(values: Floats, dtype: type[np.uint8] | type[np.uint16] | np.dtype[Any] = np.uint8) -> Samples:
     """The nearest samples of values in [-1, 1], clipped; undoes `to_values` exactly."""
-    half = np.float32(np.iinfo(dtype).max / 2)
+    half = np.float32(largest(np.dtype(dtype)) / 2)
     samples: Samples = np.rint((np.clip(values, -1, 1) + np.float32(1)) * half).astype(dtype)
     return samples
 
@@ -125,14 +184,14 @@ def composite(picture: Picture, fill: Floats, soft: Floats, opaque: bool = False
         raise PictureError("the fill holds values that are not finite; try another seed or another model")
     samples = picture.samples.copy()
     old = samples[touched].astype(np.float32)  # (N, C)
-    colours, levels = old[:, : picture.channels], picture.levels
+    colours, (black, white) = old[:, : picture.channels], picture.span
     colours *= 1 - weight  # not old + weight * (new - old), which is not quite the new one where the weight is 1
-    colours += weight * (np.clip(values, -1, 1) + 1) * (levels / 2)
+    colours += weight * ((np.clip(values, -1, 1) + 1) * ((white - black) / 2) + black)
     if picture.mode == "1":
-        colours[:] = np.where(colours >= levels / 2, levels, 0)
+        colours[:] = np.where(colours >= white / 2, white, 0)
     if opaque and picture.has_alpha:
-        old[:, -1:] += weight * (levels - old[:, -1:])  # whole numbers below 2^16 are exact here
-    samples[touched] = np.rint(old)
+        old[:, -1:] += weight * (white - old[:, -1:])  # whole numbers below 2^16 are exact here
+    samples[touched] = old if picture.is_float else np.rint(old)
     return replace(picture, samples=samples)
 
 
@@ -144,6 +203,22 @@ def _check_layers(picture: Picture, fill: Floats, soft: Floats) -> None:
         raise MaskError(f"the soft mask is of shape {soft.shape}; the picture needs ({height}, {width})")
     if not (soft.min() >= 0 and soft.max() <= 1):  # so put that NaN fails
         raise MaskError(f"the soft mask holds values from {soft.min()} to {soft.max()}; allowed are 0 to 1")
+
+
+def turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """(H, W, ...) turned as an EXIF orientation of 1 to 8 asks for."""
+    if orientation in (3, 4, 6, 7):  # the first row stored belongs at the bottom, or at the right
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 7, 8):  # the first column stored belongs at the right, or at the bottom
+        pixels = pixels[:, ::-1]
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    return np.ascontiguousarray(pixels)
+
+
+def turned_back(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """What `turned` made, as it was: a quarter turn is undone by the other one, all else by itself."""
+    return turned(pixels, {6: 8, 8: 6}.get(orientation, orientation))
 
 
 def from_array(array: NDArray[Any]) -> Picture:

@@ -24,7 +24,7 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
             before(number, frame)
         stopped.set()
 
-    with _handling(stop, "SIGINT", "SIGTERM", "SIGHUP"):
+    with handling(stop, "SIGINT", "SIGTERM", "SIGHUP"):
         yield stopped.is_set
 
 
@@ -41,7 +41,7 @@ def end_on_signal() -> Iterator[Callable[[], bool]]:
         came.set()
         raise KeyboardInterrupt
 
-    with _handling(end, "SIGINT", "SIGTERM", "SIGHUP"):
+    with handling(end, "SIGINT", "SIGTERM", "SIGHUP"):
         yield came.is_set
 
 
@@ -58,7 +58,7 @@ def handlers_kept() -> Iterator[None]:
 
 
 @contextmanager
-def _handling(handler: Handler, *names: str) -> Iterator[None]:
+def handling(handler: Handler, *names: str) -> Iterator[None]:
     """Have signals handled so, where there are such (Windows has no SIGHUP) and where this is the main thread.
 
     What the process was started to ignore (`nohup`) stays ignored.

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -40,11 +41,6 @@ class Window:
     def of(self, array: NDArray[Any]) -> NDArray[Any]:
         """A view of this part of an array (H, W, ...)."""
         return array[self.top : self.bottom, self.left : self.right]
-
-    def touches(self, other: Window) -> bool:
-        """Whether they share a pixel or a border."""
-        rows = self.top <= other.bottom and other.top <= self.bottom
-        return rows and self.left <= other.right and other.left <= self.right
 
     def hull(self, other: Window) -> Window:
         """The smallest window around both."""
@@ -86,7 +82,7 @@ def find_parts(touched: Hole, size: int) -> list[Part]:
     found = [(box, count_halvings(_with_edge(touched, box), size, most)) for box in _boxes(touched, cells, cell)]
     while True:
         parts = [Part(box, around(box, touched.shape, size, halvings), halvings) for box, halvings in found]
-        joined = _joined(parts, cells.shape, cell)
+        joined = _joined(parts)
         if len(joined) == len(parts):
             return sorted(parts, key=lambda part: (part.window.top, part.window.left))
         found = joined
@@ -184,18 +180,20 @@ def _groups(cells: Hole) -> Iterator[NDArray[np.int64]]:
         yield np.array(group)
 
 
-def _joined(parts: list[Part], shape: tuple[int, ...], cell: int) -> list[tuple[Window, int]]:
-    """Boxes and halvings, those of windows that share a cell or have neighbouring ones made one."""
-    cells = np.zeros(shape, bool)
-    for part in parts:
-        w = part.window
-        cells[w.top // cell : -(-w.bottom // cell), w.left // cell : -(-w.right // cell)] = True
-    group_of = np.zeros(shape, int)
-    for number, group in enumerate(_groups(cells)):
-        group_of[group[:, 0], group[:, 1]] = number
-    joined: dict[int, tuple[Window, int]] = {}
-    for part in parts:
-        number = int(group_of[part.window.top // cell, part.window.left // cell])
-        box, halvings = joined.get(number, (part.box, 0))
-        joined[number] = box.hull(part.box), max(halvings, part.halvings)
-    return list(joined.values())
+def _joined(parts: list[Part]) -> list[tuple[Window, int]]:
+    """Boxes and halvings, those of windows that touch each other made one."""
+    bounds = np.array([astuple(part.window) for part in parts]).reshape(-1, 4)
+    top, left, bottom, right = bounds.T
+    single = np.ones(len(parts), bool)
+    joined = []
+    for first in range(len(parts)):
+        if not single[first]:
+            continue
+        single[first], group = False, [first]
+        for k in group:  # grows while it is gone through
+            near = (top <= bottom[k]) & (top[k] <= bottom) & (left <= right[k]) & (left[k] <= right) & single
+            single &= ~near
+            group.extend(np.flatnonzero(near).tolist())
+        box = reduce(Window.hull, (parts[k].box for k in group))
+        joined.append((box, max(parts[k].halvings for k in group)))
+    return joined

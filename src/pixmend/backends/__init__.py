@@ -40,14 +40,21 @@ class OpenNetwork(Protocol):
     def device(self) -> torch.device:
         """Where its inputs and outputs are."""
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What its convolutions and products are computed in: bfloat16 or float32."""
+
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """x: (B, C, H, W) float32; t: (B,), of any number type. Returns (B, 3, H, W), float32."""
 
 
 class Careful:
-    """A fast network that goes over to a sure one when it fails, and warns of it once."""
+    """A fast network that goes over to a sure one when it fails, and warns of it once.
 
-    def __init__(self, fast: OpenNetwork, sure: OpenNetwork) -> None:
+    Without a sure one, as where the fast one was asked for by name, its error says what to do.
+    """
+
+    def __init__(self, fast: OpenNetwork, sure: OpenNetwork | None = None) -> None:
         self._now, self._sure = fast, sure
 
     @property
@@ -62,14 +69,18 @@ class Careful:
     def device(self) -> torch.device:
         return self._now.device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._now.dtype
+
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """As of any `OpenNetwork`; the call that fails is made again."""
         now = self._now
         try:
             return now(x, t)
         except BackendError as error:
-            if now is self._sure:
-                raise
+            if self._sure is None:
+                raise BackendError(f"{error}; take --backend torch") from error
             self._now = self._sure
             warnings.warn(f"{error}; {self._sure.name} computes the network instead", stacklevel=2)
             return self._sure(x, t)
@@ -114,7 +125,7 @@ def open_network(model: Model, backend: str | None = None, device: str | None = 
     if backend == "openvino":
         from pixmend.backends.with_openvino import OpenVinoNetwork
 
-        return OpenVinoNetwork(model)
+        return Careful(OpenVinoNetwork(model))
     if backend == "onnx":
         from pixmend.backends.with_onnx import OnnxNetwork
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnxruntime
 import torch
+from onnxruntime.capi import onnxruntime_pybind11_state as raised
 from torch import Tensor
 
 from pixmend.backends.onnx_file import INPUTS, VERSION, onnx_bytes
@@ -13,6 +14,18 @@ from pixmend.errors import BackendError
 from pixmend.runtime import tune_allocator
 from pixmend.unet import pad_to
 
+# ONNX Runtime's errors have no base of their own
+FAILURES = (
+    RuntimeError,
+    ValueError,
+    raised.Fail,
+    raised.InvalidArgument,
+    raised.InvalidGraph,
+    raised.InvalidProtobuf,
+    raised.NotImplemented,
+    raised.RuntimeException,
+)
+
 
 class OnnxNetwork:
     """A model's network, exported once and computed by ONNX Runtime with as many threads as torch has.
@@ -21,7 +34,7 @@ class OnnxNetwork:
     """
 
     name = "onnx"
-    device = torch.device("cpu")
+    device, dtype = torch.device("cpu"), torch.float32
 
     def __init__(self, model: Model) -> None:
         tune_allocator()
@@ -33,11 +46,13 @@ class OnnxNetwork:
             write_cached(file, content)
         onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # what is wrong is raised, and need not be printed as well
         options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except (RuntimeError, ValueError) as error:
-            raise BackendError(f"ONNX Runtime cannot load the network ({str(error).splitlines()[0][:200]})") from error
+        except FAILURES as error:
+            why = str(error).splitlines()[0][:200]
+            raise BackendError(f"ONNX Runtime cannot load the network ({why}); take --backend torch") from error
 
     @property
     def description(self) -> str:
@@ -51,7 +66,7 @@ class OnnxNetwork:
         values = (padded.numpy(), t.detach().float().cpu().contiguous().numpy())
         try:
             (output,) = self._session.run(None, dict(zip(INPUTS, values, strict=True)))
-        except (RuntimeError, ValueError) as error:
+        except FAILURES as error:
             why = str(error).splitlines()[0][:200]
-            raise BackendError(f"ONNX Runtime cannot compute the network ({why})") from error
+            raise BackendError(f"ONNX Runtime cannot compute the network ({why}); take --backend torch") from error
         return torch.from_numpy(output)[..., :height, :width]

@@ -7,6 +7,7 @@ ends the process with a segmentation fault on some networks (docs/backends.md), 
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -30,9 +31,20 @@ from pixmend.unet import pad_to
 ANY = 0  # stands for the network that takes any shape
 BATCHES = (8, 4, 1)
 VERSION = 1  # of what is kept; another one where what is compiled changes with pixmend and not with OpenVINO
-PATIENCE = 900  # seconds that compiling may take; a network of four million parameters takes about five
+PATIENCE = 900  # seconds that compiling may take; the network that ships with pixmend takes a few
 
 Pixels = np.ndarray[Any, np.dtype[np.float32]]
+
+
+@functools.cache
+def core() -> Any:
+    """One core for the whole process, for good.
+
+    Every core gives its thread a stack for signals, and takes it back when it goes: where two go in another order than
+    they came, the thread is left with a stack that is freed, and the next Ctrl-C ends in a segmentation fault (seen
+    with OpenVINO 2026.4 on Linux).
+    """
+    return openvino.Core()
 
 
 def fast_precision() -> str:
@@ -77,11 +89,11 @@ class OpenVinoNetwork:
     def __init__(self, model: Model, precision: str | None = None) -> None:
         tune_allocator()
         self._model, self.precision, self.threads = model, precision or fast_precision(), torch.get_num_threads()
+        self.dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self._stride = model.network.config.stride
         side = -(-model.size // self._stride) * self._stride
         self._tile = (side, side)
         self._requests: dict[int, Any] = {}  # batch, or ANY -> what computes it
-        self._core: Any = None
         self._key = ""
         self._lock = threading.Lock()  # a request computes one thing at a time
 
@@ -122,16 +134,14 @@ class OpenVinoNetwork:
 
     def _request(self, size: int) -> Any:
         if size not in self._requests:
-            if self._core is None:
-                self._core = openvino.Core()
-                self._key = self._name_of_cache()
+            self._key = self._key or self._name_of_cache()
             blob = read_cached(self._file(size)) or self._compiled()[size]
             told = settings(self.precision, self.threads)
-            self._requests[size] = self._core.import_model(blob, "CPU", told).create_infer_request()
+            self._requests[size] = core().import_model(blob, "CPU", told).create_infer_request()
         return self._requests[size]
 
     def _name_of_cache(self) -> str:
-        processor = [self._core.get_property("CPU", p) for p in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
+        processor = [core().get_property("CPU", p) for p in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
         others = {"version": VERSION, "openvino": openvino.__version__, "processor": processor}
         return cached_name(self._model, precision=self.precision, tile=self._tile, **others)
 

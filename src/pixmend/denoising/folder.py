@@ -20,9 +20,9 @@ class DenoiseWork:
 
     def settings(self) -> dict[str, Any]:
         """All options but the device, which changes results within rounding only."""
-        from pixmend.model_files import DEFAULT_DENOISER
+        from pixmend import model_files
 
-        model = sha256_of(self.model or DEFAULT_DENOISER)
+        model = sha256_of(self.model or model_files.DEFAULT_DENOISER)
         return {"command": "denoise", "model": model, "level": self.level}
 
     def check(self, task: Task) -> dict[str, Any]:

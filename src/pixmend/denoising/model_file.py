@@ -16,10 +16,11 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from pixmend import model_files
 from pixmend.denoising.law import NoiseLaw
 from pixmend.denoising.networks import ScaledUNet, UNetCIFAR, UNetDiffusionCIFAR
 from pixmend.errors import OptionError
-from pixmend.model_files import DEFAULT_DENOISER, DENOISER, building_from, read_content, read_weights, write_model_file
+from pixmend.model_files import DENOISER, building_from, read_content, read_weights, write_model_file
 from pixmend.unet import UNetConfig
 
 NetworkKind = Literal["timed", "blind", "scaled"]
@@ -105,18 +106,19 @@ def save_denoiser(
 
 def load_denoiser(path: str | os.PathLike[str] | None = None) -> Denoiser:
     """The denoiser from its file alone, on the CPU in float32; without a path, the one that ships with pixmend."""
-    path = Path(DEFAULT_DENOISER if path is None else path)
+    path = Path(model_files.DEFAULT_DENOISER if path is None else path)
     header = read_denoiser_header(path)
     with building_from(path):
         denoiser = _from_header(header)
-        denoiser.network.load_state_dict(read_weights(path))
+        # The weights become the network's own: nothing is allocated because a header claims it.
+        denoiser.network.load_state_dict(read_weights(path), assign=True)
     denoiser.network.eval()
     return denoiser
 
 
 def read_denoiser_header(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     """The header of a denoiser's file, without loading its weights."""
-    return read_content(Path(DEFAULT_DENOISER if path is None else path), DENOISER)
+    return read_content(Path(model_files.DEFAULT_DENOISER if path is None else path), DENOISER)
 
 
 def _from_header(header: Mapping[str, Any]) -> Denoiser:
@@ -129,5 +131,6 @@ def _from_header(header: Mapping[str, Any]) -> Denoiser:
     size = int(header["size"])
     if not 0 < low <= high < math.inf or size < 1:
         raise OptionError(f"levels {low} to {high} at {size} pixels do not go")
-    network = _build(kind, shape, law)
+    with torch.device("meta"):  # neither time nor memory is lost on random weights
+        network = _build(kind, shape, law)
     return Denoiser(network, kind, law, (low, high), size, list(header["legs"]), str(header["terms"]))

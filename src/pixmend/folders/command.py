@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +31,13 @@ RayAddress = Annotated[
 Workers = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="With ray: how many hold the model; else one a GPU or core.")
 ]
+
+
+def refuse_for_folder(given: Mapping[str, object]) -> None:
+    """Raise OptionError where an option of one picture is given: name -> value."""
+    for name, value in given.items():
+        if value not in (None, False):
+            raise OptionError(f"{name} is for one picture; leave it out for a folder")
 
 
 @dataclass(frozen=True)

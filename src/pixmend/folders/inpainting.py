@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixmend.errors import MaskError
 from pixmend.folders.pairing import Task
 from pixmend.folders.work import Do, Tick, sha256_of
-from pixmend.options import ALMOST_ALL, MUCH_GREY
+from pixmend.inputs import MaskOptions, read_inputs
+from pixmend.options import ALMOST_ALL
 
 if TYPE_CHECKING:
     from pixmend.pictures import Floats, Picture
@@ -22,25 +22,26 @@ class InpaintWork:
     """`inpainting()` with these options, which mean what they mean there; the same seed for every picture."""
 
     model: Path | None = None  # a model file; None: the one that ships with pixmend
+    hole: MaskOptions = field(default_factory=MaskOptions)  # the mask itself is each picture's own
     steps: int | None = None
     sampler: str | None = None
     quality: str = "balanced"
     seed: int = 0
     blur: int | None = None
     grow_mask: int = 0
-    invert_mask: bool = False
-    soft_mask: bool = False
-    max_memory: str | None = None
     backend: str | None = None
     device: str | None = None
+    max_memory: str | None = None
 
     def settings(self) -> dict[str, Any]:
-        """All options but memory, backend and device, which change results within rounding only."""
-        from pixmend.model_files import DEFAULT_MODEL
+        """All options but those of the machine, which change results within rounding only."""
+        from pixmend import model_files
 
-        names = ("steps", "sampler", "quality", "seed", "blur", "grow_mask", "invert_mask", "soft_mask")
-        model = sha256_of(self.model or DEFAULT_MODEL)
-        return {"command": "inpaint", "model": model, **{name: getattr(self, name) for name in names}}
+        names = ("steps", "sampler", "quality", "seed", "blur", "grow_mask")
+        model = sha256_of(self.model or model_files.DEFAULT_MODEL)
+        of_hole = asdict(replace(self.hole, mask=None))
+        del of_hole["mask"]
+        return {"command": "inpaint", "model": model, **{name: getattr(self, name) for name in names}, "hole": of_hole}
 
     def check(self, task: Task) -> dict[str, Any]:
         """The hole's share, before it grows; raises what reading raises, and MaskError for nothing and for all."""
@@ -48,8 +49,8 @@ class InpaintWork:
         if strength is None:
             from pixmend.images import mask_from_alpha
 
-            strength = (mask_from_alpha(picture) != self.invert_mask).astype("float32")
-        hole = strength > 0 if self.soft_mask else strength >= 0.5
+            strength = (mask_from_alpha(picture) != self.hole.invert).astype("float32")
+        hole = strength > 0 if self.hole.soft else strength >= 0.5
         share = float(hole.mean())
         if share in (0, 1):
             what = "covers the whole picture" if share else "marks nothing"
@@ -80,8 +81,8 @@ class InpaintWork:
                     seed=self.seed,
                     blur=self.blur,
                     grow=self.grow_mask,
-                    invert_mask=self.invert_mask and strength is None,
-                    soft_mask=self.soft_mask,
+                    invert_mask=self.hole.invert and strength is None,
+                    soft_mask=self.hole.soft,
                     backend=network,
                     max_memory=self.max_memory,
                     progress=tick,
@@ -96,15 +97,4 @@ class InpaintWork:
         return do
 
     def _read(self, task: Task) -> tuple[Picture, Floats | None, list[str]]:
-        """The picture, its mask's strength (None: its alpha tells), and what is worth a note."""
-        from pixmend.images import check_savable, grey_share, mask_strength, open_picture
-
-        picture = open_picture(task.picture)
-        check_savable(picture, task.output)
-        notes = list(picture.notes)
-        if task.mask is None:
-            return picture, None, notes
-        strength = mask_strength(os.fspath(task.mask), picture.size, invert=self.invert_mask)
-        if not self.soft_mask and (grey := grey_share(strength)) > MUCH_GREY:
-            notes.append(f"{grey:.1%} of the mask is grey and was cut at one half; --soft-mask takes grey as strength")
-        return picture, strength, notes
+        return read_inputs(task.picture, replace(self.hole, mask=task.mask), [task.output])

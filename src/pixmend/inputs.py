@@ -1,0 +1,125 @@
+"""What `pixmend inpaint` reads: the options that tell the picture's frame and its mask, and both as they are meant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pixmend.console import say
+from pixmend.errors import OptionError
+from pixmend.files import check_output
+from pixmend.options import MUCH_GREY
+
+if TYPE_CHECKING:
+    from pixmend.images import Source
+    from pixmend.pictures import Floats, Picture
+
+_RED = (1.0, -1.0, -1.0)
+_COVER = 0.5  # how much of the picture the red of a preview covers
+
+OptionalOutput = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="OUT", help="Where to write; the suffix is the format.", show_default=False),
+]
+MaskFromAlpha = Annotated[bool, typer.Option("--mask-from-alpha", help="Fill what is transparent in IMAGE.")]
+MaskColor = Annotated[
+    str | None, typer.Option("--mask-color", metavar="COLOR", help="Fill what has this color in IMAGE, as '#ff00ff'.")
+]
+Tolerance = Annotated[
+    int | None, typer.Option(min=0, max=255, metavar="N", help="By how much --mask-color may differ.", show_default="0")
+]
+Frame = Annotated[int | None, typer.Option(min=1, metavar="N", help="Which frame or page of IMAGE to repair.")]
+Preview = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write IMAGE with its mask in red here; without -o, only that.")
+]
+
+
+@dataclass(frozen=True)
+class MaskOptions:
+    """How the hole is told."""
+
+    mask: Path | None = None
+    from_alpha: bool = False
+    color: str | None = None
+    tolerance: int | None = None
+    invert: bool = False
+    soft: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise OptionError for options that contradict each other."""
+        ways = {"--mask": self.mask is not None, "--mask-from-alpha": self.from_alpha, "--mask-color": bool(self.color)}
+        chosen = [name for name, given in ways.items() if given]
+        if len(chosen) > 1:
+            raise OptionError(f"{' and '.join(chosen)} each tell the hole; give one of them")
+        if self.tolerance is not None and not self.color:
+            raise OptionError("--tolerance is of --mask-color; give both, or leave it out")
+
+
+def read_inputs(
+    image: Path, options: MaskOptions, outputs: Sequence[Path], *, frame: int | None = None
+) -> tuple[Picture, Floats | None, list[str]]:
+    """The picture, its mask's strength, (H, W), or None where its alpha is the mask, and what is worth a note.
+
+    Whatever is wrong with either, or cannot be saved, is told before torch is loaded.
+    """
+    from pixmend.images import check_savable, mask_from_color, open_picture, read_mask
+
+    picture = open_picture(image, frame)
+    for path in outputs:
+        check_savable(picture, path)
+    notes = list(picture.notes)
+    if options.color:
+        hole = mask_from_color(picture, options.color, options.tolerance or 0)
+        return picture, (hole != options.invert).astype("float32"), notes
+    if options.mask is None:
+        return picture, None, notes
+    reading = read_mask(options.mask, picture.size, invert=options.invert)
+    if line := reading.line(1.0 if options.soft else MUCH_GREY):
+        notes.append(line)
+    return picture, reading.strength, notes
+
+
+def check_preview(preview: Path | None, outputs: list[Path], overwrite: bool) -> list[Path]:
+    """Refuse early where nothing would be written, or where the preview cannot be; returns the outputs."""
+    if preview is None and not outputs:
+        raise OptionError("nothing would be written; give -o OUT, --preview FILE, or both")
+    if preview is not None:
+        check_output(preview, overwrite)
+        if preview in outputs:
+            raise OptionError(f"the preview and the result would both be {preview}; give two names")
+    return outputs
+
+
+def save_preview(picture: Picture, hole: Floats | None, path: Path, overwrite: bool, **how: Any) -> None:
+    """Write `mask_preview`, and print where it is and how much would be filled."""
+    from pixmend.images import save_picture
+
+    shown, share = mask_preview_and_share(picture, hole, **how)
+    save_picture(shown, path, overwrite=overwrite)
+    say("note", f"{share:.1%} of the picture is marked, as {path} shows in red")
+
+
+def mask_preview(image: Source, mask: Source | None = None, **how: Any) -> Picture:
+    """The picture with what would be filled covered half in red, its soft edge less; 8 bits, without alpha or metadata.
+
+    mask: as in `inpainting`; without one, what is transparent in the picture. how: `blur`, `grow`, `invert` and `soft`
+    of `load_mask`.
+    """
+    return mask_preview_and_share(image, mask, **how)[0]
+
+
+def mask_preview_and_share(image: Source, mask: Source | None, **how: Any) -> tuple[Picture, float]:
+    """`mask_preview`, and the share of the picture that is hole."""
+    import numpy as np
+
+    from pixmend.images import load_mask, mask_from_alpha, open_picture
+    from pixmend.pictures import from_values
+
+    picture = open_picture(image)
+    soft = load_mask(mask_from_alpha(picture) if mask is None else mask, picture.size, **how)[0, 0].numpy()
+    weight = np.float32(_COVER) * soft[..., None]
+    return from_values(picture.colour() * (1 - weight) + weight * np.array(_RED, np.float32)), float((soft >= 1).mean())

@@ -1,0 +1,139 @@
+"""JPEG files changed in place: blocks without a changed pixel keep their DCT coefficients exactly.
+
+A decoded and encoded JPEG is another picture everywhere, a little worse each time. So the coefficients are read, those
+of the blocks that a change touches are made anew with the file's own quantisation tables, and all are written back.
+Coefficients are read and written by jpeglib (the extra `jpeg`), which wraps the IJG's libjpeg and its kin.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixmend.jpeg_segments import bare
+from pixmend.pictures import Samples
+
+Blocks = NDArray[np.float32]  # (..., 8, 8)
+
+# JPEG's colours: JFIF 1.02, section 7; from RGB in 0 to 255 to Y, Cb - 128, Cr - 128
+_YCC = np.array([[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]])
+# Of the libraries in jpeglib, the one that writes coefficients in progressive scans, and one that does not.
+_PROGRESSIVE, _SEQUENTIAL = "mozjpeg403", "turbo210"
+_COMPONENTS = {"JCS_GRAYSCALE": ("Y",), "JCS_YCbCr": ("Y", "Cb", "Cr"), "JCS_RGB": ("Y", "Cb", "Cr")}  # jpeglib's names
+_AC_LIMIT = 1023  # the largest AC coefficient of 8-bit samples that Huffman codes have a place for
+_one_at_a_time = threading.Lock()  # which library jpeglib uses is global to the process
+
+
+def can_keep_blocks() -> bool:
+    """Whether jpeglib is installed."""
+    return find_spec("jpeglib") is not None
+
+
+def with_changes(data: bytes, old: Samples, new: Samples) -> tuple[bytes, float] | None:
+    """A JPEG file whose decoded samples are `old`, changed to `new`; without metadata, as `jpeg_segments.bare` has it.
+
+    old, new: (H, W, 1 or 3) uint8, as they lie in the file. Returns the new file, and the share of its blocks that kept
+    their coefficients; or None where this cannot be done: without jpeglib, and for files that it cannot read,
+    of four components, or whose subsampling is not by whole numbers. Arithmetic coding becomes Huffman's.
+    """
+    if not can_keep_blocks():
+        return None
+    import jpeglib
+
+    with tempfile.TemporaryDirectory() as folder, _one_at_a_time, suppress(OSError):  # what jpeglib can do nothing with
+        path = Path(folder, "picture.jpg")
+        path.write_bytes(bare(data))
+        with jpeglib.version(_SEQUENTIAL):
+            coded = jpeglib.read_dct(os.fspath(path))
+            coded.load()
+        components = _COMPONENTS.get(coded.jpeg_color_space.name, ())
+        factors = np.asarray(coded.samp_factor)  # (components, 2): vertical, horizontal
+        if len(components) != new.shape[2] or (factors.max(0) % factors).any():
+            return None
+        share = _renew(coded, components, factors.max(0) // factors, old, new)
+        with jpeglib.version(_PROGRESSIVE if coded.progressive_mode else _SEQUENTIAL):
+            coded.write_dct(os.fspath(path), flags=["+OPTIMIZE_CODING"])
+        return bare(path.read_bytes()), share
+    return None
+
+
+def _renew(coded: Any, components: tuple[str, ...], steps: NDArray[np.int64], old: Samples, new: Samples) -> float:
+    """Set the coefficients of all blocks with a changed pixel, in place; returns the share of the others.
+
+    steps: (components, 2): how many pixels a sample of each component stands for, down and across.
+    """
+    changed = (old != new).any(axis=2)  # (H, W)
+    total = sum(getattr(coded, name)[..., 0, 0].size for name in components)
+    if not changed.any():
+        return 1.0
+    mcu = 8 * steps.max(0)  # the pixels of a minimum coded unit: whole blocks in every component
+    rows, columns = np.nonzero(changed.any(1))[0], np.nonzero(changed.any(0))[0]
+    top, left = rows[0] // mcu[0] * mcu[0], columns[0] // mcu[1] * mcu[1]  # what is unchanged around costs nothing
+    box = np.s_[top : (rows[-1] // mcu[0] + 1) * mcu[0], left : (columns[-1] // mcu[1] + 1) * mcu[1]]
+    planes = _planes(new[box], ycc=coded.jpeg_color_space.name == "JCS_YCbCr")
+    touched = 0
+    for plane, name, step, number in zip(planes, components, steps, coded.quant_tbl_no, strict=True):
+        blocks = getattr(coded, name)[top // (8 * step[0]) :, left // (8 * step[1]) :]  # (rows, columns, 8, 8) int16
+        touched += _renew_blocks(blocks, coded.qt[number].astype(np.float32), plane, changed[box], step)
+    return 1 - float(touched / total)
+
+
+def _planes(samples: Samples, *, ycc: bool) -> Any:
+    """The components of samples (H, W, C), less the 128 that JPEG takes off: C planes (H, W) float32."""
+    if not ycc:
+        return samples.astype(np.float32).transpose(2, 0, 1) - np.float32(128)
+    planes = np.tensordot(_YCC.astype(np.float32), samples.astype(np.float32), (1, 2))  # (3, H, W)
+    planes[0] -= 128
+    return planes
+
+
+def _renew_blocks(
+    blocks: NDArray[np.int16],
+    table: NDArray[np.float32],
+    plane: NDArray[np.float32],
+    changed: NDArray[np.bool_],
+    step: NDArray[np.int64],
+) -> int:
+    """The blocks of one component: those with a changed pixel are set in place, and counted.
+
+    In a block that changed in part, the samples that did not change are what its coefficients say, before rounding and
+    clipping: they move by no more than the new rounding, and an edit of the same hole again moves them no further.
+    """
+    rows, columns = (min(n, -(-size // (8 * s))) for n, size, s in zip(blocks.shape, plane.shape, step, strict=False))
+    shape = (rows * 8 * int(step[0]), columns * 8 * int(step[1]))
+    split = (rows, 8, step[0], columns, 8, step[1])
+    is_new = np.asarray(_fitted(changed, shape).reshape(split).any((2, 5))).swapaxes(1, 2)  # (rows, columns, 8, 8)
+    touched = np.asarray(is_new.any((2, 3)))
+    samples = _fitted(plane, shape).reshape(split).transpose(0, 3, 1, 4, 2, 5)  # (rows, columns, 8, 8, down, across)
+    wanted = samples[touched].mean((3, 4), dtype=np.float32)  # (N, 8, 8)
+    blocks = blocks[:rows, :columns]
+    present = _DCT.T @ (blocks[touched] * table) @ _DCT
+    coefficients = np.rint(_DCT @ np.where(is_new[touched], wanted, present) @ _DCT.T / table)
+    blocks[touched] = coefficients.clip(-_AC_LIMIT, _AC_LIMIT)
+    return int(touched.sum())
+
+
+def _fitted(plane: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    """A plane (H, W) brought to whole blocks: what is beyond the last row and column repeats them, as encoders do."""
+    plane = plane[: shape[0], : shape[1]]
+    return np.pad(plane, [(0, shape[0] - plane.shape[0]), (0, shape[1] - plane.shape[1])], mode="edge")
+
+
+def _dct_matrix() -> NDArray[np.float32]:
+    """The orthonormal DCT-II of eight samples: row u is frequency u (T.81, A.3.3)."""
+    u, x = np.mgrid[:8, :8]
+    matrix = np.cos((2 * x + 1) * u * np.pi / 16) / 2
+    matrix[0] /= np.sqrt(2)
+    single: NDArray[np.float32] = matrix.astype(np.float32)
+    return single
+
+
+_DCT = _dct_matrix()

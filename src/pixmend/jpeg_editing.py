@@ -1,0 +1,68 @@
+"""A picture that was read from a JPEG, written as that JPEG: its blocks where they can be kept, its metadata always."""
+
+from __future__ import annotations
+
+import io
+from typing import IO
+
+import numpy as np
+from PIL import Image
+
+from pixmend.jpeg import can_keep_blocks, with_changes
+from pixmend.jpeg_segments import ADOBE_HEAD, JFIF_HEAD, Segment, dressed, split
+from pixmend.modes import stored_image
+from pixmend.pictures import Picture, turned_back
+from pixmend.previews import refreshed_segments, showing
+
+
+def came_as_jpeg(picture: Picture) -> bool:
+    """Whether a picture is that of a JPEG file, its size and metadata being still the file's."""
+    if picture.original is None or picture.original.jpeg is None or not picture.keeps_metadata:
+        return False
+    try:
+        split(picture.original.jpeg)
+    except ValueError:  # damage that decoders overlook
+        return False
+    return True
+
+
+def encode_jpeg_again(picture: Picture, stream: IO[bytes]) -> str | None:
+    """Write a picture that came as JPEG; returns a line on how it was done, or None if nothing was to be done.
+
+    The samples lie as they lay in the file, and the EXIF orientation stays what it was. All marker segments that
+    describe the picture are the file's own, byte for byte, but for previews, which show the result.
+    """
+    read = picture.original
+    if read is None or read.jpeg is None:
+        raise ValueError("the picture came from no JPEG")
+    if picture.is_as_read:
+        stream.write(read.jpeg)
+        return None
+    old, new = (turned_back(samples, read.orientation) for samples in (read.samples, picture.samples))
+    segments = refreshed_segments(split(read.jpeg)[0], showing(picture, read.orientation))
+    result = with_changes(read.jpeg, old, new) if read.stored is None else None
+    if result is not None:
+        coded, kept = result
+        stream.write(dressed(coded, segments))
+        return f"{kept:.1%} of the JPEG's blocks keep their coefficients exactly"
+    stored = stored_image(picture, "JPEG")  # of CMYK
+    image = Image.fromarray(new[..., 0] if new.shape[2] == 1 else new)
+    if stored is not None:
+        pixels = turned_back(np.asarray(stored), read.orientation)
+        image = Image.frombytes(stored.mode, (pixels.shape[1], pixels.shape[0]), pixels.tobytes())
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", **picture.metadata.jpeg)
+    stream.write(dressed(encoded.getvalue(), _colours_named_by(encoded.getvalue(), segments)))
+    help_ = "" if can_keep_blocks() else "; with pip install 'pixmend[jpeg]' all that is not touched stays exact"
+    return f"the JPEG was encoded anew with its own tables, which changes all of it a little{help_}"
+
+
+def _colours_named_by(coded: bytes, segments: list[Segment]) -> list[Segment]:
+    """The segments, their colours named as they are coded: JFIF (with the source's density) or Adobe, or neither."""
+    own = [one for one in split(coded)[0] if one.names_colours]
+    theirs = [one for one in segments if one.names_colours and one.payload.startswith(JFIF_HEAD)]
+    adobe = [one for one in own if one.payload.startswith(ADOBE_HEAD)]
+    jfif = (theirs or [one for one in own if one not in adobe])[:1]
+    if not adobe and own == []:  # RGB by the components' names alone: JFIF would call it YCbCr
+        jfif = []
+    return jfif + adobe + [one for one in segments if not one.names_colours]

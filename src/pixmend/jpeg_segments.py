@@ -1,0 +1,85 @@
+"""The marker segments of a JPEG file: what stands before its compressed samples, byte for byte.
+
+A JPEG is a row of segments, `FF marker, length, payload`, up to SOS, behind which the compressed samples come
+(ITU-T T.81, annex B). Application segments (APPn) and comments say things about the picture; the others say how it is
+coded. So metadata is carried from one file to another by carrying segments, without understanding what they hold.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+SOI, SOS, COM = 0xD8, 0xDA, 0xFE
+APP0, APP1, APP2, APP13, APP14 = 0xE0, 0xE1, 0xE2, 0xED, 0xEE
+EXIF_HEAD, XMP_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+JFIF_HEAD, ADOBE_HEAD, PHOTOSHOP_HEAD = b"JFIF\0", b"Adobe", b"Photoshop 3.0\0"
+LONGEST = 65533  # bytes of payload
+_ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a payload
+
+
+class Segment(NamedTuple):
+    """One marker segment: its marker's second byte, and its payload without the length."""
+
+    marker: int
+    payload: bytes
+
+    @property
+    def describes(self) -> bool:
+        """Whether it speaks of the picture, and not of how its samples are coded."""
+        return self.marker == COM or APP0 <= self.marker <= 0xEF
+
+    @property
+    def names_colours(self) -> bool:
+        """JFIF and Adobe segments: decoders learn from them what colours the components are."""
+        return (self.marker == APP0 and self.payload.startswith(JFIF_HEAD)) or (
+            self.marker == APP14 and self.payload.startswith(ADOBE_HEAD)
+        )
+
+
+def split(data: bytes) -> tuple[list[Segment], bytes]:
+    """All segments before the first SOS, and the rest of the file from that SOS on.
+
+    Bytes between segments that belong to none are left out, as decoders do. Raises ValueError for what is no JPEG, or
+    is cut off.
+    """
+    if data[:2] != bytes((0xFF, SOI)):
+        raise ValueError("no JPEG")
+    segments: list[Segment] = []
+    at = 2
+    while True:
+        at = data.find(0xFF, at)
+        while at >= 0 and data[at : at + 2] in (b"\xff\xff", b"\xff\x00"):  # fill bytes, and no marker at all
+            at = data.find(0xFF, at + 1)
+        if at < 0 or at + 4 > len(data):
+            raise ValueError("cut off before its samples")
+        marker = data[at + 1]
+        if marker == SOS:
+            return segments, data[at:]
+        if marker in _ALONE:
+            at += 2
+            continue
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        segments.append(Segment(marker, data[at + 4 : at + 2 + length]))
+        at += 2 + max(length, 2)
+
+
+def join(segments: list[Segment], rest: bytes) -> bytes:
+    """The file of these segments. Raises ValueError for a payload that is too long for a segment."""
+    parts = [bytes((0xFF, SOI))]
+    for marker, payload in segments:
+        if len(payload) > LONGEST:
+            raise ValueError(f"a segment of {len(payload)} bytes is too long")
+        parts += [bytes((0xFF, marker)), (len(payload) + 2).to_bytes(2, "big"), payload]
+    return b"".join([*parts, rest])
+
+
+def bare(data: bytes) -> bytes:
+    """The same JPEG with nothing but what is needed to decode it: no metadata, but the colours' names."""
+    segments, rest = split(data)
+    return join([one for one in segments if not one.describes or one.names_colours], rest)
+
+
+def dressed(coded: bytes, segments: list[Segment]) -> bytes:
+    """The samples of one JPEG behind the descriptions among `segments`, in their order."""
+    own, rest = split(coded)
+    return join([one for one in segments if one.describes] + [one for one in own if not one.describes], rest)

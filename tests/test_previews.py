@@ -1,0 +1,193 @@
+"""Thumbnails and previews inside metadata: after a repair they show the repaired picture, or are gone."""
+
+from __future__ import annotations
+
+import base64
+import io
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from pixmend.decoding import decode_file
+from pixmend.encoding import save_picture
+from pixmend.jpeg_segments import APP0, APP1, APP2, APP13, Segment, join, split
+from pixmend.pictures import Picture, composite, turned_back
+from pixmend.previews import refreshed_exif, without_photoshop_previews
+
+SECRET = (200, 30, 160)  # what is removed, and must not be seen in any preview
+BOX = np.s_[20:70, 60:120]
+
+
+def scene(secret: bool = True) -> NDArray[np.uint8]:
+    """(H, W, 3) = (96, 160, 3): a ramp, and the secret on it."""
+    samples = np.repeat(np.add.outer(np.arange(96), np.arange(160))[..., None], 3, 2).astype(np.uint8)
+    if secret:
+        samples[BOX] = SECRET
+    return samples
+
+
+def as_jpeg(samples: NDArray[Any], size: tuple[int, int], quality: int = 85) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(samples).resize(size).save(stream, "JPEG", quality=quality)
+    return stream.getvalue()
+
+
+def camera_exif(orientation: int, order: str = "<", compression: int = 6) -> bytes:
+    """An EXIF block as a camera writes it: a maker note that holds a preview, and a thumbnail in a second directory.
+
+    All data is found by offsets from the start. compression: 6 for a thumbnail in JPEG, 1 for one of plain RGB.
+    """
+    stored = turned_back(scene(), orientation)
+    size = (160, 96) if orientation < 5 else (96, 160)
+    note = b"Maker\0\x01\xff\xd8\xff no picture " + as_jpeg(stored, size) + b"end of note" + b"\xff\xd8\xff"
+    thumbnail = as_jpeg(stored, (80, 60)) if compression == 6 else np.ascontiguousarray(stored[::4, ::4]).tobytes()
+
+    def entry(tag: int, kind: int, count: int, value: int) -> bytes:
+        packed = struct.pack(order + "HH", value, 0) if kind == 3 and count == 1 else struct.pack(order + "I", value)
+        return struct.pack(order + "HHI", tag, kind, count) + packed
+
+    exif_at = 8 + 2 + 3 * 12 + 4 + 6
+    note_at = exif_at + 2 + 12 + 4
+    second_at = note_at + len(note)
+    data_at = second_at + 2 + 4 * 12 + 4
+    width = stored[::4, ::4].shape[1]
+    return b"".join(
+        [
+            struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 8),
+            struct.pack(order + "H", 3),
+            entry(0x010F, 2, 6, exif_at - 6) + entry(0x0112, 3, 1, orientation) + entry(0x8769, 4, 1, exif_at),
+            struct.pack(order + "I", second_at) + b"Maker\0",
+            struct.pack(order + "H", 1) + entry(0x927C, 7, len(note), note_at) + bytes(4) + note,
+            struct.pack(order + "H", 4),
+            entry(0x0100, 3, 1, width) + entry(0x0103, 3, 1, compression),
+            entry(0x0201 if compression == 6 else 0x0111, 4, 1, data_at),
+            entry(0x0202 if compression == 6 else 0x0117, 4, 1, len(thumbnail)),
+            bytes(4) + thumbnail,
+        ]
+    )
+
+
+def pictures_in(data: bytes) -> list[NDArray[np.uint8]]:
+    """Every JPEG that can be found anywhere in some bytes, whatever surrounds it."""
+    found, at = [], data.find(b"\xff\xd8\xff")
+    while at >= 0:
+        try:
+            with Image.open(io.BytesIO(data[at:])) as image:
+                found.append(np.asarray(image.convert("RGB")))
+        except OSError:
+            pass
+        at = data.find(b"\xff\xd8\xff", at + 3)
+    return found
+
+
+def shows_secret(samples: NDArray[np.uint8]) -> bool:
+    """Whether anything near the secret's colour is there."""
+    return bool((np.abs(samples.astype(int) - SECRET).max(axis=-1) < 40).any())
+
+
+def mended(path: Path) -> Picture:
+    """The picture of a file with the ramp in place of the secret."""
+    picture = decode_file(path)
+    soft = np.zeros(picture.size, np.float32)
+    soft[18:72, 58:122] = 1
+    return composite(picture, scene(secret=False).astype(np.float32) / 127.5 - 1, soft)
+
+
+def save(path: Path, orientation: int, exif: bytes, **options: Any) -> Path:
+    Image.fromarray(turned_back(scene(), orientation)).save(path, exif=b"Exif\0\0" + exif, **options)
+    return path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_previews_show_the_result(tmp_path: Path, suffix: str, orientation: int) -> None:
+    block = camera_exif(orientation, "<" if orientation % 2 else ">")
+    assert [shows_secret(shown) for shown in pictures_in(block)] == [True, True]
+    source = save(tmp_path / f"source{suffix}", orientation, block)
+    out = save_picture(mended(source), tmp_path / f"out{suffix}")
+    with Image.open(out) as image:
+        kept = image.info["exif"].removeprefix(b"Exif\0\0")
+        result = np.asarray(image.convert("RGB"))
+    assert len(kept) == len(block)
+    shown = pictures_in(kept)
+    assert len(shown) == 2
+    assert not any(shows_secret(one) for one in shown)
+    upright = suffix != ".jpg"  # the others are written upright
+    large = Image.fromarray(result).resize(shown[0].shape[1::-1])
+    assert shown[0].shape[:2] == ((96, 160) if orientation < 5 or upright else (160, 96))
+    assert np.abs(np.asarray(large).astype(int) - shown[0]).mean() < 4  # the preview, with the same shape
+    assert shown[1].shape[:2] == ((60, 80) if orientation < 5 or not upright else (80, 60))
+    # All else stays where and what it was: maker notes hold offsets.
+    note = block.index(b"Maker\0\x01")
+    assert kept[note : note + 20] == block[note : note + 20]
+    assert b"end of note" in kept
+    assert kept.index(b"end of note") == block.index(b"end of note")
+
+
+def test_thumbnail_of_plain_samples_is_unlinked_and_blanked(tmp_path: Path) -> None:
+    block = camera_exif(1, compression=1)
+    assert bytes(SECRET) in block
+    out = save_picture(mended(save(tmp_path / "source.jpg", 1, block)), tmp_path / "out.jpg")
+    with Image.open(out) as image:
+        kept = image.info["exif"].removeprefix(b"Exif\0\0")
+        assert not image.getexif().get_ifd(1)  # the second directory
+    assert bytes(SECRET) not in kept
+    assert len(kept) == len(block)
+
+
+def test_previews_of_an_unchanged_picture_stay(tmp_path: Path) -> None:
+    block = camera_exif(1)
+    out = save_picture(decode_file(save(tmp_path / "source.jpg", 1, block)), tmp_path / "out.png")
+    with Image.open(out) as image:
+        assert image.info["exif"].removeprefix(b"Exif\0\0") == block
+
+
+def test_other_places_for_previews(tmp_path: Path) -> None:
+    """JFIF, JFXX, multi-picture files, Photoshop and XMP have places of their own."""
+    preview = as_jpeg(scene(), (80, 48))
+    text = base64.b64encode(preview)
+    thumbnails = b"<xmp:Thumbnails><rdf:li><xmpGImg:image>%s</xmpGImg:image></rdf:li></xmp:Thumbnails>" % text
+    iptc = b"8BIM\x04\x04\0\0\0\0\0\x05iptc!\0"
+    photoshop = iptc + b"8BIM\x04\x0c\0\0" + struct.pack(">I", len(preview)) + preview + bytes(len(preview) % 2) + iptc
+    segments, rest = split(as_jpeg(scene(), (160, 96)))
+    added = [
+        Segment(APP0, b"JFIF\0\x01\x01\x01\0\x48\0\x48\x02\x01" + bytes(SECRET) * 2),
+        Segment(APP0, b"JFXX\0\x10" + preview),
+        Segment(APP1, b"http://ns.adobe.com/xap/1.0/\0<x>before" + thumbnails + b"after</x>"),
+        Segment(APP1, b"http://ns.adobe.com/xmp/extension/\0 GImage:Data=" + text),
+        Segment(APP2, b"MPF\0 offsets of further pictures"),
+        Segment(APP13, b"Photoshop 3.0\0" + photoshop),
+    ]
+    source = tmp_path / "source.jpg"
+    source.write_bytes(join([*added, *(one for one in segments if not one.describes)], rest) + preview)  # and a trailer
+    out = save_picture(mended(source), tmp_path / "out.jpg").read_bytes()
+    kept = [one for one in split(out)[0] if one.describes]
+    assert kept == [
+        Segment(APP0, b"JFIF\0\x01\x01\x01\0\x48\0\x48\0\0"),
+        Segment(APP1, b"http://ns.adobe.com/xap/1.0/\0<x>beforeafter</x>"),
+        Segment(APP13, b"Photoshop 3.0\0" + iptc + iptc),
+    ]
+    assert out.count(b"\xff\xd8\xff") == 1
+    assert text not in out
+
+
+@pytest.mark.parametrize("cut", range(0, 400, 7))
+def test_damaged_blocks_keep_their_length(cut: int) -> None:
+    block = camera_exif(1)[: 40 + cut * 3]
+    for damaged in (block, block[::-1], b"II*\0" + b"\xff" * cut):
+        show = lambda: Image.new("RGB", (9, 9))  # noqa: E731
+        assert len(refreshed_exif(damaged, show)) == len(damaged)
+        without_photoshop_previews(b"8BIM" + damaged)
+
+
+def test_a_preview_that_claims_to_be_huge_is_blanked() -> None:
+    huge = bytearray(as_jpeg(scene(), (80, 48)))
+    frame = huge.index(b"\xff\xc0")
+    huge[frame + 5 : frame + 9] = struct.pack(">HH", 60000, 60000)
+    block = b"II*\0\x08\0\0\0\0\0\0\0\0\0" + bytes(huge)
+    assert not any(refreshed_exif(block, lambda: Image.new("RGB", (9, 9)))[14:])
