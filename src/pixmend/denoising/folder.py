@@ -44,10 +44,11 @@ class DenoiseWork:
         def do(task: Task, staged: Path, tick: Tick) -> dict[str, Any]:
             picture = open_picture(task.picture)
             check_savable(picture, task.output)
+            notes = list(picture.notes)
             tick(0, 1)
             result = denoise(picture, level=self.level, model=denoiser, device=self.device)
-            save_picture(result.picture, staged)
+            save_picture(result.picture, staged, note=lambda told: notes.append(told.removeprefix(f"{staged}: ")))
             figures = {name: getattr(result, name) for name in ("level", "estimated", "seconds")}
-            return figures | ({"notes": list(picture.notes)} if picture.notes else {})
+            return figures | ({"notes": notes} if notes else {})
 
         return do

@@ -39,9 +39,8 @@ class InpaintWork:
 
         names = ("steps", "sampler", "quality", "seed", "blur", "grow_mask")
         model = sha256_of(self.model or model_files.DEFAULT_MODEL)
-        of_hole = asdict(replace(self.hole, mask=None))
-        del of_hole["mask"]
-        return {"command": "inpaint", "model": model, **{name: getattr(self, name) for name in names}, "hole": of_hole}
+        of_hole = {name: value for name, value in asdict(self.hole).items() if name != "mask"}
+        return {"command": "inpaint", "model": model, **{name: getattr(self, name) for name in names}, **of_hole}
 
     def check(self, task: Task) -> dict[str, Any]:
         """The hole's share, before it grows; raises what reading raises, and MaskError for nothing and for all."""
@@ -87,7 +86,7 @@ class InpaintWork:
                     max_memory=self.max_memory,
                     progress=tick,
                 )
-            save_picture(result.pictures[0], staged)
+            save_picture(result.pictures[0], staged, note=lambda told: notes.append(told.removeprefix(f"{staged}: ")))
             if result.hole_share > ALMOST_ALL:
                 notes.append(f"{result.hole_share:.1%} was filled; if that is not meant, see --invert-mask")
             names = ("hole_share", "touched_share", "network_calls", "seconds")
