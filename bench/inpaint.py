@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from machine import alternate, machine
 from pixmend.checkpoint import Model, load_model
-from pixmend.filling import QUALITIES
+from pixmend.efforts import QUALITIES
 from pixmend.images import open_picture, save_picture
 from pixmend.inpainting import Inpainted, inpainting
 from pixmend.masks import create_advanced_mask
@@ -167,7 +167,9 @@ def files_table(case: Case, arguments: argparse.Namespace) -> None:
         read = alternate({"both": lambda: (open_picture(picture), open_picture(mask))}, 3, warmup=1)["both"]
         loaded = open_picture(picture)
         write = alternate({"it": lambda: save_picture(loaded, out, overwrite=True)}, 3, warmup=1)["it"]
-        print(f"\nReading {case.width}x{case.height} (JPEG) and its mask (PNG): {statistics.median(read):.2f} s; ", end="")
+        print(
+            f"\nReading {case.width}x{case.height} (JPEG) and its mask (PNG): {statistics.median(read):.2f} s; ", end=""
+        )
         print(f"writing (JPEG): {statistics.median(write):.2f} s.")
         waits = []
         small = Case(256, 256, "64")
