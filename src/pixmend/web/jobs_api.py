@@ -9,8 +9,8 @@ from annotated_types import Ge, Le
 from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
+from pixmend.efforts import QUALITIES
 from pixmend.errors import MaskError, OptionError
-from pixmend.filling import QUALITIES
 from pixmend.samplers import SAMPLERS
 from pixmend.web.errors import TooLargeError, UnknownError
 from pixmend.web.events import follow

@@ -10,7 +10,8 @@ from fastapi.responses import FileResponse, Response
 
 import pixmend
 from pixmend.checkpoint import Model
-from pixmend.filling import QUALITIES, Filling
+from pixmend.efforts import QUALITIES
+from pixmend.filling import Filling
 from pixmend.images import encode, open_picture
 from pixmend.masks import KINDS
 from pixmend.samplers import SAMPLERS
