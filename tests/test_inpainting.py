@@ -300,14 +300,16 @@ def test_a_large_level_is_filled_in_blocks(blocks: int, monkeypatch: pytest.Monk
     mask[20:60, 30:80] = True
     told: list[tuple[int, int]] = []
     result = mend(samples, mask, blur=0, candidates=2, save_steps=True, progress=lambda *x: told.append(x))
+    assert result.hole_share == pytest.approx(mask.mean()), "the mask is left as it was"
     for picture in result.pictures:
         assert np.array_equal(picture.samples[~mask], samples[~mask])
         assert (picture.samples[mask] != samples[mask]).any(1).mean() > 0.9
     assert told[-1][0] == told[-1][1]
     largest = max(step.state.shape[-1] for step in result.steps[0][:-1])
     assert largest <= 16 * (blocks + 2) or blocks == 3
-    alone = mend(samples, mask, blur=0, seed=1).pictures[0].samples
-    assert np.abs(alone.astype(int) - result.pictures[1].samples).max() <= 1
+    alone = mend(samples, mask, blur=0, seed=1)
+    assert alone.hole_share == result.hole_share
+    assert np.abs(alone.pictures[0].samples.astype(int) - result.pictures[1].samples).max() <= 1
 
 
 def test_a_budget_that_holds_one_tile_is_enough_and_less_is_told() -> None:

@@ -32,8 +32,8 @@ class Effort:
 
 QUALITIES = {
     "fast": Effort(0.67, 0.5, (1,)),
-    "balanced": Effort(1, 0.5, (2,)),
-    "best": Effort(2, 0.75, (4,)),
+    "balanced": Effort(1, 0.75, (4, 3, 2)),
+    "best": Effort(2, 0.9, (6,)),
 }
 
 

@@ -103,7 +103,7 @@ class Filling:
     ) -> Iterator[tuple[int, Tensor]]:
         """The fills of a window, one for each seed: its number, and (1, 3, h, w) of the finest level's area.
 
-        levels, tensors: as `plan_levels` and `level_tensors` give them, finest first.
+        levels, tensors: as `plan_levels` and `level_tensors` give them, finest first; x may be written to.
         """
         record = PartRecord(part)
         self.records.append(record)
@@ -146,8 +146,8 @@ class Filling:
         started = time.perf_counter()
         level, (x, soft) = record.level, tensors
         blocks = level.blocks()
-        if len(blocks) > 1:
-            x, soft = x.clone(), soft.clone()
+        if len(blocks) > 1:  # other candidates need x as it is, and soft may be the caller's own
+            x, soft = x.clone() if len(seeds) > 1 else x, soft.clone()
         with memory_as_one_line():
             for block in blocks:
                 own = [
@@ -164,7 +164,7 @@ class Filling:
                 if len(blocks) > 1:  # from now on it is known
                     needed = block.needed > 0
                     view[0][:] = torch.where(needed, fill, view[0])
-                    view[1].masked_fill_(needed, 0)
+                    view[1][:] = view[1].masked_fill(needed, 0)
         record.seconds += time.perf_counter() - started
         return level.cut(fill if len(blocks) == 1 else x)
 
