@@ -3,7 +3,7 @@
 
 import { ApiError, cancelJob, eventsUrl, getJob } from "./api.js";
 import { duration, onLanguage, percent, t } from "./i18n.js";
-import { attempt, fail, say } from "./messages.js";
+import { attempt, clearError, fail, say } from "./messages.js";
 
 const PATIENCE = 5; // seconds to wait where a full queue does not say how long
 
@@ -36,6 +36,7 @@ export class Runner {
   /** Ask for a job with `start`, a function that answers it, and follow it. */
   async run(start) {
     if (this.busy) return;
+    clearError();
     const job = await attempt(() => this.#submit(start));
     if (job) this.follow(job);
   }

@@ -83,17 +83,4 @@ export class ToolBar {
     canvas.classList.toggle("resting", !painter.paints);
     canvas.classList.toggle("ring", painter.paints && painter.hasWidth);
   }
-
-  /** The outline of what the canvas would be extended to, if it is to be. */
-  drawSides(context, view, { width, height }) {
-    const form = this.root.querySelector("form").elements;
-    const side = (name) => form[name].valueAsNumber || 0;
-    if (!["left", "right", "top", "bottom"].some(side)) return;
-    const { x, y } = view.toCanvas([-side("left"), -side("top")]);
-    const scale = view.scale;
-    context.strokeStyle = "#3d5afe";
-    context.lineWidth = 2;
-    context.setLineDash([8, 6]);
-    context.strokeRect(x, y, scale * (side("left") + width + side("right")), scale * (side("top") + height + side("bottom")));
-  }
 }
