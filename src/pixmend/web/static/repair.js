@@ -216,6 +216,7 @@ export class Repair {
     this.runner.leave();
     write(this.form, { left: 0, right: 0, top: 0, bottom: 0 });
     this.history.add({ picture });
+    this.stage.canvas.focus({ preventScroll: true }); // the button that was pressed is gone
     say(t("said.kept"));
   }
 
@@ -279,6 +280,7 @@ export class Repair {
       busy: this.runner.busy,
       picture: this.history.picture,
       marked: marksAnything(this.history.operations),
+      shown: this.results.shown >= 0,
       comparing: this.stage.divider.shown,
       extended: this.results.job?.kind === "extension",
     });

@@ -83,7 +83,5 @@ export class Results {
     for (const button of this.strip.children) {
       button.setAttribute("aria-pressed", String(Number(button.dataset.index) === this.shown));
     }
-    const choices = this.element.querySelectorAll("[data-do=keep], [data-do=compare]");
-    for (const button of choices) button.disabled = this.shown < 0;
   }
 }
