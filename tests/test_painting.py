@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixmend import painting
-from pixmend.errors import OptionError
-from pixmend.painting import paint_outline, paint_rectangle, paint_stroke
-from pixmend.strokes import Floats, Hole
+from pixmend.painting import outline_runs, paint_outline, paint_rectangle, paint_stroke, stroke_runs
+from pixmend.strokes import Floats, Hole, line_runs
 
 SIZE = (23, 31)  # (H, W)
 CLOSE = 1e-6  # pixels; nearer to an edge than this, either answer is right
@@ -98,17 +97,16 @@ def test_pieces_computed_apart_paint_the_same(monkeypatch: pytest.MonkeyPatch, a
     np.testing.assert_array_equal(together, apart)
 
 
-def test_far_away_points_paint_what_passes_through(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_far_away_points_paint_what_passes_through() -> None:
     hole = np.zeros(SIZE, bool)
     paint_stroke(hole, np.array([[-1e6, 10.5], [1e6, 10.5]]), 1.0)
     np.testing.assert_array_equal(np.flatnonzero(hole.any(axis=1)), [10])
     assert hole[10].all()
 
 
-def test_endless_work_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(painting, "MOST_RUNS", 100)
-    points = np.tile([[0.0, 0.0], [30.0, 22.0]], (10, 1))
-    with pytest.raises(OptionError, match="fewer points"):
-        paint_stroke(np.zeros(SIZE, bool), points, 3.0)
-    with pytest.raises(OptionError, match="fewer points"):
-        paint_outline(np.zeros(SIZE, bool), points)
+@given(point_lists, st.floats(1, 15))
+def test_no_more_runs_than_foretold(points: Floats, width: float) -> None:
+    start, end = (points[:-1], points[1:]) if len(points) > 1 else (points, points)
+    rows, _, _ = line_runs(*SIZE, start - 0.5, end - 0.5, np.full(len(start), width / 2))
+    assert len(rows) <= stroke_runs(points, width, SIZE[0]).sum()
+    assert outline_runs(points, SIZE[0]).max() <= SIZE[0]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
 pytest.importorskip("python_multipart")
+
+from starlette.exceptions import HTTPException
 
 from pixmend import cli
 from pixmend.checkpoint import save_model
@@ -20,7 +23,9 @@ from pixmend.extending import extend
 from pixmend.images import open_picture, save_picture
 from pixmend.inpainting import inpainting
 from pixmend.masks import create_advanced_mask
+from pixmend.web.guard import Guard
 from pixmend.web.limits import Limits
+from pixmend.web.metrics import Metrics
 from pixmend.web.store import Store, clean_name
 from web_server import HOLE, SIZE, Site, picture_file, samples_of, serving, tiny_model
 
@@ -106,7 +111,7 @@ def test_orientation_is_applied_once(site: Site) -> None:
     picture = site.upload(picture_file((20, 30), "JPEG", exif=exif), "turned.jpg")
     assert (picture["width"], picture["height"]) == (20, 30)
     with Image.open(io.BytesIO(site.get(f"/api/pictures/{picture['id']}/file"))) as saved:
-        assert (saved.size, saved.getexif().get(274, 1)) == ((20, 30), 1)
+        assert ImageOps.exif_transpose(saved).size == (20, 30)
 
 
 def test_names_are_cleaned_and_say_the_format(site: Site) -> None:
@@ -341,11 +346,62 @@ def test_what_does_not_do_is_refused_in_one_line(site: Site, asked: dict[str, An
     assert detail(site.client.post("/api/fills", json={"picture": picture, **asked}), status)
 
 
+def test_work_of_all_strokes_together_is_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pixmend.web.operations.MOST_RUNS", 100)
+    stroke = {"op": "stroke", "points": [[3, 3], [20, 20]], "width": 3}
+    lasso = {"op": "lasso", "points": [[3, 3], [20, 20], [3, 20]]}
+    asked = {"picture": site.upload()["id"]}
+    assert site.client.post("/api/masks/render", json={**asked, "operations": [stroke, lasso, HOLE]}).status_code == 200
+    for operation in (stroke, lasso, HOLE):
+        answer = site.client.post("/api/masks/render", json={**asked, "operations": [operation] * 11})
+        assert "fewer points" in detail(answer, 400)
+
+
 @pytest.mark.parametrize("body", [b"", b"[" * 100_000, b"{", b'{"picture": NaN}', b"\xff\xfe", b"9" * 5000])
 def test_bodies_that_are_no_json_are_refused_in_one_line(site: Site, body: bytes) -> None:
     answer = site.client.post("/api/fills", content=body, headers={"content-type": "application/json"})
     assert detail(answer, answer.status_code)
     assert answer.status_code in (400, 422)
+
+
+def test_too_much_at_once_is_told_to_come_back() -> None:
+    with serving(Limits(incoming_bytes=1000, incoming_json_bytes=100, streams=0)) as site:
+        picture = {"file": ("x.png", picture_file())}
+        for answer in (
+            site.client.post("/api/pictures", files=picture),
+            site.client.post("/api/fills", content=b" " * 200),
+        ):
+            assert detail(answer, 429)
+            assert answer.headers["Retry-After"] == "1"
+    with serving(Limits(streams=0)) as site:
+        job = site.fill(site.upload()["id"])
+        assert detail(site.client.get(f"/api/jobs/{job['id']}/events"), 429)
+
+
+def test_body_that_dawdles_is_dropped() -> None:
+    came: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            while (await receive()).get("more_body"):
+                pass
+        except HTTPException as error:
+            came.append(error.status_code)
+
+    async def receive() -> Any:
+        if not came:
+            came.append("a first part")
+            return {"type": "http.request", "body": b"x", "more_body": True}
+        return await asyncio.get_running_loop().create_future()  # nothing more comes
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    guard = Guard(app, limits=Limits(first_seconds=0.05), metrics=Metrics())
+    headers = [(b"host", b"127.0.0.1"), (b"content-length", b"99")]
+    asyncio.run(guard({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive, send))
+    assert came == ["a first part", 408]
+    assert guard.incoming == {True: Limits().incoming_bytes, False: Limits().incoming_json_bytes}
 
 
 def test_nobody_gets_what_is_not_theirs(site: Site) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,7 +24,10 @@ pytest.importorskip("uvicorn")
 
 from pixmend import cli
 from pixmend.checkpoint import save_model
-from pixmend.web import cli as web_cli
+from pixmend.web import server
+from pixmend.web.app import create_app
+from pixmend.web.hosts import is_loopback
+from pixmend.web.service import Service
 from web_server import HOLE, picture_file, process, tiny_model
 
 FILE = (
@@ -63,9 +67,9 @@ class Visitor:
         body = None if asked is None else json.dumps(asked).encode()
         return json.load(self.ask(method, path, body, **{"Content-Type": "application/json"}))
 
-    def long_job(self) -> dict[str, Any]:
+    def long_job(self, steps: int = 1000) -> dict[str, Any]:
         picture = json.load(self.ask("POST", "/api/pictures", FILE, **MULTIPART))
-        asked = {"picture": picture["id"], "operations": [HOLE], "steps": 1000}
+        asked = {"picture": picture["id"], "operations": [HOLE], "steps": steps}
         job: dict[str, Any] = self.json("POST", "/api/fills", asked)
         return job
 
@@ -78,7 +82,7 @@ def events(answer: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
 
 def test_sigterm_lets_the_running_job_end_and_its_result_be_fetched(model: Path, tmp_path: Path) -> None:
     with process("--model", model, folder=tmp_path) as (server, address), Visitor(address) as visitor:
-        job = visitor.long_job()
+        job = visitor.long_job(steps=300)
         stream = events(visitor.ask("GET", f"/api/jobs/{job['id']}/events"))
         assert any(told["done"] for told in stream)  # it runs
         waiting = visitor.long_job()
@@ -143,6 +147,24 @@ def test_huge_heads_are_refused(address: str) -> None:
         assert connection.recv(100).startswith(b"HTTP/1.1 4")
 
 
+def test_head_that_does_not_come_closes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
+    with server.listen("127.0.0.1", 0) as listening:
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        service = Service(tiny_model())
+        uvicorn = server.Server(create_app(service), service)
+        thread = threading.Thread(target=uvicorn.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            for head in (b"", b"GET / HTTP/1.1\r\nX: y", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HT"):
+                with broken_off(address, head) as connection:
+                    while connection.recv(10_000):
+                        pass  # an answer to what was whole; then the end
+        finally:
+            uvicorn.should_exit = True
+            thread.join()
+
+
 @contextmanager
 def broken_off(address: str, head: bytes, body: bytes = b"") -> Iterator[socket.socket]:
     """A connection on which a request begins and never ends."""
@@ -164,10 +186,10 @@ def test_only_loopback_goes_without_a_token(err: Any) -> None:
     assert "--token" in err()
     assert cli.main(["serve", "--host", "0.0.0.0", "--token", "short"]) == 2
     assert "auto" in err()
-    for host in ("127.0.0.1", "127.8.9.1", "localhost", "::1"):
-        assert web_cli.is_loopback(host)
-    for host in ("0.0.0.0", "::", "192.168.0.3", "example.org"):
-        assert not web_cli.is_loopback(host)
+    for host in ("127.0.0.1", "127.8.9.1", "localhost", "::1", "[::1]"):
+        assert is_loopback(host)
+    for host in ("0.0.0.0", "::", "192.168.0.3", "example.org", "localhost.example.org", ""):
+        assert not is_loopback(host)
 
 
 def test_port_in_use_is_one_line(err: Any) -> None:

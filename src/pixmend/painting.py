@@ -2,18 +2,16 @@
 
 A point (x, y) is in pixels from the upper left corner: pixel (0, 0) covers 0 to 1 both ways, its centre is (0.5, 0.5).
 A pixel is painted where its centre is inside. Everything is drawn as runs of pixels along rows, so the work follows
-what is painted and not the size of the picture.
+what is painted and not the size of the picture; `stroke_runs` and `outline_runs` tell beforehand how many there are.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from pixmend.errors import OptionError
 from pixmend.strokes import Floats, Hole, Indices, line_runs
 
 RUNS_AT_ONCE = 1 << 20  # runs of pixels computed together: 100 MB
-MOST_RUNS = 30_000_000  # that one call may ask for: some seconds
 
 
 def paint_stroke(hole: Hole, points: Floats, width: float, *, value: bool = True) -> None:
@@ -21,15 +19,10 @@ def paint_stroke(hole: Hole, points: Floats, width: float, *, value: bool = True
 
     points: (n, 2) as x, y, n at least 1; one alone is a dot. width: at least 1 is painted. value: False erases.
     """
-    start = points[:-1] if len(points) > 1 else points
-    end = points[1:] if len(points) > 1 else points
+    start, end = _pieces(points)
     radius = max(width / 2, 0.5)
     height, columns = hole.shape
-    reach = np.clip(np.stack([start[:, 1], end[:, 1]]), -radius, height + radius)
-    cost = np.minimum(np.ptp(reach, axis=0) + 2 * radius + 2, height)  # rows that each piece may cut
-    total = np.cumsum(cost)
-    _check_work(total[-1])
-    group = (total / RUNS_AT_ONCE).astype(int)
+    group = (np.cumsum(stroke_runs(points, width, height)) / RUNS_AT_ONCE).astype(int)
     for first, past in _groups(group):
         piece = slice(first, past)
         runs = line_runs(height, columns, start[piece] - 0.5, end[piece] - 0.5, np.full(past - first, radius))
@@ -52,10 +45,7 @@ def paint_outline(hole: Hole, points: Floats, *, value: bool = True) -> None:
     height, columns = hole.shape
     x, y = points[:, 0], points[:, 1] - 0.5  # rows of pixel centres at whole numbers
     x_end, y_end = np.roll(x, -1), np.roll(y, -1)
-    # An edge crosses the rows from its upper end on to before its lower end, so that a corner is crossed once.
-    upper = np.clip(np.ceil(np.minimum(y, y_end)), 0, height).astype(np.intp)
-    lower = np.clip(np.ceil(np.maximum(y, y_end)), 0, height).astype(np.intp)
-    _check_work(float((lower - upper).sum()))
+    upper, lower = _rows_crossed(points, height)
     band = max(1, RUNS_AT_ONCE // len(points))
     for top in range(int(upper.min()), int(lower.max()), band):
         first, past = np.maximum(upper, top), np.minimum(lower, top + band)
@@ -68,6 +58,34 @@ def paint_outline(hole: Hole, points: Floats, *, value: bool = True) -> None:
         order = np.lexsort((column, row))
         row, column = row[order], column[order]
         _paint_runs(hole, row[::2], column[::2], column[1::2], value)
+
+
+def stroke_runs(points: Floats, width: float, height: int) -> Floats:
+    """How many runs, at most, each piece of a stroke takes in a picture of this height."""
+    start, end = _pieces(points)
+    radius = max(width / 2, 0.5)
+    reach = np.clip(np.stack([start[:, 1], end[:, 1]]), -radius, height + radius)
+    runs: Floats = np.minimum(np.ptp(reach, axis=0) + 2 * radius + 2, height)
+    return runs
+
+
+def outline_runs(points: Floats, height: int) -> Indices:
+    """How many rows each edge of an outline crosses in a picture of this height."""
+    upper, lower = _rows_crossed(points, height)
+    return lower - upper
+
+
+def _pieces(points: Floats) -> tuple[Floats, Floats]:
+    """Where the pieces of a stroke begin and end; one point is a piece without length."""
+    return (points[:-1], points[1:]) if len(points) > 1 else (points, points)
+
+
+def _rows_crossed(points: Floats, height: int) -> tuple[Indices, Indices]:
+    """The rows that each edge crosses: from its upper end on to before its lower end, so that corners count once."""
+    y, y_end = points[:, 1] - 0.5, np.roll(points[:, 1], -1) - 0.5
+    upper = np.clip(np.ceil(np.minimum(y, y_end)), 0, height).astype(np.intp)
+    lower = np.clip(np.ceil(np.maximum(y, y_end)), 0, height).astype(np.intp)
+    return upper, lower
 
 
 def _paint_runs(hole: Hole, row: Indices, first: Indices, past: Indices, value: bool) -> None:
@@ -89,11 +107,3 @@ def _groups(group: Indices) -> list[tuple[int, int]]:
     """Where each group of equal, rising numbers begins and ends."""
     begins = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]])).tolist()
     return list(zip(begins, [*begins[1:], len(group)], strict=True))
-
-
-def _check_work(runs: float) -> None:
-    if not runs <= MOST_RUNS:
-        raise OptionError(
-            f"one stroke or outline would cut {runs:,.0f} rows of pixels; allowed are {MOST_RUNS:,}: "
-            "give fewer points, or a narrower stroke"
-        )

@@ -80,5 +80,5 @@ def _encoded(picture: Picture, box: tuple[int, int, int, int], size: tuple[int, 
 def _as_8_bits(picture: Picture) -> Samples:
     """The samples as (H, W, C) uint8."""
     if picture.samples.dtype == np.uint16:
-        return (picture.samples >> 8).astype(np.uint8)
+        return (picture.samples // 257).astype(np.uint8)
     return picture.samples if picture.samples.dtype == np.uint8 else to_samples(picture.colour())

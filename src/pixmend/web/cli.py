@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import secrets
+import sys
 import tempfile
 import webbrowser
 from pathlib import Path
@@ -16,6 +16,7 @@ import typer
 from pixmend.console import say
 from pixmend.errors import OptionError
 from pixmend.options import Device, check_inputs
+from pixmend.web.hosts import is_loopback
 
 if TYPE_CHECKING:
     from pixmend.web.limits import Limits
@@ -86,17 +87,14 @@ def _serve(
             say(
                 "note", "what is sent is not encrypted; beyond a network that you trust, put a proxy with TLS before it"
             )
-        if not no_open and is_loopback(host):
+        if not no_open and is_loopback(host) and has_screen():
             webbrowser.open(address)
         Server(app, service).run(sockets=[listening])
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host's name or address is this machine's own and nobody else's."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
+def has_screen() -> bool:
+    """Whether a browser would open a window, and not take the terminal."""
+    return sys.platform in ("win32", "darwin") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def _checked_token(host: str, token: str | None) -> str | None:

@@ -21,10 +21,10 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pixmend.web.errors import FullError, OriginError, ServerError, TokenError, TooLargeError, TooSlowError
+from pixmend.web.hosts import is_loopback
 from pixmend.web.limits import Limits
 from pixmend.web.metrics import Metrics
 
-LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 OPEN_PATHS = ("/healthz",)
 CLOSED_PATHS = ("/api/", "/metrics", "/openapi.json")  # need the token; the page itself is no secret
@@ -97,7 +97,7 @@ class Guard:
     def _check_host(self, headers: Headers) -> None:
         host = headers.get("host", "")
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
-        if self.loopback and name.lower() not in LOOPBACK:
+        if self.loopback and not is_loopback(name):
             raise OriginError(
                 f"the host {host[:100]!r} is not this machine; use http://127.0.0.1, or --host with a token"
             )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 MOST_OPERATIONS = 10_000  # of one mask
 MOST_POINTS = 200_000  # of all strokes and outlines of one mask
+MOST_RUNS = 30_000_000  # of pixels in rows that one mask draws: some seconds
 MOST_WHOLE = 200  # operations of one mask that go over the whole picture: invert, grow, kind, uploaded, alpha
 MOST_STEPS = 1000  # network calls of a sampler
 MOST_NAME = 200  # characters of a file's name

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pixmend.errors import MaskError, OptionError
 from pixmend.images import Picture, mask_from_alpha
 from pixmend.masks import create_advanced_mask, dilate
-from pixmend.painting import paint_outline, paint_rectangle, paint_stroke
+from pixmend.painting import outline_runs, paint_outline, paint_rectangle, paint_stroke, stroke_runs
 from pixmend.soft_masks import RADIUS_LIMIT
-from pixmend.web.limits import MOST_OPERATIONS, MOST_POINTS, MOST_WHOLE
+from pixmend.web.limits import MOST_OPERATIONS, MOST_POINTS, MOST_RUNS, MOST_WHOLE
 
 FARTHEST = 1e6  # pixels; coordinates may lie outside of the picture, but not beyond reason
 
@@ -123,9 +123,24 @@ def draw(operations: Sequence[Operation], picture: Picture, uploaded: Callable[[
     Raises MaskError for a mask of another size and for alpha where there is none, and OptionError.
     """
     hole = np.zeros(picture.size, np.bool_)
-    for operation in since_clear(operations):
+    left = since_clear(operations)
+    if (runs := sum(_runs(operation, picture.size[0]) for operation in left)) > MOST_RUNS:
+        raise OptionError(f"the strokes cut {runs:,.0f} rows of pixels; give fewer points, or narrower strokes")
+    for operation in left:
         hole = _drawn(operation, hole, picture, uploaded)
     return hole
+
+
+def _runs(operation: Operation, height: int) -> float:
+    """How many runs of pixels an operation draws in a picture of this height, at most: what it costs."""
+    match operation:
+        case Stroke():
+            return float(stroke_runs(np.array(operation.points), operation.width, height).sum())
+        case Lasso():
+            return float(outline_runs(np.array(operation.points), height).sum())
+        case Rectangle(top=top, bottom=bottom):
+            return min(abs(bottom - top), height)
+    return 0.0
 
 
 def _drawn(operation: Operation, hole: Hole, picture: Picture, uploaded: Callable[[str], Hole]) -> Hole:

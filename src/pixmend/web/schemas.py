@@ -124,7 +124,7 @@ class JobTold(BaseModel):
     picture: str
     state: State
     ahead: int = Field(description="How many jobs come before it.")
-    done: int = Field(description="Steps of the sampler, of all candidates.")
+    done: int = Field(description="Of `of`: tiles that the network was called on, of all candidates.")
     of: int | None
     seconds_left: float | None
     error: str | None
