@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import shutil
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, expect, sync_playwright
 
 from pixmend.denoising.model_file import Denoiser
 from pixmend.web.app import create_app
@@ -24,6 +25,12 @@ from pixmend.web.service import Service
 from web_server import Gate, tiny_model
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+HEIGHT, WIDTH = 96, 144
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1100, "height": 720}}
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 780}, "has_touch": True, "is_mobile": True}
+STROKE = ((0.3, 0.4), (0.5, 0.6), (0.6, 0.4))
+OTHER_STROKE = ((0.2, 0.8), (0.8, 0.8))
+
 PATIENCE = 30_000  # milliseconds that a machine may take at most; nothing waits so long where all is well
 
 
@@ -173,6 +180,15 @@ class Visitor:
             self.page.wait_for_timeout(20)
         raise AssertionError("the canvas never shows what is expected")
 
+    def still(self) -> np.ndarray[Any, Any]:
+        """What the canvas shows once nothing on it moves."""
+        last = self.canvas()
+        for _ in range(PATIENCE // 100):
+            self.page.wait_for_timeout(100)
+            if (last == (last := self.canvas())).all():
+                return last
+        raise AssertionError("the canvas never stands still")
+
     def expect_said(self, *texts: str) -> None:
         pattern = "|".join(re.escape(text) for text in texts)
         expect(self.page.locator("#said")).to_contain_text(re.compile(pattern), timeout=PATIENCE)
@@ -186,3 +202,31 @@ class Visitor:
         address = self.page.evaluate("document.querySelector('main:not([hidden]) canvas').toDataURL()")
         with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as image:
             return np.asarray(image.convert("RGB"))
+
+
+def photograph(path: Path, size: tuple[int, int], **options: Any) -> Path:
+    """A picture of this (H, W) with colours that change slowly, and some noise."""
+    rows, columns = np.linspace(0, 255, HEIGHT)[:, None], np.linspace(255, 0, WIDTH)[None]
+    smooth = np.stack(np.broadcast_arrays(rows, (rows + columns) / 2, columns), axis=2)
+    noisy = smooth + np.random.default_rng(0).normal(0, 4, smooth.shape)
+    image = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+    image.resize((size[1], size[0]), Image.Resampling.BILINEAR).save(path, **options)
+    return path
+
+
+def samples(data: bytes) -> np.ndarray[Any, Any]:
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image)
+
+
+def sent(request: Request) -> dict[str, Any]:
+    """The JSON that the page sent."""
+    body: dict[str, Any] = json.loads(request.post_data or "")
+    return body
+
+
+def grown(mask: np.ndarray[Any, Any], radius: int) -> np.ndarray[Any, Any]:
+    """A mask dilated by a square of side 2 radius + 1."""
+    padded = np.pad(mask, radius)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * radius + 1, 2 * radius + 1))
+    return np.asarray(windows.any(axis=(2, 3)))

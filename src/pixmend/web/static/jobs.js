@@ -3,8 +3,9 @@
 
 import { ApiError, cancelJob, eventsUrl, getJob } from "./api.js";
 import { duration, onLanguage, percent, t } from "./i18n.js";
-import { attempt, fail, say } from "./messages.js";
+import { attempt, clearError, fail, say } from "./messages.js";
 
+const RETRY = 2; // seconds after which to ask for a job whose events were refused
 const PATIENCE = 5; // seconds to wait where a full queue does not say how long
 
 const isOver = (job) => ["done", "failed", "cancelled"].includes(job.state);
@@ -25,7 +26,8 @@ export class Runner {
     this.progress = element.querySelector(".progress");
     this.text = element.querySelector(".progress p");
     this.bar = element.querySelector("progress");
-    element.querySelector("[data-do=cancel]").addEventListener("click", () => this.cancel());
+    this.stop = element.querySelector("[data-do=cancel]");
+    this.stop.addEventListener("click", () => this.cancel());
     onLanguage(() => this.#show());
   }
 
@@ -36,6 +38,7 @@ export class Runner {
   /** Ask for a job with `start`, a function that answers it, and follow it. */
   async run(start) {
     if (this.busy) return;
+    clearError();
     const job = await attempt(() => this.#submit(start));
     if (job) this.follow(job);
   }
@@ -103,15 +106,17 @@ export class Runner {
     });
     source.addEventListener("step", (event) => this.step(JSON.parse(event.data)));
     source.addEventListener("error", () => {
-      // The browser connects again by itself, unless the server refused: then the job itself may still be there.
-      if (source.readyState !== EventSource.CLOSED) this.#display(t("job.lost"));
-      else this.#ask();
+      this.#display(t("job.lost"));
+      // The browser connects again by itself, unless the server refused: then the job may still be there.
+      if (source.readyState === EventSource.CLOSED) setTimeout(() => this.#ask(source), 1000 * RETRY);
     });
   }
 
-  async #ask() {
-    this.#close();
+  async #ask(source) {
+    if (this.#source !== source) return; // it was cancelled or left meanwhile
     const job = await attempt(() => getJob(this.job.id));
+    if (this.#source !== source) return;
+    this.#close();
     if (job) this.follow(job);
   }
 
@@ -141,15 +146,19 @@ export class Runner {
   }
 
   #display(text, share = null) {
+    const focused = document.activeElement === this.button;
     this.button.hidden = true;
     this.progress.hidden = false;
     this.text.textContent = text;
     if (share === null) this.bar.removeAttribute("value");
     else this.bar.value = share;
+    if (focused) this.stop.focus(); // for who works with keys
   }
 
   #hide() {
+    const focused = document.activeElement === this.stop;
     this.button.hidden = false;
     this.progress.hidden = true;
+    if (focused) this.button.focus();
   }
 }

@@ -193,13 +193,8 @@ function harden(context) {
   context.putImageData(image, 0, 0);
 }
 
-/** Where the picture lies: left, top, width and height; in whole pixels, so that no half-covered edge ever grows. */
-function extent(view, picture) {
-  const from = view.toCanvas([0, 0]);
-  const to = view.toCanvas([picture.width, picture.height]);
-  const [x, y] = [Math.round(from.x), Math.round(from.y)];
-  return [x, y, Math.round(to.x) - x, Math.round(to.y) - y];
-}
+/** Where the picture lies, in whole pixels, so that no half-covered edge ever grows. */
+const extent = (view, { width, height }) => view.pixels({ left: 0, top: 0, width, height });
 
 function clipTo(context, view, picture) {
   context.beginPath();

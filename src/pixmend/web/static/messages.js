@@ -9,8 +9,9 @@ const error = document.querySelector("#error");
 
 error.querySelector("button").addEventListener("click", clearError);
 
-/** Say what happened. */
+/** Say what happened; an error from before is over. */
 export function say(text) {
+  clearError();
   said.textContent = text;
 }
 
@@ -27,7 +28,6 @@ export function fail(problem) {
 /** Run something that may fail, and say so where it does. */
 export async function attempt(action) {
   try {
-    clearError();
     return await action();
   } catch (problem) {
     if (!(problem instanceof ApiError || problem instanceof Unreachable || problem instanceof PageError)) console.error(problem);

@@ -1,6 +1,8 @@
 // The hand on the picture: the chosen tool, a gesture under way, the brush's ring, and a cursor that keys move.
 
+import { t } from "./i18n.js";
 import { tracePath } from "./mask.js";
+import { say } from "./messages.js";
 import { TOOLS } from "./tools.js";
 
 const STEP = 8; // canvas pixels that an arrow key moves the cursor; with Shift ten times as many
@@ -72,15 +74,17 @@ export class Painter {
     this.move(this.pen);
   }
 
-  /** The pen goes down at the cursor, or up again: what a mouse's button does. True where it is down now. */
+  /** The pen goes down at the cursor, or up again: what a mouse's button does. */
   toggleByKeys() {
     if (this.gesture) {
       this.end();
-      return false;
+      say(t("said.up"));
+      return;
     }
     if (!this.pen) this.moveByKeys(0, 0, false);
     this.byKeys = true;
-    return this.begin(this.pen);
+    const [x, y] = this.pen.map(Math.floor);
+    if (this.begin(this.pen)) say(t("said.down", { x, y }));
   }
 
   /** The outline of a shape under way, and the brush's ring at its true size. */

@@ -4,13 +4,14 @@ import * as api from "./api.js";
 import { onLanguage, percent, t } from "./i18n.js";
 import { Runner } from "./jobs.js";
 import { MaskLayer } from "./mask.js";
+import { addOperation, downloadMask, restoreMargin, uploadMask } from "./masking.js";
 import { attempt, PageError, say } from "./messages.js";
-import { alpha, clear, grow, History, invert, isDrawn, kind, marksAnything, uploaded } from "./operations.js";
+import { History, marksAnything } from "./operations.js";
 import { Painter } from "./painter.js";
 import { watchPointers } from "./pointers.js";
-import { Results } from "./results.js";
+import { placeOn, Results } from "./results.js";
 import { store, stored } from "./session.js";
-import { fillRequest, invalid, offer, read, write } from "./settings.js";
+import { check, fillRequest, limitTo, offerChoices, read, write } from "./settings.js";
 import { Stage } from "./stage.js";
 import { ToolBar } from "./toolbar.js";
 
@@ -43,21 +44,19 @@ export class Repair {
     this.tools = new ToolBar(root, this.painter, () => this.#update());
     watchPointers(this.stage, this.painter);
     this.form.addEventListener("input", () => this.#formChanged());
-    root.querySelector("#mask-file").addEventListener("change", (event) => this.#uploadMask(event.target));
-    onLanguage(() => this.#offerChoices());
+    root.querySelector("#mask-file").addEventListener("change", (event) => {
+      attempt(() => this.#canPaint && uploadMask(event.target, this.history, this.form));
+    });
+    onLanguage(() => this.about && offerChoices(this.form, this.about));
     this.#update();
   }
 
   /** Take up what the server offers. */
   configure(about) {
     this.about = about;
-    const { candidates, seed, steps } = this.form.elements;
-    candidates.max = about.limits.candidates;
-    steps.max = about.limits.steps;
-    seed.max = Number.MAX_SAFE_INTEGER;
-    this.#offerChoices();
-    const settings = stored("settings");
-    write(this.form, settings ?? { quality: "balanced" });
+    limitTo(this.form, about);
+    offerChoices(this.form, about);
+    write(this.form, stored("settings") ?? { quality: "balanced" });
     this.#formChanged();
   }
 
@@ -71,7 +70,7 @@ export class Repair {
     this.history.restore(kept);
     this.tools.fitTo(picture, kept.width);
     if (!job) return;
-    this.results.offset = kept.offset;
+    this.results.clear(kept.added);
     this.runner.follow(job);
     this.results.select(kept.shown);
   }
@@ -101,14 +100,8 @@ export class Repair {
     const deeds = {
       undo: () => this.#back(),
       redo: () => history.redo(),
-      invert: () => this.#add(invert()),
-      clear: () => this.#add(clear()),
-      grow: () => this.#add(grow(this.#field("by"))),
-      shrink: () => this.#add(grow(-this.#field("by"))),
-      alpha: () => this.#add(alpha()),
-      kind: () => this.#add(kind(this.#field("kind"), this.#field("kind_seed"))),
       "mask-upload": () => this.root.querySelector("#mask-file").click(),
-      "mask-download": () => this.#downloadMask(),
+      "mask-download": () => downloadMask(history),
       dice: () => this.#throwDice(),
       run: () => this.#fill(),
       extend: () => this.#extend(),
@@ -122,52 +115,14 @@ export class Repair {
       "zoom-actual": () => stage.zoomToActual(),
       settings: () => this.tools.toggleSettings(),
     };
-    if (name in deeds) await attempt(async () => deeds[name]());
-  }
-
-  // ---------------------------------------------------------------------------------------------- the mask
-
-  get #canPaint() {
-    return Boolean(this.history.picture) && !this.runner.busy && this.results.shown < 0;
-  }
-
-  /** Add an operation to the mask. A mask from elsewhere is exact: no margin is added to it unless asked for. */
-  #add(operation) {
-    if (!this.#canPaint) return;
-    const first = !this.history.operations.some(isDrawn);
-    if (first && ["uploaded", "kind", "alpha"].includes(operation.op)) this.form.elements.grow.value = "0";
-    this.history.add({ operations: [operation] });
-  }
-
-  #field(name) {
-    const value = read(this.form)[name];
-    if (value === null) throw this.#fieldError();
-    return value;
-  }
-
-  #fieldError() {
-    const field = invalid(this.form);
-    field?.focus();
-    return new PageError(field ? `${field.closest("label")?.textContent.trim() ?? ""}: ${field.validationMessage}` : t("error.empty"));
-  }
-
-  async #uploadMask(input) {
-    const [file] = input.files;
-    input.value = "";
-    if (!file) return;
     await attempt(async () => {
-      const { id, share } = await api.uploadMask(file, this.history.picture.id);
-      this.#add(uploaded(id));
-      say(t("said.mask", { share: percent(share) }));
+      if (name in deeds) await deeds[name]();
+      else if (this.#canPaint) addOperation(name, history, this.form);
     });
   }
 
-  async #downloadMask() {
-    const { picture, operations } = this.history;
-    const address = URL.createObjectURL(await api.renderMask(picture.id, operations));
-    const link = Object.assign(document.createElement("a"), { href: address, download: `${picture.name.replace(/\.\w+$/, "")}-mask.png` });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(address), 10_000);
+  get #canPaint() {
+    return Boolean(this.history.picture) && !this.runner.busy && this.results.shown < 0;
   }
 
   // ------------------------------------------------------------------------------------------- jobs and results
@@ -177,19 +132,19 @@ export class Repair {
     const { picture, operations } = this.history;
     if (!picture) return;
     if (!marksAnything(operations)) throw new PageError(t("error.unmarked"));
-    if (invalid(this.form)) throw this.#fieldError();
-    this.#begin({ left: 0, top: 0 });
+    check(this.form);
+    this.#begin();
     const request = { picture: picture.id, operations, ...fillRequest(read(this.form)) };
     await this.runner.run(() => api.startFill(request));
   }
 
   async #extend() {
     if (this.runner.busy) return;
-    if (invalid(this.form)) throw this.#fieldError();
+    check(this.form);
     const { left, right, top, bottom, ...values } = read(this.form);
     if (!(left || right || top || bottom)) throw new PageError(t("error.sides"));
     const { quality, steps, seed, candidates } = fillRequest(values);
-    this.#begin({ left, top });
+    this.#begin({ left, right, top, bottom });
     const request = { picture: this.history.picture.id, left, right, top, bottom, quality, steps, seed, candidates };
     await this.runner.run(() => api.startExtension(request));
   }
@@ -202,9 +157,8 @@ export class Repair {
     await again();
   }
 
-  #begin(offset) {
-    this.results.clear();
-    this.results.offset = offset;
+  #begin(added) {
+    this.results.clear(added);
     this.#showResult();
     this.tools.closeSettings();
   }
@@ -224,29 +178,24 @@ export class Repair {
   #showStep({ url }) {
     if (this.loading || this.results.shown >= 0) return;
     this.loading = Object.assign(new Image(), { src: url });
-    const { picture } = this.history;
+    const place = placeOn(this.history.picture, this.results.added);
     const done = () => (this.loading = null);
     this.loading.decode().then(() => {
-      if (this.runner.busy && this.results.shown < 0) {
-        const place = { left: 0, top: 0, width: picture.width, height: picture.height };
-        this.stage.showStep(this.loading, place);
-      }
+      if (this.runner.busy && this.results.shown < 0) this.stage.showStep(this.loading, place);
     }).then(done, done);
   }
 
   #jobEnded(job) {
-    this.stage.hideStep();
     if (job.state === "done") say(t("said.done", { share: percent(job.mask_share ?? 0), time: job.seconds.toFixed(1) }));
-    if (job.results.length && this.results.shown < 0) this.results.select(0);
+    if (this.results.shown < 0) this.results.select(job.results.length ? 0 : -1);
     this.stage.refit();
     this.#update();
   }
 
   #showResult() {
     if (!this.history.picture) return;
-    const shown = this.results.shown >= 0;
-    this.stage.showResult(this.results.base, shown ? this.results.place : null);
-    if (!shown) this.stage.divider.hide();
+    this.stage.showResult(this.results.base, placeOn(this.history.picture, this.results.added));
+    if (this.results.shown < 0) this.stage.divider.hide();
     this.#update();
   }
 
@@ -267,6 +216,7 @@ export class Repair {
     this.runner.leave();
     write(this.form, { left: 0, right: 0, top: 0, bottom: 0 });
     this.history.add({ picture });
+    this.stage.canvas.focus({ preventScroll: true }); // the button that was pressed is gone
     say(t("said.kept"));
   }
 
@@ -279,43 +229,42 @@ export class Repair {
   // ------------------------------------------------------------------------------------------------ what is seen
 
   #historyChanged() {
-    const { picture } = this.history;
+    const { picture, operations } = this.history;
     if (picture.id !== this.seen) {
       this.seen = picture.id;
       this.results.clear();
       this.runner.leave();
       this.stage.show(api.pictureUrl(picture.id), { width: picture.width, height: picture.height });
     }
+    if (!operations.length) restoreMargin(this.form);
     this.stage.invalidate();
     this.#update();
   }
 
   #drawOverlay(context, view) {
     const { picture, operations } = this.history;
-    if (this.results.shown < 0) {
+    if (this.results.shown < 0 && !this.stage.showsStep) {
       const { grow: margin } = read(this.form);
       const live = this.painter.gesture?.live ?? null;
       this.mask.draw(context, view, picture, operations, { grow: margin ?? 0, live });
-      this.tools.drawSides(context, view, picture);
     }
     this.painter.draw(context, view);
-  }
-
-  #offerChoices() {
-    if (!this.about) return;
-    const { quality, sampler, kind: kinds } = this.form.elements;
-    const { qualities, samplers, kinds: offered } = this.about;
-    offer(quality, qualities.map(({ name }) => ({ value: name, text: t(`quality.${name}`) })));
-    offer(sampler, [{ value: "", text: t("by.model") }, ...samplers.map((name) => ({ value: name, text: name }))]);
-    offer(kinds, offered.map(({ name }) => ({ value: name, text: t(`kind.${name}`) })));
   }
 
   #formChanged() {
     const { quality, steps } = this.form.elements;
     steps.placeholder = this.about.qualities.find(({ name }) => name === quality.value)?.calls ?? "";
-    store("settings", read(this.form));
+    const { left, right, top, bottom, ...settings } = read(this.form);
+    store("settings", settings); // but not the sides: they are for this picture alone
+    this.#showSides({ left, right, top, bottom });
     this.stage.invalidate();
     this.#update();
+  }
+
+  /** Show, chequered, what the canvas would be extended by. */
+  #showSides(added) {
+    const { picture } = this.history;
+    if (picture && this.results.shown < 0) this.stage.bound(placeOn(picture, added));
   }
 
   #pictureGone() {
@@ -331,6 +280,7 @@ export class Repair {
       busy: this.runner.busy,
       picture: this.history.picture,
       marked: marksAnything(this.history.operations),
+      shown: this.results.shown >= 0,
       comparing: this.stage.divider.shown,
       extended: this.results.job?.kind === "extension",
     });
@@ -341,8 +291,8 @@ export class Repair {
   #keepForReload() {
     const { past, future } = this.history;
     if (!past.length) return;
-    const { job, shown, offset } = this.results;
-    const kept = store(STORED, { past, future, job: job?.id ?? null, shown, offset, width: this.painter.width });
+    const { job, shown, added } = this.results;
+    const kept = store(STORED, { past, future, job: job?.id ?? null, shown, added, width: this.painter.width });
     if (!kept && !this.warned) say(t("said.unkept"));
     this.warned = !kept;
   }

@@ -5,10 +5,17 @@ import { onLanguage, t } from "./i18n.js";
 
 const THUMBNAIL = 152; // pixels, two for one of CSS
 
+const NOTHING = { left: 0, top: 0, right: 0, bottom: 0 };
+
+/** Where a picture that goes beyond another by so many pixels lies, in the plane of the other. */
+export function placeOn({ width, height }, { left, top, right, bottom }) {
+  return { left: 0 - left, top: 0 - top, width: width + left + right, height: height + top + bottom };
+}
+
 export class Results {
   job = null;
   shown = -1; // the candidate that is shown; -1 for the picture as it was
-  offset = { left: 0, top: 0 }; // where the picture lies in a result: elsewhere than (0, 0) if it was extended
+  added = NOTHING; // by how many pixels a result goes beyond the picture
 
   /** element: the workspace's `.review`; changed: called when another candidate is to be shown. */
   constructor(element, changed) {
@@ -18,18 +25,17 @@ export class Results {
   }
 
   /** Take up a job's results, as far as there are any. */
-  update(job, picture, offset = this.offset) {
+  update(job, picture) {
     const fresh = job.id !== this.job?.id;
     const grown = job.results.length !== this.job?.results.length;
     if (fresh) this.shown = -1;
-    Object.assign(this, { job, picture, offset });
+    Object.assign(this, { job, picture });
     if (fresh || grown) this.#build();
   }
 
-  clear() {
-    this.job = null;
-    this.shown = -1;
-    this.offset = { left: 0, top: 0 };
+  /** Forget them; those to come go beyond the picture by `added`. */
+  clear(added = NOTHING) {
+    Object.assign(this, { job: null, shown: -1, added });
     this.#build();
   }
 
@@ -43,12 +49,6 @@ export class Results {
   /** The address of what is shown, or null for what was there before. */
   get base() {
     return this.shown < 0 ? null : resultUrl(this.job.id, this.shown);
-  }
-
-  /** Where the result that is shown lies, in the picture's plane. */
-  get place() {
-    const { width, height } = this.job.results[this.shown];
-    return { left: 0 - this.offset.left, top: 0 - this.offset.top, width, height };
   }
 
   #build() {
@@ -83,7 +83,5 @@ export class Results {
     for (const button of this.strip.children) {
       button.setAttribute("aria-pressed", String(Number(button.dataset.index) === this.shown));
     }
-    const choices = this.element.querySelectorAll("[data-do=keep], [data-do=compare]");
-    for (const button of choices) button.disabled = this.shown < 0;
   }
 }

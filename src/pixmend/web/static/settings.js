@@ -1,5 +1,8 @@
 // The settings beside the picture, as values: read from the form, put into it, and filled with what the server offers.
 
+import { t } from "./i18n.js";
+import { PageError } from "./messages.js";
+
 /** The form's numbers and choices by name; null for what was left empty, so that the model decides. */
 export function read(form) {
   const values = {};
@@ -23,14 +26,45 @@ export function write(form, values) {
   }
 }
 
-/** The first field with a value that cannot be, or null; the browser says what is allowed. */
-export const invalid = (form) => [...form.elements].find((field) => !field.checkValidity()) ?? null;
+/** The value of one field, which must have one; throws a PageError else. */
+export function required(form, name) {
+  const value = read(form)[name];
+  if (value === null) throw complaint(form.elements.namedItem(name));
+  return value;
+}
 
-/** Offer `choices` ({value, text}) in a list. */
-export function offer(select, choices) {
+/** Throw a PageError, and go to the field, where one has a value that cannot be. */
+export function check(form) {
+  const wrong = [...form.elements].find((field) => !field.checkValidity());
+  if (wrong) throw complaint(wrong);
+}
+
+/** What is wrong with a field, in the browser's words. */
+function complaint(field) {
+  for (let around = field.closest("details"); around; around = around.parentElement.closest("details")) around.open = true;
+  field.focus();
+  const name = field.closest("label")?.querySelector("span")?.textContent ?? "";
+  return new PageError(`${name}: ${field.validationMessage || t("error.empty")}`);
+}
+
+/** Hold the numbers to what the server allows. */
+export function limitTo(form, { limits }) {
+  form.elements.candidates.max = limits.candidates;
+  form.elements.steps.max = limits.steps;
+  form.elements.seed.max = Number.MAX_SAFE_INTEGER;
+}
+
+/** Fill the lists with what the server offers, in the page's language. */
+export function offerChoices(form, { qualities, samplers, kinds }) {
+  offer(form.elements.quality, qualities.map(({ name }) => [name, t(`quality.${name}`)]));
+  offer(form.elements.sampler, [["", t("by.model")], ...samplers.map((name) => [name, name])]);
+  offer(form.elements.kind, kinds.map(({ name }) => [name, t(`kind.${name}`)]));
+}
+
+function offer(select, choices) {
   const chosen = select.value;
-  select.replaceChildren(...choices.map(({ value, text }) => new Option(text, value)));
-  if (choices.some(({ value }) => value === chosen)) select.value = chosen;
+  select.replaceChildren(...choices.map(([value, text]) => new Option(text, value)));
+  if (choices.some(([value]) => value === chosen)) select.value = chosen;
 }
 
 /** What a fill is told, of the form's values: all that was not left to the model. */

@@ -2,7 +2,7 @@
 // whatever a workspace draws over both.
 
 import { t } from "./i18n.js";
-import { drawAt, Tiles } from "./tiles.js";
+import { Tiles } from "./tiles.js";
 import { View } from "./view.js";
 
 const ZOOM_STEP = 1.25;
@@ -46,27 +46,28 @@ export class Stage {
     this.divider.hide();
     this.section.querySelector(".empty").hidden = Boolean(base);
     this.section.querySelector(".zoom").hidden = !base;
-    if (base) this.#bound(this.#before.place);
+    if (base) this.bound(this.#before.place);
     this.invalidate();
   }
 
-  /** Show a result upon it, at its place; null takes it away. */
+  /** Show a result upon it, at its place; null takes it away. What was shown on the way stays until the result comes. */
   showResult(base, place) {
-    this.#after = base && this.#tiles(base, place);
-    this.#step = null;
-    this.#bound(this.#after?.place ?? this.#before.place);
+    const came = () => (this.#step = null);
+    this.#after = base && this.#tiles(base, place, came);
+    if (!base) came();
+    this.bound(this.#after?.place ?? this.#before.place);
     this.invalidate();
   }
 
   /** Show a picture on the way, until a result or the picture itself is shown again. */
   showStep(image, place) {
     this.#step = { image, place };
+    this.bound(place);
     this.invalidate();
   }
 
-  hideStep() {
-    this.#step = null;
-    this.invalidate();
+  get showsStep() {
+    return this.#step !== null;
   }
 
   fit() {
@@ -115,11 +116,16 @@ export class Stage {
     });
   }
 
-  #tiles(base, place) {
-    return new Tiles(base, place, () => this.invalidate(), this.failed);
+  #tiles(base, place, came = () => {}) {
+    const changed = () => {
+      came();
+      this.invalidate();
+    };
+    return new Tiles(base, place, changed, this.failed);
   }
 
-  #bound(place) {
+  /** Have `place` be what is shown as a whole. */
+  bound(place) {
     const { left, top, width, height } = this.view.bounds;
     const same = left === place.left && top === place.top && width === place.width && height === place.height;
     this.view.bounds = place;
@@ -142,7 +148,7 @@ export class Stage {
     if (!this.#before) return;
     this.#drawGround();
     this.#before.draw(context, view);
-    if (this.#step) drawAt(context, view, this.#step.image, this.#step.place);
+    if (this.#step) context.drawImage(this.#step.image, ...view.pixels(this.#step.place));
     if (this.#after) this.#drawAfter();
     context.save();
     this.overlay(context, view);
@@ -165,10 +171,8 @@ export class Stage {
   #drawGround() {
     const { context, view } = this;
     this.ground ??= chequered(context, 8 * this.density);
-    const { left, top, width, height } = view.bounds;
-    const { x, y } = view.toCanvas([left, top]);
     context.fillStyle = this.ground;
-    context.fillRect(Math.round(x), Math.round(y), Math.round(width * view.scale), Math.round(height * view.scale));
+    context.fillRect(...view.pixels(view.bounds));
   }
 }
 

@@ -42,7 +42,8 @@ export class Tiles {
           height: Math.min(side, this.place.height - j * side),
         };
         const { image, ready } = this.#tile(`${level}/${i}/${j}`, area, level);
-        if (ready) drawAt(context, view, image, { ...area, left: area.left + this.place.left, top: area.top + this.place.top });
+        const place = { ...area, left: area.left + this.place.left, top: area.top + this.place.top };
+        if (ready) context.drawImage(image, ...view.pixels(place));
       }
     }
   }
@@ -72,12 +73,4 @@ export class Tiles {
       this.#tiles.delete(key);
     }
   }
-}
-
-/** Draw an image over `area` of the view's plane. Edges fall on whole pixels: neighbours meet without a seam. */
-export function drawAt(context, view, image, area) {
-  const from = view.toCanvas([area.left, area.top]);
-  const to = view.toCanvas([area.left + area.width, area.top + area.height]);
-  const [x, y] = [Math.round(from.x), Math.round(from.y)];
-  context.drawImage(image, x, y, Math.round(to.x) - x, Math.round(to.y) - y);
 }

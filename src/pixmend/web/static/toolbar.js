@@ -61,13 +61,12 @@ export class ToolBar {
   }
 
   /** Show what is chosen, and enable what is possible. */
-  update({ undo, redo, paint, busy, picture, marked, comparing, extended }) {
+  update({ undo, redo, paint, busy, picture, marked, shown, comparing, extended }) {
     const { root, painter } = this;
-    const can = { undo, redo, "mask-download": marked && Boolean(picture), run: Boolean(picture) && !busy, extend: Boolean(picture) && !busy };
+    const can = { undo, redo, "mask-download": marked, others: !busy, keep: shown && !busy, compare: shown };
+    can.run = can.extend = Boolean(picture) && !busy;
     for (const name of ["invert", "clear", "grow", "shrink", "kind", "alpha", "mask-upload"]) can[name] = paint;
     for (const [name, possible] of Object.entries(can)) root.querySelector(`[data-do="${name}"]`).disabled = !possible;
-    for (const name of ["others", "keep"]) if (busy) root.querySelector(`[data-do="${name}"]`).disabled = true;
-    root.querySelector("[data-do=others]").disabled = busy;
     root.querySelector("[data-do=alpha]").hidden = !picture?.alpha;
     root.querySelector("[data-do=compare]").setAttribute("aria-pressed", String(comparing));
     root.querySelector("[data-do=compare]").hidden = extended;
@@ -82,18 +81,5 @@ export class ToolBar {
     const canvas = root.querySelector("canvas");
     canvas.classList.toggle("resting", !painter.paints);
     canvas.classList.toggle("ring", painter.paints && painter.hasWidth);
-  }
-
-  /** The outline of what the canvas would be extended to, if it is to be. */
-  drawSides(context, view, { width, height }) {
-    const form = this.root.querySelector("form").elements;
-    const side = (name) => form[name].valueAsNumber || 0;
-    if (!["left", "right", "top", "bottom"].some(side)) return;
-    const { x, y } = view.toCanvas([-side("left"), -side("top")]);
-    const scale = view.scale;
-    context.strokeStyle = "#3d5afe";
-    context.lineWidth = 2;
-    context.setLineDash([8, 6]);
-    context.strokeRect(x, y, scale * (side("left") + width + side("right")), scale * (side("top") + height + side("bottom")));
   }
 }

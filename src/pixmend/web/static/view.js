@@ -21,6 +21,14 @@ export class View {
     return { x: this.x + this.scale * u, y: this.y + this.scale * v };
   }
 
+  /** Where an area lies on the canvas, in whole pixels: left, top, width and height. Neighbours meet without a seam. */
+  pixels({ left, top, width, height }) {
+    const from = this.toCanvas([left, top]);
+    const to = this.toCanvas([left + width, top + height]);
+    const [x, y] = [Math.round(from.x), Math.round(from.y)];
+    return [x, y, Math.round(to.x) - x, Math.round(to.y) - y];
+  }
+
   /** Show all of the picture, in the middle of what `room` leaves free at the canvas's edges. */
   fit({ top, bottom, side }) {
     const { bounds, canvas } = this;
