@@ -525,6 +525,18 @@ def test_mistakes_are_one_line(
     assert told_of in err()
 
 
+def test_ctrl_c_says_how_to_go_on(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pixmend.evaluation.runner._make", stopped)
+    options = ["--part", "all", "--methods", "mean", "--families", "centre", "--size", "16"]
+    assert main(["evaluate", str(folder), "-o", str(tmp_path / "r"), *options]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+
+
 def test_limits_hold(folder: Path, tmp_path: Path) -> None:
     counting = Counting()
     slow = Method("slow", counting, random=True, limits=Limits(("centre",), pictures=2, fills=1))

@@ -57,7 +57,7 @@ class OutputError(PixmendError):
 
 
 class DataError(PixmendError):
-    """The folder of training pictures holds nothing that can be trained on."""
+    """The folder of pictures holds nothing that can be trained on, or measured with."""
 
     exit_code = 9
 

@@ -102,5 +102,5 @@ def _xphoto(name: str, key: str, flag: str) -> Method:
 
 def _module(name: str, package: str) -> Any:
     if find_spec(name.split(".")[0]) is None:
-        raise Unavailable(f"a baseline is left out: {name} is not installed; pip install {package}")
+        raise Unavailable(f"what needs {name} is left out: it is not installed; pip install {package}")
     return import_module(name)

@@ -69,22 +69,26 @@ def evaluate(
         device=device,
     )
     chosen, notes = known.choose_methods(_words(methods) or known.DEFAULT, asked)
-    with progress_bar() as update:
-        result = run(
-            folder,
-            output,
-            methods=chosen,
-            families=_words(families),
-            pictures=pictures,
-            fills=fills,
-            size=size or int(read_header(asked.models[0])["size"]),
-            part=part,
-            classify=CLASSIFIED if classify is None else choose_families(_words(classify)),
-            training=training,
-            reference=reference,
-            notes=notes,
-            progress=_progress(update),
-        )
+    try:
+        with progress_bar() as update:
+            result = run(
+                folder,
+                output,
+                methods=chosen,
+                families=_words(families),
+                pictures=pictures,
+                fills=fills,
+                size=size or int(read_header(asked.models[0])["size"]),
+                part=part,
+                classify=CLASSIFIED if classify is None else choose_families(_words(classify)),
+                training=training,
+                reference=reference,
+                notes=notes,
+                progress=_progress(update),
+            )
+    except KeyboardInterrupt:
+        say("note", f"what is done is kept in {output}; the same command goes on")
+        raise
     for note in result.notes:
         say("note", note)
     if as_json:

@@ -122,7 +122,7 @@ def _write(output: Path, facts: dict[str, Any], figures: Sequence[Figure], resul
     def first_fill(method: Method, case: Case) -> Pixels:
         return _fills(output, method, case, 1).pictures(case)[0]
 
-    shown = {name: ", ".join(fact) if isinstance(fact, list) else fact for name, fact in facts.items()}
+    shown = {name: "; ".join(fact) if isinstance(fact, list) else fact for name, fact in facts.items()}
     texts = {
         "report.html": html_report(shown, figures, results, first_fill),
         "report.json": as_json(facts, figures),

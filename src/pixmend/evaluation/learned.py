@@ -9,6 +9,7 @@ it compares methods in one report, not with papers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,8 +38,9 @@ def missing(name: str) -> str | None:
     return None
 
 
+@lru_cache(maxsize=1)
 def lpips() -> Callable[[Tensor, Tensor], Tensor]:
-    """A function of pictures (B, 3, H, W) in [-1, 1] and their truths to distances (B,)."""
+    """A function of pictures (B, 3, H, W) in [-1, 1] and their truths to distances (B,); its weights are read once."""
     image: Any = import_module("torchmetrics.image.lpip")
     measure = image.LearnedPerceptualImagePatchSimilarity(net_type="alex")
 

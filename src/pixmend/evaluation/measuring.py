@@ -135,7 +135,6 @@ def as_tensor(pictures: Sequence[Pixels]) -> Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / metrics.LEVEL - 1
 
 
-@torch.inference_mode(False)
 def _measure(fills: Sequence[Fills], yardstick: Yardstick) -> Measured:
     truth, hole = yardstick.truth, yardstick.hole
     drawn = zip(*(f.pictures(case) for f, case in zip(fills, yardstick.cases, strict=True)), strict=True)

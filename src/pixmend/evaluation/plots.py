@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 720, 300
+WIDTH, HEIGHT = 690, 290
 LEFT, RIGHT, TOP, BOTTOM = 56, 230, 28, 44  # margins in pixels; the legend stands on the right
 COLOURS = ("#1b6ca8", "#d1495b", "#2a9d5c", "#e08e0b", "#7b4fa3", "#00798c", "#8c6d46", "#555555", "#b5179e", "#6a994e")
 DASHES = ("", "6 3", "2 3")  # once the colours have all been used

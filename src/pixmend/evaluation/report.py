@@ -21,9 +21,9 @@ from pixmend.images import encode, open_picture
 FirstFill = Callable[[Method, Case], Pixels]
 
 COLUMNS = (
-    *("psnr", "psnr_mean", "psnr_best", "mae", "ssim", "ssim_mean", "ms_ssim", "gmsd", "lpips", "fid"),
-    *("sharpness", "sharpness_1", "sharpness_2", "sharpness_3", "seam", "sliced_wasserstein", "classifier"),
-    *("diversity", "nearest", "known_difference", "network_calls", "seconds", "memory"),
+    *("psnr", "psnr_mean", "ssim", "sharpness_1", "sharpness_2", "sharpness_3", "seam"),
+    *("sliced_wasserstein", "classifier", "lpips", "fid", "network_calls", "seconds", "memory", "known_difference"),
+    *("nearest", "diversity", "psnr_best", "mae", "ssim_mean", "ms_ssim", "gmsd", "sharpness"),
 )
 PLOTTED = ("psnr", "ssim", "sharpness_1", "seam")
 
@@ -47,9 +47,10 @@ th { font-weight: 600; max-width: 6rem; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: Canvas; white-space: nowrap; }
 td small { display: block; opacity: .65; white-space: nowrap; font-size: 10px; }
 tr.apart td { font-style: italic; }
-.cases td, .cases th { text-align: center; border: 0; padding: .2rem; max-width: 8rem; }
-.cases td:first-child { text-align: left; }
-.cases img { width: 128px; image-rendering: pixelated; display: block; }
+.cases td, .cases th { text-align: center; border: 0; padding: .15rem; max-width: 7rem; }
+.cases small { white-space: normal; }
+.cases td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+.cases img { width: 112px; image-rendering: pixelated; display: block; }
 """
 
 READING = """ <p>Every figure looks at the hole alone, for known pixels are equal by construction. Small numbers below
@@ -182,11 +183,11 @@ def _against_area(results: Results, cells: Cells) -> str:
 
 
 def _all_cases(results: Results, first_fill: FirstFill) -> str:
-    """For every family the worst, the median and the best case of the last model, by PSNR, with all other methods'
+    """For every family the worst, the median and the best case of the first model, by PSNR, with all other methods'
     fills.
     """
     judged = [method for method in results if method.key == "pixmend"] or list(results)
-    chosen = judged[-1]
+    chosen = judged[0]
     parts = [f"<p>Chosen by the PSNR of single fills of {escape(chosen.name)}; each picture is a first fill.</p>"]
     for family, (cases, measured) in results[chosen].items():
         order = sorted(range(len(cases)), key=lambda i: measured.rows[i]["psnr"])

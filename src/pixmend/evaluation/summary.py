@@ -210,9 +210,11 @@ def _whole(method: Method, family: str, count: int, measured: Measured) -> Itera
 def validity(numbers: dict[str, float]) -> str:
     """What speaks against a classifier's answer; nothing, where it counts."""
     against = []
-    if not numbers["telea"] >= VALID_TELEA:
+    if math.isnan(numbers["telea"]):
+        against.append("Telea is not there to be told")
+    elif numbers["telea"] < VALID_TELEA:
         against.append(f"Telea is told in {numbers['telea']:.1%} only")
-    if not numbers["real"] <= VALID_REAL:
+    if numbers["real"] > VALID_REAL:
         against.append(f"real is told from real in {numbers['real']:.1%}")
     return f"does not count: {', '.join(against)}" if against else ""
 

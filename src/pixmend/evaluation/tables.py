@@ -83,9 +83,11 @@ def print_table(figures: Sequence[Figure]) -> None:
         table.add_column(SHORT.get(name, TITLES[name].title), justify="right")
     for group in groups_of(figures):
         table.add_row(f"{group}", style="bold")
-        for method in methods_of(figures, group):
+        counts = {method: cells[group, method, "psnr"].pictures for method in methods_of(figures, group)}
+        for method, count in counts.items():
             found = [text_of(cells.get((group, method, name))) for name in shown]
-            table.add_row(f"  {_plain(method)}", *found)
+            fewer = f" ({count} pictures)" if count < max(counts.values()) else ""
+            table.add_row(f"  {_plain(method)}{fewer}", *found)
     console.print(table)
     console.print(
         "PSNR: of single fills in the hole, in dB; in brackets the paired difference to the best of Telea, "
