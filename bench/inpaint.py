@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from machine import alternate, machine
 from pixmend.checkpoint import Model, load_model
-from pixmend.filling import QUALITIES
+from pixmend.efforts import QUALITIES
 from pixmend.images import open_picture, save_picture
 from pixmend.inpainting import Inpainted, inpainting
 from pixmend.masks import create_advanced_mask

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pixmend import budget, filling
+from pixmend import budget, filling, levels
 from pixmend.checkpoint import Model, save_model
+from pixmend.efforts import QUALITIES
 from pixmend.errors import MaskError, MemoryLimitError, OptionError
 from pixmend.images import Picture, encode, open_picture
 from pixmend.inpainting import Inpainted, inpainting
@@ -290,6 +291,27 @@ def test_the_result_does_not_depend_on_the_batch_of_tiles(monkeypatch: pytest.Mo
         torch.testing.assert_close(result.steps[0][-1].state, results[0].steps[0][-1].state, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+def test_a_large_level_is_filled_in_blocks(blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Known pixels exact, all of the hole filled, as many tiles as told; the state of a block is small."""
+    monkeypatch.setattr(levels, "BLOCK", blocks)
+    samples = np.asarray(noise_picture(130, 100))
+    mask = box(130, 100, 5, 0, 100, 90) & (np.random.default_rng(0).random((130, 100)) < 0.7)
+    mask[20:60, 30:80] = True
+    told: list[tuple[int, int]] = []
+    result = mend(samples, mask, blur=0, candidates=2, save_steps=True, progress=lambda *x: told.append(x))
+    assert result.hole_share == pytest.approx(mask.mean()), "the mask is left as it was"
+    for picture in result.pictures:
+        assert np.array_equal(picture.samples[~mask], samples[~mask])
+        assert (picture.samples[mask] != samples[mask]).any(1).mean() > 0.9
+    assert told[-1][0] == told[-1][1]
+    largest = max(step.state.shape[-1] for step in result.steps[0][:-1])
+    assert largest <= 16 * (blocks + 2) or blocks == 3
+    alone = mend(samples, mask, blur=0, seed=1)
+    assert alone.hole_share == result.hole_share
+    assert np.abs(alone.pictures[0].samples.astype(int) - result.pictures[1].samples).max() <= 1
+
+
 def test_a_budget_that_holds_one_tile_is_enough_and_less_is_told() -> None:
     image, hole = noise_picture(90, 80), box(90, 80, 10, 10, 80, 60)
     with pytest.raises(MemoryLimitError, match="at least") as told:
@@ -343,9 +365,9 @@ def test_quality_is_network_calls() -> None:
     model.steps = 6
     image, hole = noise_picture(60, 60), box(60, 60, 10, 10, 50, 50)
     steps = {}
-    for quality in filling.QUALITIES:
-        levels = mend(image, hole, model=model, quality=quality).records[0].levels
-        steps[quality] = [len(level.times) for level in levels]
+    for quality in QUALITIES:
+        records = mend(image, hole, model=model, quality=quality).records[0].levels
+        steps[quality] = [len(record.times) for record in records]
     assert steps["fast"][0] < steps["balanced"][0] == 6 < steps["best"][0]
     assert sum(steps["fast"]) < sum(steps["balanced"]) < sum(steps["best"])
     assert mend(image, hole, model=model, steps=3).records[0].levels[0].times == [999, 666, 332]

@@ -215,4 +215,5 @@ def _tiff_options(picture: Picture) -> dict[str, Any]:
     if picture.metadata.xmp:
         tags[700] = picture.metadata.xmp
     # libtiff, which compresses, gets no EXIF or GPS directory from Pillow, and texts in ASCII only.
-    return {"exif": tags, "compression": "raw" if tags else "tiff_adobe_deflate"}
+    # And what it has compressed of YCbCr, it gives back as RGB.
+    return {"exif": tags, "compression": "raw" if tags or picture.mode == "YCbCr" else "tiff_adobe_deflate"}

@@ -22,8 +22,9 @@ from torch import Tensor
 from pixmend.backends import OpenNetwork, open_network
 from pixmend.checkpoint import Model, load_model
 from pixmend.conditioning import enlarged
+from pixmend.efforts import PartRecord
 from pixmend.errors import MaskError, OptionError
-from pixmend.filling import Filling, PartRecord
+from pixmend.filling import Filling
 from pixmend.images import Picture, Source, composite, load_mask, mask_from_alpha, open_picture
 from pixmend.levels import Level, level_tensors, plan_levels
 from pixmend.windows import Part, Window, find_parts

@@ -17,6 +17,7 @@ FEW_COLOURED = 0.0005  # a smaller share of coloured pixels than this is dirt, a
 GROUND = 0.05  # coloured strokes lie on something that is not coloured, at least this share of the mask
 LOSSY = ("JPEG", "AVIF", "HEIF")  # formats that may leave specks
 SPECK = 9  # pixels: smaller parts, of hole or known, in masks of these formats are specks, if they are ...
+MOST_RUNS = 200_000  # a mask of more runs of pixels along its rows is no mask with specks, but noise all over
 FIRM = 0.75  # ... nowhere as light as this, or as dark as 1 less this
 
 
@@ -125,10 +126,12 @@ def small_parts(mask: NDArray[np.bool_], pixels: int, firm: NDArray[np.bool_]) -
     """Where the connected parts of less than so many pixels are, and their number; diagonal neighbours are connected.
 
     A part with a firm pixel is never small. Runs along rows are joined to those that they touch in the row above
-    (union-find).
+    (union-find); where there are more than MOST_RUNS, none is looked at.
     """
     padded = np.pad(mask, [(0, 0), (1, 1)]).astype(np.int8)
     rows, starts = np.nonzero(np.diff(padded, axis=1) == 1)
+    if len(rows) > MOST_RUNS:
+        return np.zeros_like(mask), 0
     ends = np.nonzero(np.diff(padded, axis=1) == -1)[1]  # of each run, one past its last pixel
     parent = np.arange(len(rows))
 

@@ -72,7 +72,7 @@ class PictureCache:
             if sum_of_text != seal(text):
                 return None
             index: dict[str, Any] = json.loads(text)
-            if self.pixels_file.stat().st_size != index["bytes"]:
+            if self.pixels_file.stat().st_size != index["bytes"] or not _is_understood(index):
                 return None
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
@@ -115,6 +115,17 @@ class PictureCache:
             self.index_file, lambda stream: stream.write(seal(text) + b"\n" + text), overwrite=True, advice=ADVICE
         )
         return index
+
+
+def _is_understood(index: dict[str, Any]) -> bool:
+    """Whether all in an index is of its kind, and lies within the file of pixels; raises where something is missing."""
+    shapes = [(e["offset"], e["height"], e["width"]) for e in index["entries"]]
+    return (
+        all(type(n) is int and n >= 0 for shape in shapes for n in shape)
+        and all(offset + height * width * 3 <= index["bytes"] and height and width for offset, height, width in shapes)
+        and all(len(e["hash"]) == 16 and int(e["hash"], 16) >= 0 for e in index["entries"])
+        and all(isinstance(text, str) for name in ("skipped", "unreadable") for text in index[name])
+    )
 
 
 @dataclass(frozen=True)

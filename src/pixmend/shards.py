@@ -117,7 +117,10 @@ class Shards:
             found = np.frombuffer(records, RECORD)
         except (OSError, ValueError, TypeError):
             return None
-        return (skipped, found) if found["shard"].max(initial=0) < len(self.files) else None
+        inside = (
+            (found["shard"] >= 0) & (found["shard"] < len(self.files)) & (found["offset"] >= 0) & (found["size"] > 0)
+        )
+        return (skipped, found) if inside.all() else None
 
     def _made_alone(self, progress: Progress | None) -> tuple[list[str], NDArray[Any]]:
         """Make the index while no other process does: one that comes later waits, and finds the work done."""

@@ -47,6 +47,15 @@ class Window:
         top, left = min(self.top, other.top), min(self.left, other.left)
         return Window(top, left, max(self.bottom, other.bottom), max(self.right, other.right))
 
+    def grown(self, pixels: int) -> Window:
+        """This window and so many pixels all around."""
+        return Window(self.top - pixels, self.left - pixels, self.bottom + pixels, self.right + pixels)
+
+    def cut(self, outer: Window) -> Window:
+        """What of this window lies in another, both in the same pixels."""
+        top, left = max(self.top, outer.top), max(self.left, outer.left)
+        return Window(top, left, min(self.bottom, outer.bottom), min(self.right, outer.right))
+
     def halved(self) -> Window:
         """The pixels of the next coarser level that cover these."""
         return Window(self.top // 2, self.left // 2, -(-self.bottom // 2), -(-self.right // 2))
@@ -58,8 +67,7 @@ class Window:
     def within(self, outer: Window) -> Window:
         """This window of `outer`, in the pixels that `outer` is given in; cut where outer ends."""
         top, left = outer.top + self.top, outer.left + self.left
-        bottom, right = outer.top + self.bottom, outer.left + self.right
-        return Window(top, left, min(bottom, outer.bottom), min(right, outer.right))
+        return Window(top, left, outer.top + self.bottom, outer.left + self.right).cut(outer)
 
 
 @dataclass(frozen=True)

@@ -142,9 +142,7 @@ class _PlainUnpickler(_Unpickler):  # type: ignore[misc]
 def _check_keys(keys: list[Any]) -> None:
     for key in keys:
         if type(key) not in (str, bytes, int):
-            raise RefusedPickle(
-                f"it holds a dictionary with a {type(key).__name__.lstrip('_')} as key, which is refused"
-            )
+            raise RefusedPickle(f"it holds a {type(key).__name__.lstrip('_')} as a dictionary's key: refused")
 
 
 def load_plain(content: bytes) -> Any:

@@ -88,7 +88,7 @@ class Job:
         return not self.listeners and time.monotonic() - self.asked > patience
 
     def check(self) -> None:
-        """To be called between network calls: raises Cancelled where it is to stop."""
+        """To be called after every network call: raises Cancelled where it is to stop."""
         if self.cancelling:
             raise Cancelled
 

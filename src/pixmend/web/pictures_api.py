@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, File, Form, UploadFile
 from fastapi.responses import FileResponse, Response
 
 import pixmend
-from pixmend.filling import QUALITIES, first_steps
+from pixmend.efforts import QUALITIES
 from pixmend.images import encode, open_picture
 from pixmend.masks import KINDS
 from pixmend.samplers import SAMPLERS
@@ -51,7 +51,10 @@ async def about(service: Here) -> About:
             whole_operations=MOST_WHOLE,
             keep_seconds=limits.keep_seconds,
         ),
-        qualities=[QualityTold(name=name, calls=first_steps(model, name)) for name in QUALITIES],
+        qualities=[
+            QualityTold(name=name, calls=effort.first_steps(model.diffusion.T, model.steps))
+            for name, effort in QUALITIES.items()
+        ],
         kinds=[KindTold(name=name, text=(draw.__doc__ or "").splitlines()[0]) for name, draw in KINDS.items()],
         samplers=list(SAMPLERS),
         denoiser=service.denoiser is not None,

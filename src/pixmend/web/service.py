@@ -101,7 +101,7 @@ class Service:
         """Forget what expired, again and again."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            self.jobs.sweep()
+            await self.run(self.jobs.sweep)
             await self.run(self.store.sweep)
 
     async def run(self, function: Callable[..., T], *arguments: object, **named: object) -> T:
@@ -159,7 +159,7 @@ class Service:
         if self.ending:
             raise EndingError("the server was told to end and takes no more jobs; try again when it is back")
         self._drop_abandoned(job.owner)
-        self.worker.hold(job)
+        self.store.hold(job.picture, *job.inputs)
         try:
             self.turns.put(job)
         except FullError:

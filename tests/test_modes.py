@@ -1,0 +1,159 @@
+"""Palettes, inks and floats: what is known comes back as the file had it, and what is new finds its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from picture_files import RNG, noise
+from pixmend import heif
+from pixmend.decoding import decode_file
+from pixmend.encoding import check_savable, save_picture
+from pixmend.errors import OutputError, PictureError
+from pixmend.pictures import Picture, composite
+
+HOLE = np.s_[4:12, 6:20]
+
+
+def paletted(path: Path, colours: int, entries: int, seed: int = 0) -> Path:
+    """A file of indices below `colours`, whose palette has more entries, all different."""
+    rng = RNG(seed)
+    image = Image.fromarray(rng.integers(0, colours, (20, 30)).astype(np.uint8))
+    palette = rng.permutation(np.stack(np.meshgrid(*[np.arange(7) * 40] * 3), -1).reshape(-1, 3))[:entries]
+    image.putpalette(palette.astype(np.uint8).tobytes())
+    image.save(path, optimize=False)
+    return path
+
+
+def filled(picture: Picture, fill: NDArray[np.float32]) -> tuple[Picture, NDArray[np.bool_]]:
+    soft = np.zeros(picture.size, np.float32)
+    soft[HOLE] = 1
+    return composite(picture, fill, soft), soft == 0
+
+
+def indices(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """What a file stores: its indices, and its palette (N, 3)."""
+    with Image.open(path) as image:
+        assert image.mode == "P"
+        return np.array(image), np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif", ".bmp", ".tif"])
+@pytest.mark.parametrize(("colours", "entries"), [(3, 5), (40, 40), (200, 256)])
+def test_known_indices_and_entries_in_use_stay(tmp_path: Path, suffix: str, colours: int, entries: int) -> None:
+    source = paletted(tmp_path / f"source{suffix}", colours, entries)
+    fill = RNG(1).uniform(-1, 1, (20, 30, 3)).astype(np.float32)
+    picture, known = filled(decode_file(source), fill)
+    out = save_picture(picture, tmp_path / f"out{suffix}")
+    (before, palette), (after, new_palette) = indices(source), indices(out)
+    assert np.array_equal(before[known], after[known])
+    used = np.unique(before[known])
+    assert np.array_equal(palette[used], new_palette[used])
+    assert np.array_equal(decode_file(out).samples[known], picture.samples[known])
+    if colours < 100:  # there is room for each of the 112 colours of the fill
+        assert np.array_equal(decode_file(out).samples, picture.samples)
+
+
+def test_full_palette_gives_the_nearest_colours(tmp_path: Path) -> None:
+    source = tmp_path / "source.png"
+    levels = np.arange(600).reshape(20, 30) % 256
+    image = Image.fromarray(levels.astype(np.uint8))
+    image.putpalette(np.repeat(np.arange(256), 3).astype(np.uint8).tobytes())  # all greys, all of them in use
+    image.save(source)
+    fill = np.broadcast_to(np.array([0.51, 0.5, 0.49], np.float32), (20, 30, 3))
+    picture, known = filled(decode_file(source), fill)
+    assert set(levels[known]) == set(range(256))
+    after, palette = indices(save_picture(picture, tmp_path / "out.png"))
+    assert np.array_equal(after[known], levels[known])
+    assert set(after[HOLE].ravel()) == {191}  # of (193, 191, 190)
+    assert np.array_equal(palette, np.arange(256)[:, None].repeat(3, 1))
+
+
+def test_transparent_entries_stay(tmp_path: Path) -> None:
+    source = paletted(tmp_path / "source.png", 5, 5)
+    with Image.open(source) as image:
+        image.save(tmp_path / "clear.png", transparency=bytes([0, 90, 255, 255, 255]))
+        image.save(tmp_path / "clear.gif", transparency=2)
+    for name in ("clear.png", "clear.gif"):
+        picture, known = filled(decode_file(tmp_path / name), np.full((20, 30, 3), 0.1, np.float32))
+        out = save_picture(picture, tmp_path / f"out-{name}")
+        assert np.array_equal(indices(out)[0][known], indices(tmp_path / name)[0][known])
+        assert np.array_equal(decode_file(out).samples[known], picture.samples[known])
+        assert decode_file(out).has_alpha
+
+
+def test_palette_without_a_known_pixel_becomes_rgb(tmp_path: Path) -> None:
+    before = decode_file(paletted(tmp_path / "source.png", 5, 5))
+    picture = composite(before, RNG(0).uniform(-1, 1, (20, 30, 3)).astype(np.float32), np.ones((20, 30), np.float32))
+    after = decode_file(save_picture(picture, tmp_path / "out.png"))
+    assert after.mode == "RGB"
+    assert np.array_equal(after.samples, picture.samples)
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "LAB", "YCbCr"])
+def test_the_fill_comes_back_in_the_colours_of_the_file(tmp_path: Path, mode: str) -> None:
+    source = tmp_path / "source.tif"
+    Image.frombytes(mode, (30, 20), noise(20, 30, 4 if mode == "CMYK" else 3, seed=2).tobytes()).save(source)
+    before = decode_file(source)
+    picture, known = filled(before, np.broadcast_to(np.array([0.2, -0.1, 0.4], np.float32), (20, 30, 3)))
+    out = save_picture(picture, tmp_path / "out.tif")
+    with Image.open(source) as old, Image.open(out) as new:
+        assert new.mode == mode
+        assert np.array_equal(np.asarray(old)[known], np.asarray(new)[known])
+    assert np.abs(decode_file(out).samples[HOLE].astype(int) - picture.samples[HOLE]).max() <= 3
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.1, 0.9), (-300.0, 41000.0), (7.0, 7.0)])
+def test_floats_are_filled_within_their_range(tmp_path: Path, low: float, high: float) -> None:
+    values = RNG(0).uniform(low, high, (20, 30)).astype(np.float32)
+    Image.fromarray(values).save(tmp_path / "source.tif")
+    before = decode_file(tmp_path / "source.tif")
+    black, white = before.span
+    assert (black, white) == ((0, 1) if high < 1 else (values.min(), values.max() + (low == high)))
+    assert np.abs(before.colour()[..., 0] - ((values - black) / (white - black) * 2 - 1)).max() < 1e-6
+    fill = np.full((20, 30, 3), -1, np.float32)
+    fill[:, 15:] = 1
+    picture, known = filled(before, fill)
+    after = decode_file(save_picture(picture, tmp_path / "out.tif"))
+    assert after.samples.dtype == np.float32
+    assert np.array_equal(after.samples[known][:, 0], values[known])
+    assert np.allclose(after.samples[4:12, 6:15], black)
+    assert np.allclose(after.samples[4:12, 15:20], white)
+    with pytest.raises(OutputError, match=r"holds no floats.*use \.tiff"):
+        check_savable(picture, "out.png")
+
+
+def test_floats_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[1, np.nan]], np.float32)).save(tmp_path / "nan.tif")
+    with pytest.raises(PictureError, match="not finite"):
+        decode_file(tmp_path / "nan.tif")
+
+
+def test_gif_of_too_many_colours_is_refused_beforehand() -> None:
+    with pytest.raises(OutputError, match="256 colours"):
+        check_savable(Picture(noise(4, 4, 3)), "out.gif")
+    assert check_savable(Picture(noise(4, 4, 1)), "out.gif") == "GIF"
+
+
+def test_heic_without_its_extra_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heif, "find_spec", lambda name: None)
+    heif.register_heif.cache_clear()
+    try:
+        (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+        with pytest.raises(PictureError, match=r"pip install 'pixmend\[heif\]'"):
+            decode_file(tmp_path / "a.heic")
+        with pytest.raises(OutputError, match=r"pip install 'pixmend\[heif\]'"):
+            check_savable(Picture(noise(4, 4, 3)), "out.heic")
+    finally:
+        heif.register_heif.cache_clear()
+
+
+def test_name_without_a_suffix_takes_the_format_of_the_source(tmp_path: Path) -> None:
+    for suffix in (".tif", ".bmp", ".webp", ".png"):
+        source = save_picture(Picture(noise(9, 9, 3)), tmp_path / f"source{suffix}")
+        picture = decode_file(source)
+        assert decode_file(save_picture(picture, tmp_path / f"out-{suffix[1:]}")).format == picture.format
