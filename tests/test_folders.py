@@ -151,7 +151,7 @@ def test_a_mask_that_is_missing_or_not_the_only_one_is_a_refusal(tmp_path: Path)
     assert [task.name for task in found.tasks] == ["a.jpg"]
     assert "b.png, b.webp" in found.refused["b.jpg"]
     assert "no mask" in found.refused["c.jpg"]
-    assert found.notes == [f"1 of the masks in {masks} belong to no picture, such as typo.png"]
+    assert found.notes == [f"masks in {masks} that belong to no picture: 1, such as typo.png"]
     touch(masks / "b.jpg")
     assert pairs(folder, masks)["b.jpg"] == "b.jpg", "exactly its name goes before all"
 

@@ -69,7 +69,7 @@ def find(folder: Path, output: Path, masks: Path | None = None) -> Found:
         except (FileMissingError, OutputError) as error:
             found.refused[name] = str(error)
     if index and (idle := index.idle()):
-        found.notes.append(f"{len(idle)} of the masks in {masks} belong to no picture, such as {idle[0]}")
+        found.notes.append(f"masks in {masks} that belong to no picture: {len(idle)}, such as {idle[0]}")
     return found
 
 
