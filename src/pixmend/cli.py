@@ -78,8 +78,6 @@ app = typer.Typer(
 )
 
 app.add_typer(denoise, name="denoise")
-app.command()(serve)
-app.command()(evaluate)
 
 Mask = Annotated[
     Path | None,
@@ -391,6 +389,10 @@ def demo(output: Output = Path("pixmend-demo.png"), seed: Seed = 0, overwrite: O
     save_picture(side_by_side, beside, overwrite=overwrite)
     save_picture(result.pictures[0], output, overwrite=overwrite)
     _print_result(result, [output, beside], as_json=False)
+
+
+app.command()(evaluate)
+app.command()(serve)
 
 
 def numbered(output: Path, candidates: int) -> list[Path]:
