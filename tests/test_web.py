@@ -495,6 +495,15 @@ def test_token_opens_and_nothing_else_does() -> None:
         assert site.client.get("/api/about", headers={"host": "some.name"}).status_code == 200
 
 
+def test_unknown_paths_and_methods_say_what_to_do(site: Site) -> None:
+    for answer, status in (
+        (site.client.get("/api/nothing"), 404),
+        (site.client.put("/api/about"), 405),
+        (site.client.post("/api/fills", content=b"{"), 422),
+    ):
+        assert "/openapi.json" in detail(answer, status)
+
+
 def test_paths_lead_nowhere_else(site: Site) -> None:
     for path in (
         "/../pyproject.toml",

@@ -116,7 +116,7 @@ async def view_result(
 @router.get("/jobs/{id}/results/{index}/file", response_class=FileResponse, responses=PICTURE_FILE)
 async def get_result_file(service: Here, session: Session, id: Id, index: Index) -> FileResponse:
     """A result in the format of the original, with its metadata."""
-    return await file_of(service, service.result(id, index, session))
+    return await file_of(service, service.result(id, index, session, saved=True))
 
 
 @router.post("/jobs/{id}/results/{index}/keep", status_code=201)

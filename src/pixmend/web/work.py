@@ -120,9 +120,9 @@ class Worker:
 
     def end(self, job: Job, state: State) -> None:
         """A job is over."""
+        self.let_go(job)
         job.ended = time.monotonic()
         job.state = state
-        self.let_go(job)
         self.metrics.jobs.labels(job.kind, state).inc()
         if job.started is not None:
             self.metrics.seconds.labels(job.kind).observe(job.seconds or 0.0)
