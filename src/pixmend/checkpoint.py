@@ -210,4 +210,5 @@ def _as_float32(path: Path, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     broken = [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise ModelFileError(f"{path} holds weights that are not finite ({broken[0]}); get the file again")
-    return {name: value.float() for name, value in weights.items()}
+    # Copies, for what load_file gives may be the file itself, mapped: were it cut short, the process would end.
+    return {name: value.to(torch.float32, copy=True) for name, value in weights.items()}

@@ -125,11 +125,12 @@ def load_denoiser(path: str | os.PathLike[str] | None = None) -> Denoiser:
         broken = [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]
         if broken:
             raise ModelFileError(f"{path} holds weights that are not finite ({broken[0]}); get the file again")
-        # The weights become the network's own: nothing is allocated because a header claims it.
-        denoiser.network.load_state_dict(
-            {name: value.float() if value.is_floating_point() else value for name, value in weights.items()},
-            assign=True,
-        )
+        # Copies of them become the network's own: nothing is allocated because a header claims it.
+        own = {
+            name: value.to(torch.float32 if value.is_floating_point() else value.dtype, copy=True)
+            for name, value in weights.items()
+        }
+        denoiser.network.load_state_dict(own, assign=True)
     except OptionError as error:
         raise ModelFileError(f"{path} does not describe a denoiser that can be built: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
