@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
-from pixmend.console import progress_bar, say
+from pixmend.backends import check_backend
+from pixmend.console import progress_bar, say, warnings_as_lines
 from pixmend.files import check_output
 from pixmend.options import (
     AsJson,
+    Backend,
     Device,
     Explain,
     MaxMemory,
@@ -40,10 +42,12 @@ def extend(
     explain: Explain = None,
     max_memory: MaxMemory = None,
     overwrite: Overwrite = False,
+    backend: Backend = None,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Let a picture go on beyond its borders. What was there stays as it is."""
+    check_backend(backend, device)
     for path in [output, *explanation_files(explain)]:
         check_output(path, overwrite)
     check_inputs(image, model)
@@ -55,7 +59,7 @@ def extend(
         say("note", note)
     from pixmend.extending import extend as extended
 
-    with progress_bar() as tell:
+    with progress_bar() as tell, warnings_as_lines():
         result = extended(
             picture,
             left=left,
@@ -66,6 +70,7 @@ def extend(
             steps=steps,
             quality=quality,
             seed=seed,
+            backend=backend,
             device=device,
             max_memory=max_memory,
             progress=tell,

@@ -122,7 +122,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     weights = load_file(path)
     if broken := [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]:
         raise ModelFileError(f"{path} holds weights that are not finite ({broken[0]}); get the file again")
-    return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+    # Copies, for what load_file gives may be the file itself, mapped: were it cut short, the process would end.
+    return {
+        name: value.to(torch.float32 if value.is_floating_point() else value.dtype, copy=True)
+        for name, value in weights.items()
+    }
 
 
 @contextmanager

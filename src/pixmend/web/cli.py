@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pixmend.backends import check_backend
 from pixmend.console import say
 from pixmend.errors import OptionError
-from pixmend.options import Device, check_inputs
+from pixmend.options import Backend, Device, check_inputs
 from pixmend.web.hosts import is_loopback
 
 if TYPE_CHECKING:
@@ -37,10 +38,12 @@ def serve(
     max_megabytes: Annotated[float, typer.Option(min=0.01, metavar="X", help="Of one upload.")] = 128,
     queue: Annotated[int, typer.Option(min=1, metavar="N", help="Jobs that may wait.")] = 100,
     folder: Annotated[Path | None, typer.Option(metavar="DIR", help="Where pictures lie while it runs.")] = None,
+    backend: Backend = None,
     device: Device = None,
 ) -> None:
     """Serve the page on which pictures are repaired. Ctrl-C lets the running job end; a second one does not."""
     token = _checked_token(host, token)
+    check_backend(backend, device)
     check_inputs(model, denoiser)
     if folder is not None and not folder.is_dir():
         raise OptionError(f"{folder} is not a folder; make it first, or choose another for the pictures")
@@ -50,7 +53,7 @@ def serve(
     if folder is not None:
         tempfile.tempdir = str(folder)  # for uploads while they come as well
     limits = Limits(pixels=round(max_megapixels * 1e6), bytes=round(max_megabytes * 1e6), queue=queue)
-    _serve(host, port, token, model, denoiser, limits, device, no_open=no_open)
+    _serve(host, port, token, model, denoiser, limits, backend, device, no_open=no_open)
 
 
 def _serve(
@@ -60,6 +63,7 @@ def _serve(
     model: Path | None,
     denoiser: Path | None,
     limits: Limits,
+    backend: str | None,
     device: str | None,
     *,
     no_open: bool,
@@ -77,7 +81,7 @@ def _serve(
             f"{host}:{port} cannot be served ({error.strerror}); choose another --port or --host"
         ) from error
     with listening:
-        service = Service(load_model(model), load_denoiser(denoiser), limits=limits, device=device)
+        service = Service(load_model(model), load_denoiser(denoiser), limits=limits, backend=backend, device=device)
         app = create_app(service, token=token, loopback=is_loopback(host))
         address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}/"
         if token is not None:

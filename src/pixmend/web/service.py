@@ -13,6 +13,7 @@ from typing import BinaryIO, TypeVar
 import anyio
 import anyio.to_thread
 
+from pixmend.backends import open_network
 from pixmend.checkpoint import Model
 from pixmend.decoding import decode_file, header_size
 from pixmend.denoising.model_file import Denoiser
@@ -39,6 +40,7 @@ class Service:
         denoiser: Denoiser | None = None,
         *,
         limits: Limits | None = None,
+        backend: str | None = None,
         device: str | None = None,
     ) -> None:
         self.model, self.denoiser = model, denoiser
@@ -47,7 +49,9 @@ class Service:
         self.jobs = Jobs(self.limits, self.store)
         self.turns = Turns(self.limits)
         self.metrics = Metrics()
-        self.worker = Worker(model, denoiser, device, self.turns, self.store, self.metrics)
+        self.worker = Worker(
+            model, open_network(model, backend, device), denoiser, self.turns, self.store, self.metrics
+        )
         self.worker.gives_way = self._gives_way
         self.cpu = anyio.CapacityLimiter(max(2, (os.cpu_count() or 2) // 2))  # decoding, encoding, drawing
         self.streams = 0  # of events, open now

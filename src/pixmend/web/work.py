@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pixmend.backends import OpenNetwork
 from pixmend.checkpoint import Model
 from pixmend.denoising.model_file import Denoiser
 from pixmend.denoising.picture import denoise
@@ -45,9 +46,15 @@ class Worker:
     """Does the jobs of a queue, one after the other, in a thread of its own."""
 
     def __init__(
-        self, model: Model, denoiser: Denoiser | None, device: str | None, turns: Turns, store: Store, metrics: Metrics
+        self,
+        model: Model,
+        network: OpenNetwork,
+        denoiser: Denoiser | None,
+        turns: Turns,
+        store: Store,
+        metrics: Metrics,
     ) -> None:
-        self.model, self.denoiser, self.device = model, denoiser, device
+        self.model, self.network, self.denoiser = model, network, denoiser
         self.turns, self.store, self.metrics = turns, store, metrics
         self.current: Job | None = None
         self.gives_way: Callable[[Job], bool] = lambda job: False  # whether the running job is to stop for others
@@ -85,7 +92,7 @@ class Worker:
         def work(job: Job) -> None:
             picture = job.picture.picture()
             result = denoise(
-                picture, level=level, model=self.denoiser, device=self.device, progress=self._progress(job)
+                picture, level=level, model=self.denoiser, device=str(self.network.device), progress=self._progress(job)
             )
             self._add_result(job, result.picture, level=result.level)
 
@@ -93,7 +100,7 @@ class Worker:
 
     def _options(self, job: Job, choices: Choices) -> dict[str, Any]:
         told = {"progress": self._progress(job), "preview": Previews(job, self.store)}
-        return {"model": self.model, "device": self.device, **asdict(choices), **told}
+        return {"model": self.model, "backend": self.network, **asdict(choices), **told}
 
     def _add_results(self, job: Job, made: Inpainted) -> None:
         for picture in made.pictures:
