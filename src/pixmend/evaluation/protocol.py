@@ -51,8 +51,8 @@ def _of(kind: str, **parameters: Any) -> Callable[[int, int, Rng], Hole]:
 def _mat(h: int, w: int, rng: Rng) -> Hole:
     """Boxes up to half of the sides and up to the whole, and free strokes, together.
 
-    MAT, Li et al. 2022 (https://arxiv.org/abs/2203.15270), after CoModGAN. Their code (`RandomMask`) draws up to 4 boxes of the first kind, 2 of the second and 8 strokes. Its boxes may stick
-    out of the picture; ours lie inside.
+    MAT, Li et al. 2022 (https://arxiv.org/abs/2203.15270), after CoModGAN. Their code (`RandomMask`) draws up to 4
+    boxes of the first kind, 2 of the second and 8 strokes. Its boxes may stick out of the picture; ours lie inside.
     """
     while True:
         hole = np.zeros((h, w), bool)
