@@ -72,9 +72,9 @@ def evaluate(
         )
     chosen = protocol.choose_families(families)
     _check_reference(reference, methods)
+    found = protocol.read_pictures(Path(folder), pictures, size, part)
     with errors_as_one_line(output):
         output.mkdir(parents=True, exist_ok=True)
-    found = protocol.read_pictures(Path(folder), pictures, size, part)
     cases: dict[str, Sequence[Case]] = {family: protocol.cases_of(family, found) for family in chosen}
     whole = make_fills(methods, cases, output / "fills", fills, progress)
     patches = None if training is None else TrainingPatches(Path(training), size, _named(progress, "training pictures"))

@@ -28,6 +28,7 @@ VERSION = 1  # of the protocol: raised when a hole changes
 CHOICE_SHARE = 0.3  # of the pictures: for choosing settings, never for a report
 PARTS = ("choice", "report", "all")
 MOST = 0.96  # of a picture may be hole: something must be known to go on
+LENGTH = (0.0, 0.35)  # of a piece of DeepFill's and MAT's strokes: at most a quarter of the diagonal
 BLANK = 128  # what stands in the hole of the picture that a method is given
 
 
@@ -48,11 +49,10 @@ def _of(kind: str, **parameters: Any) -> Callable[[int, int, Rng], Hole]:
 
 
 def _mat(h: int, w: int, rng: Rng) -> Hole:
-    """Boxes up to half of the sides and up to the whole, and free strokes, together (MAT, Li et al. 2022, from
-    CoModGAN).
+    """Boxes up to half of the sides and up to the whole, and free strokes, together.
 
-    Their code (`mask_generator_512.py: RandomMask`) draws up to 4 boxes of the first kind, 2 of the second and 8
-    strokes.
+    MAT, Li et al. 2022 (https://arxiv.org/abs/2203.15270), after CoModGAN. Their code (`RandomMask`) draws up to 4
+    boxes of the first kind, 2 of the second and 8 strokes. Its boxes may stick out of the picture; ours lie inside.
     """
     while True:
         hole = np.zeros((h, w), bool)
@@ -60,8 +60,8 @@ def _mat(h: int, w: int, rng: Rng) -> Hole:
             if count := draw_count(rng, (0, most)):
                 hole |= draw_mask("rectangles", (h, w), rng, count=count, side=(0.0, side))
         if strokes := draw_count(rng, (0, 8)):
-            width = (12 / 256, 48 / 256)
-            hole |= draw_mask("irregular", (h, w), rng, strokes=strokes, vertices=(4, 18), width=width)
+            brush = {"vertices": (4, 18), "width": (12 / 256, 48 / 256), "length": LENGTH}
+            hole |= draw_mask("irregular", (h, w), rng, strokes=strokes, **brush)
         if 0 < hole.mean() <= MOST:
             return hole
 
@@ -83,7 +83,7 @@ FAMILIES: Mapping[str, Family] = {
         Family(
             "free-form",
             "free-form",
-            _of("irregular", strokes=(1, 3), length=(0.0, 0.35)),
+            _of("irregular", strokes=(1, 3), length=LENGTH),
             "DeepFill v2: 1 to 3 strokes of 4 to 12 vertices, 12 to 40 wide at 256",
         ),
         Family("mat", "mat", _mat, "MAT and CoModGAN: boxes up to half and up to the whole, strokes"),
