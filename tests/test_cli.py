@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixmend import cli, demo, mask_cli
+from pixmend import cli, demo, inpainting_cli, mask_cli
 from pixmend.checkpoint import Model, save_model
 from pixmend.console import header_lines
 from pixmend.errors import MemoryLimitError, ModelFileError, OptionError, OutputExistsError
@@ -145,7 +145,7 @@ def test_a_sampler_by_name(run: Run, folder: Path, tiny_model: Path) -> None:
     done = run(*inpaint(folder, tiny_model, "-o", folder / "out.png", "--sampler", "repaint", "--steps", 12, "--json"))
     assert done.code == 0
     assert json.loads(done.out)["network_calls"] >= 12 + 9 * 10, "twelve levels, and nine jumps over ten"
-    assert all(f" {name}" in f" {cli.SAMPLER_HELP}" for name in SAMPLERS)
+    assert all(f" {name}" in f" {inpainting_cli.SAMPLER_HELP}" for name in SAMPLERS)
     done = run(*inpaint(folder, tiny_model, "-o", folder / "other.png", "--sampler", "magic"))
     assert (done.code, (folder / "other.png").exists()) == (OptionError.exit_code, False)
     assert "unipc" in done.err

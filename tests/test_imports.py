@@ -35,6 +35,7 @@ ROWS = (
     ("extending_cli", "mask_cli", "folders"),
     ("demo", "denoising", "evaluation"),
     ("web",),
+    ("inpainting_cli",),
     ("cli",),
     ("__main__",),
 )

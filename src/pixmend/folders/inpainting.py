@@ -28,7 +28,7 @@ class InpaintWork:
     quality: str = "balanced"
     seed: int = 0
     blur: int | None = None
-    grow_mask: int = 0
+    grow: int = 0
     backend: str | None = None
     device: str | None = None
     max_memory: str | None = None
@@ -37,7 +37,7 @@ class InpaintWork:
         """All options but those of the machine, which change results within rounding only."""
         from pixmend import model_files
 
-        names = ("steps", "sampler", "quality", "seed", "blur", "grow_mask")
+        names = ("steps", "sampler", "quality", "seed", "blur", "grow")
         model = sha256_of(self.model or model_files.DEFAULT_MODEL)
         of_hole = {name: value for name, value in asdict(self.hole).items() if name != "mask"}
         return {"command": "inpaint", "model": model, **{name: getattr(self, name) for name in names}, **of_hole}
@@ -79,7 +79,7 @@ class InpaintWork:
                     quality=self.quality,
                     seed=self.seed,
                     blur=self.blur,
-                    grow=self.grow_mask,
+                    grow=self.grow,
                     invert_mask=self.hole.invert and strength is None,
                     soft_mask=self.hole.soft,
                     backend=network,

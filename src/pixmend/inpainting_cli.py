@@ -1,0 +1,203 @@
+"""The command `pixmend inpaint`: one picture, or a folder of them. What is heavy is imported inside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pixmend.backends import check_backend
+from pixmend.console import progress_bar, say, warnings_as_lines
+from pixmend.errors import OptionError, OutputError
+from pixmend.files import check_output, errors_as_one_line
+from pixmend.folders.command import (
+    DryRun,
+    EngineName,
+    FolderOptions,
+    RayAddress,
+    Workers,
+    refuse_for_folder,
+    run_folder,
+)
+from pixmend.folders.inpainting import InpaintWork
+from pixmend.inputs import (
+    Frame,
+    MaskColor,
+    MaskFromAlpha,
+    MaskOptions,
+    OptionalOutput,
+    Preview,
+    Tolerance,
+    check_preview,
+    read_inputs,
+    save_preview,
+)
+from pixmend.options import (
+    ALMOST_ALL,
+    AsJson,
+    Backend,
+    Device,
+    Explain,
+    MaxMemory,
+    Overwrite,
+    Quality,
+    Seed,
+    check_inputs,
+    explanation_files,
+)
+
+if TYPE_CHECKING:
+    from pixmend.inpainting import Inpainted
+
+Mask = Annotated[
+    Path | None,
+    typer.Option("--mask", "--masks", metavar="FILE", help="White where to fill; else IMAGE's alpha. Or a folder."),
+]
+
+SAMPLER_HELP = "ddpm, ddim, dpmpp-2m, unipc, repaint or ddnm; the model knows best."
+
+
+def inpaint(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture to repair; or a folder of them.")],
+    output: OptionalOutput = None,
+    mask: Mask = None,
+    mask_from_alpha: MaskFromAlpha = False,
+    mask_color: MaskColor = None,
+    tolerance: Tolerance = None,
+    frame: Frame = None,
+    preview: Preview = None,
+    model: Annotated[Path | None, typer.Option(metavar="FILE", help="A model file; by default pixmend's own.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Network calls at the coarsest level.")] = None,
+    sampler: Annotated[str | None, typer.Option(metavar="NAME", help=SAMPLER_HELP, show_default=False)] = None,
+    quality: Quality = "balanced",
+    seed: Seed = 0,
+    candidates: Annotated[int, typer.Option(min=1, metavar="N", help="Fills to make: OUT-1, OUT-2 and so on.")] = 1,
+    save_steps: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the pictures on the way here.")] = None,
+    blur: Annotated[int | None, typer.Option(min=0, metavar="R", help="Radius of the soft edge, in pixels.")] = None,
+    grow_mask: Annotated[int, typer.Option(min=0, metavar="N", help="Let the hole grow by N pixels first.")] = 0,
+    invert_mask: Annotated[bool, typer.Option("--invert-mask", help="Fill where the mask is black.")] = False,
+    soft_mask: Annotated[bool, typer.Option("--soft-mask", help="Take grey in the mask as strength.")] = False,
+    explain: Explain = None,
+    max_memory: MaxMemory = None,
+    overwrite: Overwrite = False,
+    backend: Backend = None,
+    device: Device = None,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+    engine: EngineName = "local",
+    ray_address: RayAddress = None,
+    workers: Workers = None,
+) -> None:
+    """Repair a picture, or all in a folder, where their masks are white."""
+    check_backend(backend, device)
+    of_folder = FolderOptions(dry_run, engine, ray_address, workers, overwrite, as_json)
+    hole_options = MaskOptions(mask, mask_from_alpha, mask_color, tolerance, invert=invert_mask, soft=soft_mask)
+    how: dict[str, Any] = {
+        "model": model,
+        "steps": steps,
+        "sampler": sampler,
+        "quality": quality,
+        "seed": seed,
+        "blur": blur,
+        "grow": grow_mask,
+        "backend": backend,
+        "device": device,
+        "max_memory": max_memory,
+    }
+    if image.is_dir():
+        of_one = {"--candidates": candidates > 1, "--save-steps": save_steps, "--explain": explain, "--frame": frame}
+        refuse_for_folder(of_one | {"--preview": preview})
+        check_inputs(None if mask is None or mask.is_dir() else mask, model)
+        if output is None:
+            raise OptionError("nothing would be written; give -o FOLDER for the results")
+        work = InpaintWork(hole=replace(hole_options, mask=None), **how)
+        run_folder(image, output, work, of_folder, masks=mask)
+        return
+    of_folder.refuse_for_one_picture()
+    outputs = check_preview(preview, numbered(output, candidates) if output else [], overwrite)
+    check_outputs([*outputs, *explanation_files(explain)], save_steps, overwrite)
+    check_inputs(image, mask, model)
+    picture, hole, notes = read_inputs(image, hole_options, outputs, frame=frame)
+    for text in notes:
+        say("note", text)
+    if preview is not None:
+        by_alpha = invert_mask and hole is None
+        save_preview(picture, hole, preview, overwrite, blur=blur, grow=grow_mask, invert=by_alpha, soft=soft_mask)
+    if not outputs:
+        return
+    from pixmend.inpainting import inpainting
+
+    with progress_bar() as tell, warnings_as_lines():
+        result = inpainting(
+            picture,
+            hole,
+            **how,
+            candidates=candidates,
+            invert_mask=invert_mask and hole is None,
+            soft_mask=soft_mask,
+            save_steps=save_steps is not None,
+            progress=tell,
+        )
+    _write(result, outputs, save_steps, overwrite)
+    if explain:
+        from pixmend.explain import save_explanation
+
+        save_explanation(result, explain, overwrite=overwrite)
+    print_result(result, outputs, as_json=as_json)
+
+
+def numbered(output: Path, candidates: int) -> list[Path]:
+    """The names of the outputs: OUT for one candidate, else its stem with -1, -2 and so on."""
+    if candidates == 1:
+        return [output]
+    return [output.with_name(f"{output.stem}-{i}{output.suffix}") for i in range(1, candidates + 1)]
+
+
+def check_outputs(outputs: Sequence[Path], folder: Path | None, overwrite: bool) -> None:
+    """Refuse early what exists or cannot be written; folder: of the steps."""
+    for path in outputs:
+        check_output(path, overwrite)
+    if folder is None:
+        return
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; give a folder for the steps")
+    if folder.is_dir():
+        for path in folder.glob("step*"):
+            check_output(path, overwrite)
+    elif not folder.parent.is_dir():
+        raise OutputError(f"the folder {folder.parent} does not exist; make it first, or choose another for the steps")
+
+
+def _write(result: Inpainted, outputs: Sequence[Path], folder: Path | None, overwrite: bool) -> None:
+    from pixmend.images import save_animation, save_picture
+
+    for path, picture in zip(outputs, result.pictures, strict=True):
+        save_picture(picture, path, overwrite=overwrite, note=lambda text: say("note", text))
+    if folder is None:
+        return
+    with errors_as_one_line(folder):
+        folder.mkdir(exist_ok=True)
+    for candidate in range(len(outputs)):
+        end = f"-{candidate + 1}" if len(outputs) > 1 else ""
+        pictures = [result.step_picture(step, candidate) for step in range(len(result.steps[candidate]))]
+        for step, picture in enumerate(pictures):
+            save_picture(picture, folder / f"step-{step:03d}{end}.png", overwrite=overwrite)
+        save_animation(pictures, folder / f"steps{end}.gif", overwrite=overwrite)
+
+
+def print_result(result: Inpainted, outputs: Sequence[Path], *, as_json: bool) -> None:
+    """Say how much was filled, how long it took, and where it is."""
+    if result.hole_share > ALMOST_ALL:
+        say("warning", f"{result.hole_share:.1%} of the picture was filled; if that is not meant, see --invert-mask")
+    names = ("hole_share", "touched_share", "network_calls", "seconds")
+    if as_json:
+        figures = {name: getattr(result, name) for name in names}
+        print(json.dumps({"outputs": [str(path) for path in outputs], **figures}))
+        return
+    print(f"{result.hole_share:.1%} of the picture was filled, {result.touched_share:.1%} with the soft edge")
+    print(f"{result.seconds:.1f} s, {result.network_calls} network calls")
+    print("the result is in", *outputs)
