@@ -19,7 +19,19 @@ ROWS = (
     ("errors", "console", "signals"),
     ("files", "locks", "options", "train_config"),
     ("sealed", "workers", "runtime", "strokes", "soft_masks", "schedules", "unet", "pictures", "jpeg_segments", "heif"),
-    ("mask_kinds", "metadata", "adm", "diffusion", "processes", "jpeg", "modes", "previews", "wide", "mask_reading"),
+    (
+        "mask_kinds",
+        "metadata",
+        "adm",
+        "diffusion",
+        "processes",
+        "jpeg",
+        "modes",
+        "previews",
+        "tiff_bytes",
+        "wide",
+        "mask_reading",
+    ),
     ("masks", "decoding", "jpeg_editing"),
     ("encoding",),
     ("images", "conditioning", "samplers"),
@@ -33,7 +45,18 @@ ROWS = (
 )
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 # data: crops are resized there, hundreds a second, with no Picture in between
-PILLOWS_HOME = {"images", "decoding", "encoding", "metadata", "modes", "previews", "wide", "jpeg_editing", "data"}
+PILLOWS_HOME = {
+    "images",
+    "decoding",
+    "encoding",
+    "metadata",
+    "modes",
+    "previews",
+    "tiff_bytes",
+    "wide",
+    "jpeg_editing",
+    "data",
+}
 HEAVY = ("torch", "numpy", "PIL", "safetensors", "rich", "typer")
 
 
