@@ -2,6 +2,8 @@
 
     python bench/quality.py FOLDER_OF_PHOTOGRAPHS [--model FILE] [--fills 5] [--montage FILE]
 
+The tables of docs/results/quality.md; `pixmend evaluate` measures more, on the holes that papers report.
+
 The middle of every photograph, reduced so that its shorter side is the model's; holes from fixed seeds (the picture's
 number), cut hard (R = 0); fills rounded to eight bits as a file would have them. PSNR over the values in the hole, the
 mean over pictures. Sharpness: differences of neighbours in the hole, over those of the truth. Seam: differences of
@@ -15,16 +17,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from machine import machine
-from metrics import boundary_gradient, hole_psnr, inside_gradient, mean_and_error, ratio
 from pixmend.checkpoint import Model, load_model
 from pixmend.conditioning import denoiser
 from pixmend.diffusion import Known
+from pixmend.evaluation.baselines import BASELINES
+from pixmend.evaluation.metrics import boundary_gradient, hole_psnr, inside_gradient
 from pixmend.images import open_thumbnail, picture_files, save_tensor_as_image
 from pixmend.masks import KINDS, create_advanced_mask
 from pixmend.runtime import fast_dtype, pick_device, tune_allocator
@@ -62,19 +64,29 @@ def eight_bits(x: Tensor) -> Tensor:
     return ((x.clamp(-1, 1) + 1) * 127.5).round()
 
 
-def mean_colour(x0: Tensor, hole: Tensor) -> Tensor:
-    """The mean of the known pixels everywhere in the hole; middle grey where nothing is known."""
-    known = 1 - hole
-    mean = (x0 * known).sum(dim=(2, 3), keepdim=True) / known.sum(dim=(2, 3), keepdim=True).clamp(min=1)
-    return torch.where(hole > 0, mean, x0)
+def baseline(word: str) -> Fill:
+    """A method of `pixmend.evaluation.baselines`, for batches."""
+    method = BASELINES[word]()
+
+    def fill(x0: Tensor, hole: Tensor) -> Tensor:
+        pictures = eight_bits(x0 * (1 - hole)).byte().permute(0, 2, 3, 1).numpy()
+        filled = [method(p, h, 0).pixels for p, h in zip(pictures, hole[:, 0].numpy() > 0, strict=True)]
+        return torch.from_numpy(np.stack(filled)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    return fill
 
 
-def telea(x0: Tensor, hole: Tensor) -> Tensor:
-    """Telea 2004, "An image inpainting technique based on the fast marching method", as OpenCV has it."""
-    pictures = eight_bits(x0 * (1 - hole)).byte().permute(0, 2, 3, 1).numpy()
-    masks = (255 * hole[:, 0]).byte().numpy()
-    filled = [cv2.inpaint(p, m, 3, cv2.INPAINT_TELEA) for p, m in zip(pictures, masks, strict=True)]
-    return torch.from_numpy(np.stack(filled)).permute(0, 3, 1, 2).float() / 127.5 - 1
+def ratio(output: Tensor, truth: Tensor) -> float:
+    """The sum over pictures of what was measured on the fills, over that of the truth: 1 is best.
+
+    A ratio of sums: one picture that is flat in truth does not decide over all.
+    """
+    return float(output.sum() / truth.sum())
+
+
+def mean_and_error(values: Tensor) -> tuple[float, float]:
+    """The mean of (B,) values, and its standard error."""
+    return float(values.mean()), float(values.std() / len(values) ** 0.5)
 
 
 def ours(model: Model, sampler: str, steps: int, number: int, device: torch.device) -> Fill:
@@ -207,7 +219,7 @@ def main() -> None:
     model.network.to(device)
     truth = middles(options.folder, options.pictures, options.size or model.size)
     evaluation = Evaluation(truth, options.kinds, options.fills)
-    ways: dict[str, list[Fill]] = {MEAN: [mean_colour], TELEA: [telea]}
+    ways: dict[str, list[Fill]] = {MEAN: [baseline("mean")], TELEA: [baseline("telea")]}
     for steps in options.steps:
         name = f"pixmend, {steps} step{'s' if steps > 1 else ''}"
         ways[name] = [ours(model, model.sampler, steps, number, device) for number in range(options.fills)]

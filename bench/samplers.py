@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 
 from machine import machine
-from metrics import hole_psnr, inside_gradient, ratio
 from pixmend.checkpoint import load_model
+from pixmend.evaluation.metrics import hole_psnr, inside_gradient
 from pixmend.masks import KINDS
 from pixmend.runtime import pick_device, tune_allocator
-from quality import eight_bits, holes, middles, ours, whole_numbers
+from quality import eight_bits, holes, middles, ours, ratio, whole_numbers
 
 LIMIT = ("unipc", 100)
 DETERMINISTIC = ("ddim", "dpmpp-2m", "unipc")

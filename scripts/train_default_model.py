@@ -23,13 +23,14 @@ from pathlib import Path
 from PIL import Image
 from rich.progress import track
 
-from pixmend.checkpoint import DEFAULT_MODEL, Model, load_model, save_model
+from pixmend.checkpoint import Model, load_model, save_model
 from pixmend.conditioning import INPUT_CHANNELS
 from pixmend.data import InpaintingDataset
 from pixmend.diffusion import Conditioning
 from pixmend.errors import PixmendError
 from pixmend.images import open_thumbnail, picture_files
 from pixmend.loop import Report
+from pixmend.model_files import DEFAULT_MODEL
 from pixmend.picture_cache import content_hash, is_held_out
 from pixmend.training import TrainConfig, train_model
 

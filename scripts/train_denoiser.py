@@ -18,16 +18,11 @@ from pathlib import Path
 import torch
 
 from pixmend.data import InpaintingDataset, Views
-from pixmend.denoising.model_file import (
-    DEFAULT_DENOISER,
-    PHOTO_SHAPE,
-    Denoiser,
-    load_denoiser,
-    save_denoiser,
-)
+from pixmend.denoising.model_file import PHOTO_SHAPE, Denoiser, load_denoiser, save_denoiser
 from pixmend.denoising.samples import NoisyCrops
 from pixmend.denoising.task import train_photo_denoiser
 from pixmend.loop import Report, TrainConfig
+from pixmend.model_files import DEFAULT_DENOISER
 
 LEVELS = (0.01, 1.0)  # sigma, in units of [-1, 1]
 VIEWS = Views(enlarged=0.0)  # enlarged crops have grain, which a denoiser must not learn to keep

@@ -1,15 +1,22 @@
 """What all tests share: one thread, no clock, and a training to break."""
 
+from __future__ import annotations
+
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext
+
+    from page_driver import Host, Visitor
 
 # The networks of the tests are tiny: a second thread gains nothing, and on a busy machine two wait for each other.
 # Before torch is imported; what tests start in processes of their own inherits it.
@@ -17,6 +24,14 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 settings.register_profile("pixmend", deadline=None)  # no test measures speed
 settings.load_profile("pixmend")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests keep for later, such as compiled networks, does not fill the user's own folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +56,73 @@ def output(tmp_path: Path) -> Path:
 def err(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     """What returns the error that stands on stderr since it was called last: one line, and no traceback beside it."""
     return lambda: str(bench_module("victim").only_error(capsys.readouterr().err))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium without a window."""
+    from page_driver import browsing, chromium
+
+    if chromium() is None:
+        pytest.skip("no Chromium here; Debian's package is `chromium`")
+    with browsing() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    """A server with a tiny model, which browsers reach."""
+    from page_driver import hosting
+
+    with hosting() as begun:
+        yield begun
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
+    """Makes browser contexts: each is somebody else's browser."""
+    from page_driver import DESKTOP
+
+    opened: list[BrowserContext] = []
+
+    def make(**options: Any) -> BrowserContext:
+        opened.append(browser.new_context(**{"locale": "en-GB", **DESKTOP, **options}))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def come(context: Callable[..., BrowserContext], host: Host) -> Iterator[Callable[..., Visitor]]:
+    """Lets visitors come; in the end none of their consoles may have complained, unless the test looked at it."""
+    from page_driver import Visitor
+
+    visitors: list[Visitor] = []
+
+    def make(within: BrowserContext | None = None, **options: Any) -> Visitor:
+        visitors.append(Visitor.come(within or context(**options), host.address))
+        return visitors[-1]
+
+    yield make
+    assert [complaint for visitor in visitors for complaint in visitor.complaints] == []
+
+
+@pytest.fixture
+def visitor(come: Callable[..., Visitor], picture: Path) -> Visitor:
+    """Somebody who has opened a picture."""
+    one = come()
+    one.open(picture)
+    return one
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A picture, smooth with some noise."""
+    from page_driver import HEIGHT, WIDTH, photograph
+
+    return photograph(tmp_path / "picture.png", (HEIGHT, WIDTH))
 
 
 def bench_module(name: str) -> Any:

@@ -190,7 +190,7 @@ def test_all_calls_are_at_the_size_of_the_network(picture: tuple[int, int], hole
     assert (after[mask] != image[mask]).any()
 
 
-def test_a_picture_below_the_size_is_seen_whole() -> None:
+def test_a_picture_below_the_size_is_seen_with_hole_around_it() -> None:
     model = Model(moved(CONV), Model.new(CONV).diffusion, "plain", 16, steps=2, legs=[{"imported": "test"}])
     sizes: set[tuple[int, ...]] = set()
     model.network.register_forward_pre_hook(lambda _, inputs: sizes.add(tuple(inputs[0].shape[-2:])))
@@ -198,4 +198,4 @@ def test_a_picture_below_the_size_is_seen_whole() -> None:
     mask = np.zeros((9, 12), bool)
     mask[1:8, 1:11] = True
     inpainting(open_picture(image), mask, model=model, device="cpu")
-    assert sizes == {(9, 12)}
+    assert sizes == {(16, 16)}

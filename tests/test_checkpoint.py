@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import save_file
 
 from pixmend.checkpoint import Model, load_model, read_header, save_model
+from pixmend.denoising.model_file import Denoiser, save_denoiser
 from pixmend.diffusion import Diffusion
 from pixmend.errors import FileMissingError, ModelFileError, OptionError, OutputExistsError
+from pixmend.model_files import DEFAULT_MODEL, read_any_header
 from pixmend.schedules import linear_betas
 from pixmend.unet import UNetConfig
 
@@ -134,7 +136,7 @@ def rewritten(file: Path, change: dict[str, object]) -> None:
         ({"size": 0}, "can be built"),
         ({"size": 1e400}, "not complete"),
         ({"sampler": "magic"}, "can be built"),
-        ({"architecture": {"groups": 0}}, "not complete"),
+        ({"architecture": {"groups": 0}}, "at least 1"),
     ],
 )
 def test_a_header_that_does_not_fit_is_refused(file: Path, change: dict[str, object], told: str) -> None:
@@ -160,3 +162,15 @@ def test_weights_that_are_not_finite_are_refused(file: Path) -> None:
     save_model(file, model, overwrite=True)
     with pytest.raises(ModelFileError, match="not finite"):
         load_model(file)
+
+
+def test_any_header_is_read_by_what_the_file_says_it_is(tmp_path: Path) -> None:
+    denoiser = Denoiser.new("timed")
+    save_denoiser(tmp_path / "denoiser.safetensors", denoiser)
+    assert read_any_header(tmp_path / "denoiser.safetensors")["network"] == "timed"
+    assert read_any_header(DEFAULT_MODEL) == read_header()
+    with pytest.raises(ModelFileError, match="is a denoiser, not a model that fills holes"):
+        read_header(tmp_path / "denoiser.safetensors")
+    save_file({"a": torch.zeros(1)}, tmp_path / "b.safetensors", {"pixmend": '{"format": "another"}'})
+    with pytest.raises(ModelFileError, match="does not hold a model that fills holes"):
+        read_any_header(tmp_path / "b.safetensors")

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixmend import cli, demo
+from pixmend import cli, demo, mask_cli
 from pixmend.checkpoint import Model, save_model
 from pixmend.console import header_lines
-from pixmend.errors import ModelFileError, OptionError
+from pixmend.errors import MemoryLimitError, ModelFileError, OptionError, OutputExistsError
 from pixmend.masks import create_advanced_mask
 from pixmend.samplers import SAMPLERS
 from pixmend.training import TrainConfig
@@ -178,7 +178,8 @@ def test_steps_are_saved(run: Run, folder: Path, tiny_model: Path, candidates: i
     more = ("-o", folder / "out.png", "--save-steps", steps, "--candidates", candidates, "--json")
     done = run(*inpaint(folder, tiny_model, *more))
     assert (done.code, done.err) == (0, "")
-    count = json.loads(done.out)["network_calls"] // candidates
+    count = len(list(steps.glob(f"step-*{ends[0]}.png")))
+    assert count >= 2
     for end in ends:
         assert [(steps / f"step-{i:03d}{end}.png").exists() for i in range(count + 1)] == [True] * count + [False]
         with Image.open(steps / f"steps{end}.gif") as film:
@@ -186,6 +187,33 @@ def test_steps_are_saved(run: Run, folder: Path, tiny_model: Path, candidates: i
         np.testing.assert_array_equal(
             samples(steps / f"step-{count - 1:03d}{end}.png"), samples(folder / f"out{end}.png")
         )
+
+
+def test_extend_and_explain(run: Run, folder: Path, tiny_model: Path) -> None:
+    amounts = ("--left", "25%", "--top", 7, "--explain", folder / "why.png", "--model", tiny_model)
+    done = run("extend", folder / "picture.png", "-o", folder / "out.png", *amounts, "--json")
+    assert (done.code, done.err) == (0, "")
+    told = json.loads(done.out)
+    assert (told["width"], told["height"]) == (SIZE[1] + 14, SIZE[0] + 7)
+    np.testing.assert_array_equal(samples(folder / "out.png")[7:, 14:], samples(folder / "picture.png"))
+    assert json.loads((folder / "why.json").read_text())["network_calls"] == told["network_calls"]
+    before = contents(folder)
+    again = run("extend", folder / "picture.png", "-o", folder / "other.png", *amounts)
+    assert (again.code, contents(folder)) == (OutputExistsError.exit_code, before)
+    done = run("extend", folder / "picture.png", "-o", folder / "other.png", "--left", "wide", "--model", tiny_model)
+    assert (done.code, done.err.count("\n")) == (OptionError.exit_code, 1)
+    assert "wide" in done.err
+
+
+def test_inpaint_takes_a_budget_a_quality_and_explains(run: Run, folder: Path, tiny_model: Path) -> None:
+    more = ("-o", folder / "out.png", "--quality", "fast", "--max-memory", "50%", "--explain", folder / "why.json")
+    done = run(*inpaint(folder, tiny_model, *more))
+    assert (done.code, done.err) == (0, "")
+    assert json.loads((folder / "why.json").read_text())["picture"] == {"height": SIZE[0], "width": SIZE[1]}
+    done = run(*inpaint(folder, tiny_model, "-o", folder / "other.png", "--max-memory", "1kB"))
+    assert (done.code, done.err.count("\n")) == (MemoryLimitError.exit_code, 1)
+    done = run(*inpaint(folder, tiny_model, "-o", folder / "other.png", "--explain", folder / "why.txt"))
+    assert (done.code, (folder / "other.png").exists()) == (OptionError.exit_code, False)
 
 
 def test_alpha_is_the_mask_without_a_mask(run: Run, folder: Path, tiny_model: Path) -> None:
@@ -230,7 +258,7 @@ def test_overwrite_replaces(run: Run, folder: Path, tiny_model: Path) -> None:
 def test_demo_shows_before_damaged_and_after(
     run: Run, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pixmend.checkpoint.DEFAULT_MODEL", tiny_model)
+    monkeypatch.setattr("pixmend.model_files.DEFAULT_MODEL", tiny_model)
     done = run("demo", "-o", tmp_path / "mended.png")
     assert (done.code, done.err) == (0, "")
     assert "mended.png" in done.out
@@ -539,6 +567,11 @@ def test_info_prints_the_header(run: Run, tiny_model: Path) -> None:
     assert "architecture.channels: [16]" in lines
 
 
+def test_info_of_the_denoiser_that_ships(run: Run, tiny_model: Path) -> None:
+    assert json.loads(run("info", "--denoiser", "--json").out)["network"] == "scaled"
+    fails(run("info", "--denoiser", tiny_model), OptionError.exit_code, "give one of the two")
+
+
 def test_lines_of_a_header() -> None:
     header = {"a": 1, "b": {"c": "text", "d": [1, 2]}, "legs": [{"kimg": 2.5}, {"kimg": 3.0}], "none": None}
     assert list(header_lines(header)) == [
@@ -552,11 +585,11 @@ def test_lines_of_a_header() -> None:
 
 
 def test_parse_size() -> None:
-    assert cli.parse_size("256") == (256, 256)
-    assert cli.parse_size("640x480") == (480, 640)
+    assert mask_cli.parse_size("256") == (256, 256)
+    assert mask_cli.parse_size("640x480") == (480, 640)
     for text in ("", "x", "640x", "x480", "6.4", "-5", "1x2x3"):
         with pytest.raises(OptionError, match="640x480"):
-            cli.parse_size(text)
+            mask_cli.parse_size(text)
 
 
 # ---------------------------------------------------------------------------------------------------------- training

@@ -22,7 +22,7 @@ from pixmend.denoising.model_file import (
     read_denoiser_header,
     save_denoiser,
 )
-from pixmend.denoising.networks import PICTURE_DEVIATION, ScaledUNet, UNetCIFAR, UNetDiffusionCIFAR
+from pixmend.denoising.networks import PICTURE_DEVIATION, Doubling, ScaledUNet, UNetCIFAR, UNetDiffusionCIFAR
 from pixmend.errors import FileMissingError, ModelFileError, OptionError
 from pixmend.unet import UNetConfig
 
@@ -180,7 +180,7 @@ def test_wrong_files_are_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="fills holes"):
         load_denoiser(path)
     save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(ModelFileError, match="does not hold a denoiser"):
+    with pytest.raises(ModelFileError, match="of another program; give one that `pixmend denoise train` wrote"):
         load_denoiser(path)
     good = Denoiser.new("scaled", shape=TINY)
     for change in ({"T": 1}, {"levels": [0.5, 0.1]}, {"network": "large"}, {"architecture": {"patch": 2}}, {"size": 0}):
@@ -202,3 +202,18 @@ def test_wrong_files_are_refused_in_one_line(tmp_path: Path) -> None:
 def test_unknown_kinds_are_refused() -> None:
     with pytest.raises(OptionError, match="timed, blind, scaled"):
         Denoiser.new("large")  # type: ignore[arg-type]
+
+
+def test_doubling_is_the_transposed_convolution() -> None:
+    ours = Doubling(8, 6)
+    theirs = torch.nn.ConvTranspose2d(8, 6, 2, stride=2)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(3, 8, 5, 7).contiguous(memory_format=torch.channels_last)
+    answers, gradients = [], []
+    for layer in (ours, theirs):
+        given = x.clone().requires_grad_()
+        answers.append(layer(given))
+        gradients.append(torch.autograd.grad(answers[-1].square().sum(), [given, *layer.parameters()]))
+    torch.testing.assert_close(answers[0], answers[1])
+    for ours_, theirs_ in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours_, theirs_)

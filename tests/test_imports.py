@@ -17,34 +17,29 @@ SOURCE = Path(pixmend.__file__).parent
 # From the ground up. A room may import any of an earlier row. A new room gets its place here.
 ROWS = (
     ("errors", "console", "signals"),
-    ("files", "locks", "options", "train_config"),
-    ("sealed", "workers", "runtime", "strokes", "soft_masks", "schedules", "unet", "pictures", "jpeg_segments", "heif"),
-    (
-        "mask_kinds",
-        "metadata",
-        "adm",
-        "diffusion",
-        "processes",
-        "jpeg",
-        "modes",
-        "previews",
-        "tiff_bytes",
-        "wide",
-        "mask_reading",
-    ),
+    ("files", "locks", "options", "train_config", "components", "tars"),
+    ("model_files", "sealed", "workers", "runtime", "strokes", "soft_masks", "schedules", "unet", "pictures"),
+    ("mask_kinds", "painting", "metadata", "adm", "diffusion", "processes", "jpeg_segments", "heif"),
+    ("jpeg", "modes", "previews", "tiff_bytes", "wide", "mask_reading"),
     ("masks", "decoding", "jpeg_editing"),
     ("encoding",),
-    ("images", "conditioning", "samplers"),
-    ("picture_cache",),
-    ("batches", "checkpoint", "data", "run_folder", "tiles"),
-    ("adapters", "loop"),
-    ("training", "inpainting", "inputs"),
-    ("demo", "denoising", "evaluation", "web"),
+    ("images", "conditioning", "samplers", "views"),
+    ("picture_cache", "inputs", "scratches"),
+    ("shards",),
+    ("batches", "checkpoint", "data", "run_folder", "tiles", "windows", "grain"),
+    ("adapters", "backends", "loop", "levels", "budget"),
+    ("training", "efforts"),
+    ("filling",),
+    ("inpainting",),
+    ("explain", "extending"),
+    ("extending_cli", "mask_cli", "folders"),
+    ("demo", "denoising", "evaluation"),
+    ("web",),
     ("cli",),
     ("__main__",),
 )
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
-# data: crops are resized there, hundreds a second, with no Picture in between
+# data: crops are resized there, hundreds a second, with no Picture in between; explain: lines and words are drawn
 PILLOWS_HOME = {
     "images",
     "decoding",
@@ -56,6 +51,8 @@ PILLOWS_HOME = {
     "wide",
     "jpeg_editing",
     "data",
+    "explain",
+    "views",
 }
 HEAVY = ("torch", "numpy", "PIL", "safetensors", "rich", "typer")
 

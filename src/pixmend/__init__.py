@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with _NAMES
     from pixmend.adapters import export_model as export_model
     from pixmend.adapters import import_model as import_model
+    from pixmend.backends import open_network as open_network
+    from pixmend.backends.onnx_file import export_onnx as export_onnx
     from pixmend.checkpoint import Model as Model
     from pixmend.checkpoint import load_model as load_model
     from pixmend.checkpoint import read_header as read_header
@@ -30,6 +32,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pixmend.denoising.picture import denoise as denoise
     from pixmend.diffusion import Diffusion as Diffusion
     from pixmend.errors import PixmendError as PixmendError
+    from pixmend.extending import extend as extend
     from pixmend.images import Picture as Picture
     from pixmend.images import load_image as load_image
     from pixmend.images import load_mask as load_mask
@@ -59,6 +62,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
 
 _NAMES = {  # room -> the public names that live in it
     "adapters": ("export_model", "import_model"),
+    "backends": ("open_network",),
+    "backends.onnx_file": ("export_onnx",),
     "checkpoint": ("Model", "load_model", "read_header", "save_model"),
     "data": ("InpaintingDataset",),
     "denoising.law": ("NoiseLaw",),
@@ -67,6 +72,7 @@ _NAMES = {  # room -> the public names that live in it
     "denoising.picture": ("denoise",),
     "diffusion": ("Diffusion",),
     "errors": ("PixmendError",),
+    "extending": ("extend",),
     "images": (
         "Picture",
         "load_image",

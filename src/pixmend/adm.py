@@ -18,9 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pixmend.errors import OptionError
-from pixmend.unet import pad_to, sinusoidal_embedding, zeroed
-
-MOST_BLOCKS = 100  # of a level; there are 2 or 3. A damaged number asks for all memory
+from pixmend.unet import MOST_BLOCKS, MOST_LEVELS, pad_to, sinusoidal_embedding, zeroed
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,8 @@ class AdmConfig:
         between = len(self.shrink_by_block), len(self.grow_by_block)
         if levels < 1 or lengths != (levels, levels) or between != (levels - 1, levels - 1):
             raise OptionError(f"{levels} levels need as much said of attention, and one less of what is between them")
+        if levels > MOST_LEVELS:
+            raise OptionError(f"{levels} levels are too many; there can be at most {MOST_LEVELS}")
         heads = self.heads if self.head_channels is None else self.head_channels
         counts = (
             *self.channels,
@@ -220,8 +220,15 @@ class AdmUNet(nn.Module):
         self.last = zeroed(nn.Conv2d(c[0], config.out_channels, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.at_time(x, self.time_of(t))
+
+    def time_of(self, t: Tensor) -> Tensor:
+        """What the blocks are told of the times (B,): (B, embedding_channels)."""
+        return self.time_mlp(self._sinusoids(t))  # type: ignore[no-any-return]
+
+    def at_time(self, x: Tensor, time: Tensor) -> Tensor:
+        """The network but for `time_of`, whose sinusoids need float32 where all else may be rounded."""
         height, width = x.shape[-2:]
-        time = self.time_mlp(self._sinusoids(t))  # (B, embedding_channels)
         h = self.first(pad_to(x, self.config.stride))  # (B, c[0], H', W')
         skips = [h]
         for level, stages in enumerate(self.down):

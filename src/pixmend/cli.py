@@ -8,15 +8,29 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pixmend.console import header_lines, progress_bar, say, show
+from pixmend.backends import check_backend, missing_packages
+from pixmend.console import header_lines, progress_bar, say, show, warnings_as_lines
 from pixmend.denoising.cli import denoise
-from pixmend.errors import FileMissingError, OptionError, OutputError, PixmendError
+from pixmend.errors import BackendError, FileMissingError, OptionError, OutputError, PixmendError
+from pixmend.evaluation.cli import evaluate
+from pixmend.extending_cli import extend
 from pixmend.files import check_output, check_output_folder, check_training, errors_as_one_line
+from pixmend.folders.command import (
+    DryRun,
+    EngineName,
+    FolderOptions,
+    RayAddress,
+    Workers,
+    refuse_for_folder,
+    run_folder,
+)
+from pixmend.folders.inpainting import InpaintWork
 from pixmend.inputs import (
     Frame,
     MaskColor,
@@ -30,16 +44,30 @@ from pixmend.inputs import (
     save_preview,
 )
 from pixmend.locks import RUN_LOCK, refuse_if_held
-from pixmend.options import STOPPED, AsJson, Device, Output, Overwrite, Seed, check_inputs
+from pixmend.mask_cli import mask
+from pixmend.options import (
+    ALMOST_ALL,
+    STOPPED,
+    AsJson,
+    Backend,
+    Device,
+    Explain,
+    MaxMemory,
+    Output,
+    Overwrite,
+    Quality,
+    Seed,
+    check_inputs,
+    explanation_files,
+)
 from pixmend.processes import rank, speaks
 from pixmend.signals import end_on_signal
 from pixmend.train_config import TrainConfig
+from pixmend.web.cli import serve
 
 if TYPE_CHECKING:
     from pixmend.inpainting import Inpainted
     from pixmend.training import Report
-
-ALMOST_ALL = 0.9  # filling a larger share than this is rarely meant: the mask may be the wrong way round
 
 # Plain help shows in half the time that a decorated one takes, and can be pasted anywhere.
 app = typer.Typer(
@@ -50,6 +78,11 @@ app = typer.Typer(
 )
 
 app.add_typer(denoise, name="denoise")
+
+Mask = Annotated[
+    Path | None,
+    typer.Option("--mask", "--masks", metavar="FILE", help="White where to fill; else IMAGE's alpha. Or a folder."),
+]
 
 SAMPLER_HELP = "ddpm, ddim, dpmpp-2m, unipc, repaint or ddnm; the model knows best."
 
@@ -91,17 +124,18 @@ def _complain(message: str) -> None:
 
 @app.command()
 def inpaint(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture to repair.")],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture to repair; or a folder of them.")],
     output: OptionalOutput = None,
-    mask: Annotated[Path | None, typer.Option(metavar="FILE", help="White where to fill; else IMAGE's alpha.")] = None,
+    mask: Mask = None,
     mask_from_alpha: MaskFromAlpha = False,
     mask_color: MaskColor = None,
     tolerance: Tolerance = None,
     frame: Frame = None,
     preview: Preview = None,
     model: Annotated[Path | None, typer.Option(metavar="FILE", help="A model file; by default pixmend's own.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Network calls; the model knows best.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Network calls at the coarsest level.")] = None,
     sampler: Annotated[str | None, typer.Option(metavar="NAME", help=SAMPLER_HELP, show_default=False)] = None,
+    quality: Quality = "balanced",
     seed: Seed = 0,
     candidates: Annotated[int, typer.Option(min=1, metavar="N", help="Fills to make: OUT-1, OUT-2 and so on.")] = 1,
     save_steps: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the pictures on the way here.")] = None,
@@ -109,16 +143,49 @@ def inpaint(
     grow_mask: Annotated[int, typer.Option(min=0, metavar="N", help="Let the hole grow by N pixels first.")] = 0,
     invert_mask: Annotated[bool, typer.Option("--invert-mask", help="Fill where the mask is black.")] = False,
     soft_mask: Annotated[bool, typer.Option("--soft-mask", help="Take grey in the mask as strength.")] = False,
+    explain: Explain = None,
+    max_memory: MaxMemory = None,
     overwrite: Overwrite = False,
+    backend: Backend = None,
     device: Device = None,
     as_json: AsJson = False,
+    dry_run: DryRun = False,
+    engine: EngineName = "local",
+    ray_address: RayAddress = None,
+    workers: Workers = None,
 ) -> None:
-    """Repair a picture where its mask is white."""
+    """Repair a picture, or all in a folder, where their masks are white."""
+    check_backend(backend, device)
+    of_folder = FolderOptions(dry_run, engine, ray_address, workers, overwrite, as_json)
+    hole_options = MaskOptions(mask, mask_from_alpha, mask_color, tolerance, invert=invert_mask, soft=soft_mask)
+    if image.is_dir():
+        of_one = {"--candidates": candidates > 1, "--save-steps": save_steps, "--explain": explain, "--frame": frame}
+        refuse_for_folder(of_one | {"--preview": preview})
+        check_inputs(None if mask is None or mask.is_dir() else mask, model)
+        work = InpaintWork(
+            model=model,
+            hole=replace(hole_options, mask=None),
+            steps=steps,
+            sampler=sampler,
+            quality=quality,
+            seed=seed,
+            blur=blur,
+            grow_mask=grow_mask,
+            backend=backend,
+            device=device,
+            max_memory=max_memory,
+        )
+        if output is None:
+            raise OptionError("nothing would be written; give -o FOLDER for the results")
+        run_folder(image, output, work, of_folder, masks=mask)
+        return
+    of_folder.refuse_for_one_picture()
     outputs = check_preview(preview, numbered(output, candidates) if output else [], overwrite)
-    _check_outputs(outputs, save_steps, overwrite)
+    _check_outputs([*outputs, *explanation_files(explain)], save_steps, overwrite)
     check_inputs(image, mask, model)
-    options = MaskOptions(mask, mask_from_alpha, mask_color, tolerance, invert=invert_mask, soft=soft_mask)
-    picture, hole = read_inputs(image, options, outputs, frame=frame)
+    picture, hole, notes = read_inputs(image, hole_options, outputs, frame=frame)
+    for text in notes:
+        say("note", text)
     if preview is not None:
         by_alpha = invert_mask and hole is None
         save_preview(picture, hole, preview, overwrite, blur=blur, grow=grow_mask, invert=by_alpha, soft=soft_mask)
@@ -126,13 +193,14 @@ def inpaint(
         return
     from pixmend.inpainting import inpainting
 
-    with progress_bar() as tell:
+    with progress_bar() as tell, warnings_as_lines():
         result = inpainting(
             picture,
             hole,
             model=model,
             steps=steps,
             sampler=sampler,
+            quality=quality,
             seed=seed,
             candidates=candidates,
             blur=blur,
@@ -140,16 +208,28 @@ def inpaint(
             invert_mask=invert_mask and hole is None,
             soft_mask=soft_mask,
             save_steps=save_steps is not None,
+            backend=backend,
             device=device,
+            max_memory=max_memory,
             progress=tell,
         )
     _write(result, outputs, save_steps, overwrite)
+    if explain:
+        from pixmend.explain import save_explanation
+
+        save_explanation(result, explain, overwrite=overwrite)
     _print_result(result, outputs, as_json=as_json)
+
+
+app.command()(extend)
 
 
 @app.command()
 def train(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures of any format, in folders of any depth.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="A folder of pictures, at any depth; or tar files: x-{00..99}.tar"),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The model file to write.")],
     size: Annotated[int | None, typer.Option(min=8, metavar="N", help="Sample's side.", show_default="64")] = None,
     batch: Annotated[int | None, typer.Option(min=1, metavar="N", help="Samples a step.", show_default="32")] = None,
@@ -167,8 +247,8 @@ def train(
     run = check_training(output, overwrite=overwrite, resume=resume)
     refuse_if_held(run / RUN_LOCK)
     check_inputs(init)
-    if not folder.is_dir():
-        raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on")
+    if not folder.is_dir() and folder.suffix.lower() != ".tar":
+        raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on, or tar files of them")
     chosen: dict[str, Any] = {"batch_size": batch, "total_kimg": kimg, "lr": lr, "workers": workers}
     chosen = {name: value for name, value in chosen.items() if value is not None}
     config = TrainConfig(seed=seed, accumulate=accumulate, **chosen)
@@ -208,45 +288,21 @@ def train(
         raise typer.Exit(STOPPED)
 
 
-def _list_kinds(wanted: bool) -> None:
-    if not wanted:
-        return
-    from pixmend.masks import KINDS
-
-    for name, draw in KINDS.items():
-        print(f"{name:20}{(draw.__doc__ or '').splitlines()[0]}")
-    raise typer.Exit
-
-
-@app.command()
-def mask(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="A kind that --list names.")],
-    size: Annotated[str, typer.Argument(metavar="SIZE", help="Such as 256, or 640x480 (width x height).")],
-    output: Output,
-    seed: Seed = 0,
-    overwrite: Overwrite = False,
-    kinds: Annotated[bool, typer.Option("--list", is_eager=True, callback=_list_kinds, help="List all kinds.")] = False,
-) -> None:
-    """Draw a mask, white where a picture would be filled."""
-    shape = parse_size(size)
-    check_output(output, overwrite)
-    from pixmend.images import open_picture, save_picture
-    from pixmend.masks import create_advanced_mask
-
-    hole = create_advanced_mask(kind, shape, seed=seed)[0, 0].numpy() > 0  # (H, W)
-    save_picture(open_picture(hole), output, overwrite=overwrite)
-    print(f"{hole.mean():.1%} of {output} is white: the share of a picture that it would fill")
+app.command()(mask)
 
 
 @app.command()
 def info(
     model: Annotated[Path | None, typer.Argument(metavar="MODEL", help="By default pixmend's own.")] = None,
+    denoiser: Annotated[bool, typer.Option("--denoiser", help="Of the denoiser that ships.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print what a model file says of itself."""
-    from pixmend.checkpoint import read_header
+    """Print what a model file says of itself: of one that fills holes, or of a denoiser."""
+    if denoiser and model is not None:
+        raise OptionError(f"--denoiser is the one that ships, and {model} another; give one of the two")
+    from pixmend.model_files import DEFAULT_DENOISER, DEFAULT_MODEL, read_any_header
 
-    header = read_header(model)
+    header = read_any_header(model or (DEFAULT_DENOISER if denoiser else DEFAULT_MODEL))
     print(json.dumps(header, indent=2) if as_json else "\n".join(header_lines(header)))
 
 
@@ -283,10 +339,22 @@ def import_(
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A plain model.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The new folder to write.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file; for diffusers, of a plain model.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="A new folder, or an .onnx file.")],
+    kind: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="onnx or diffusers; left out, as OUT is named.")
+    ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Write a plain model as a folder for diffusers."""
+    """Write a model for other programs: as an ONNX file, or as a folder for diffusers."""
+    kind = kind or ("onnx" if output.suffix == ".onnx" else "diffusers")
+    if kind not in ("onnx", "diffusers"):
+        raise OptionError(f"format {kind!r} is not known; choose onnx or diffusers")
+    if kind == "onnx":
+        _export_onnx(model, output, overwrite)
+        return
+    if overwrite:
+        raise OptionError("a folder is never replaced; leave --overwrite out, and choose a new name")
     check_output_folder(output)
     check_inputs(model)
     from pixmend.adapters import export_model
@@ -294,6 +362,18 @@ def export(
 
     export_model(load_model(model), output)
     print(f"the pipeline is in {output}; DiffusionPipeline.from_pretrained of diffusers loads it")
+
+
+def _export_onnx(model: Path, output: Path, overwrite: bool) -> None:
+    check_output(output, overwrite)
+    check_inputs(model)
+    if missing := missing_packages("onnx"):
+        raise BackendError(f"exporting to ONNX needs {' and '.join(missing)}; install pixmend[onnx]")
+    from pixmend.backends.onnx_file import export_onnx
+    from pixmend.checkpoint import load_model
+
+    export_onnx(load_model(model), output, overwrite=overwrite)
+    print(f"the network is in {output}, checked against torch; docs/backends.md shows how to repair with it")
 
 
 @app.command()
@@ -311,19 +391,15 @@ def demo(output: Output = Path("pixmend-demo.png"), seed: Seed = 0, overwrite: O
     _print_result(result, [output, beside], as_json=False)
 
 
+app.command()(evaluate)
+app.command()(serve)
+
+
 def numbered(output: Path, candidates: int) -> list[Path]:
     """The names of the outputs: OUT for one candidate, else its stem with -1, -2 and so on."""
     if candidates == 1:
         return [output]
     return [output.with_name(f"{output.stem}-{i}{output.suffix}") for i in range(1, candidates + 1)]
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(H, W) from "256" or from "640x480", which is width x height."""
-    width, _, height = text.lower().partition("x")
-    if not width.isdecimal() or not (height or width).isdecimal() or text.endswith(("x", "X")):
-        raise OptionError(f"size {text!r} is not understood; give one number such as 256, or 640x480 (width x height)")
-    return int(height or width), int(width)
 
 
 def _check_outputs(outputs: Sequence[Path], folder: Path | None, overwrite: bool) -> None:

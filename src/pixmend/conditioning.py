@@ -38,16 +38,23 @@ def _fill(sums: Tensor, weight: Tensor) -> Tensor:
     values = sums / weight.clamp(min=1e-6)
     if max(sums.shape[-2:]) == 1:
         return values  # (B, C, 1, 1), 0 where nothing is known
-    below = _fill(*_halve(sums, weight))
-    below = enlarged(below, sums.shape[-2:])
-    return weight * values + (1 - weight) * below
+    below = enlarged(_fill(*_halve(sums, weight)), sums.shape[-2:])
+    return torch.lerp(below, values, weight)
 
 
 def _halve(sums: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """The level below: sums over 2x2 pixels; four half-known pixels know as much as two, more than one is certainty."""
-    sums, weight = (4 * F.avg_pool2d(v, 2, ceil_mode=True, count_include_pad=False) for v in (sums, weight))
+    sums, weight = _sum_of_blocks(sums), _sum_of_blocks(weight)
     certain = weight.clamp(max=1) / weight.clamp(min=1e-6)
     return sums * certain, weight.clamp(max=1)
+
+
+def _sum_of_blocks(x: Tensor) -> Tensor:
+    """Sums over 2x2 pixels; at an odd border a pixel counts twice. Several times as fast as torch's average pooling."""
+    if x.shape[-2] % 2 or x.shape[-1] % 2:
+        x = F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2), mode="replicate")
+    x = x[..., ::2, :] + x[..., 1::2, :]
+    return x[..., ::2] + x[..., 1::2]
 
 
 def network_input(xt: Tensor, x0: Tensor, hole: Tensor, guide: Tensor) -> Tensor:
@@ -61,7 +68,7 @@ def roughened(x0: Tensor, hole: Tensor, blur: Tensor, grain: Tensor, noise: Tens
     x0: (B, 3, H, W); hole: (B, 1, H, W); blur, in [0, 1], and grain, a standard deviation: (B,);
     noise: (B, 3, ceil(H/2), ceil(W/2)), standard normal. Returns (B, 3, H, W).
     """
-    low = F.avg_pool2d(x0, 2, ceil_mode=True, count_include_pad=False)
+    low = _sum_of_blocks(x0) / 4
     low_hole = F.max_pool2d(hole, 2, ceil_mode=True)
     blurred = F.avg_pool2d(low, 3, stride=1, padding=1, count_include_pad=False)
     rough = torch.lerp(low, blurred, blur[:, None, None, None]) + grain[:, None, None, None] * noise
@@ -74,12 +81,18 @@ def enlarged(x: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
     Levels halve by exactly 2 and round up, so this doubles by exactly 2 and cuts: at an odd size, too, every pixel
     stays where it is.
     """
-    factor = 1
-    while x.shape[-2] * factor < size[0] or x.shape[-1] * factor < size[1]:
-        factor *= 2
-    if factor > 1:
-        x = F.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
+    while x.shape[-2] < size[0] or x.shape[-1] < size[1]:
+        x = _doubled(x)
     return x[..., : size[0], : size[1]]
+
+
+def _doubled(x: Tensor) -> Tensor:
+    """Twice as large, bilinear between the centres of pixels: torch's interpolation, several times as fast."""
+    x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    left, middle, right = x[..., :-2], x[..., 1:-1], x[..., 2:]
+    x = torch.stack([torch.lerp(middle, left, 0.25), torch.lerp(middle, right, 0.25)], dim=-1).flatten(-2)
+    above, middle, below = x[..., :-2, :], x[..., 1:-1, :], x[..., 2:, :]
+    return torch.stack([torch.lerp(middle, above, 0.25), torch.lerp(middle, below, 0.25)], dim=-2).flatten(-3, -2)
 
 
 def denoiser(network: Network, known: Known, guide: Tensor | None = None) -> Denoiser:

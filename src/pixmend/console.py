@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 
 def say(kind: str, message: str) -> None:
-    """One line on stderr; kind: "error", "warning" or "note"."""
+    """One line on stderr; kind: "error", "failed" (one of many), "warning" or "note"."""
     show(f"pixmend: {kind}: {' '.join(message.split())}")
 
 
@@ -29,6 +30,14 @@ def header_lines(value: object, name: str = "") -> Iterator[str]:
             yield from header_lines(inner, f"{name}[{i}]")
     else:
         yield f"{name}: {value if isinstance(value, str) else json.dumps(value)}"
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """While anybody is inside, what pixmend warns of is one line, without the place in its code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *others: say("warning", str(message))
+        yield
 
 
 @contextmanager

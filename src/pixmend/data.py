@@ -1,4 +1,4 @@
-"""Training data: a folder of pictures as an endless, repeatable stream of samples.
+"""Training data: a folder of pictures, or shards of them, as an endless, repeatable stream of samples.
 
 The k-th sample (picture, crop, flip, hole, time, noise) is a pure function of (seed, k): a training that was stopped
 goes on exactly, with any number of workers. Pictures are decoded once (`picture_cache`).
@@ -23,8 +23,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pixmend.errors import DataError
+from pixmend.files import user_cache_folder
 from pixmend.masks import draw_mask
 from pixmend.picture_cache import PictureCache, Pixels, Progress
+from pixmend.shards import Shards, names_shards
 
 Sample = dict[str, Tensor]
 
@@ -49,6 +51,7 @@ class InpaintingDataset(Dataset[Sample]):
     """Samples for training from all pictures in a folder and the folders below it.
 
     folder: any formats and modes that Pillow reads; files that are broken or too small are in `skipped`, with reasons.
+    Or the name of tar files, with braces for many (`shards.shard_files`).
     size: side of the samples in pixels. T: number of noise levels. masks: a kind of `masks.KINDS`.
     holdout: share of the files, chosen by their content, that these samples leave out: `held_out()` has those.
     cache: folder for the decoded pictures, by default the user's cache folder.
@@ -74,7 +77,7 @@ class InpaintingDataset(Dataset[Sample]):
         self.folder = Path(folder)
         self.size, self.seed, self.T, self.masks = size, seed, T, masks
         self.views = views or Views()
-        self._cache = PictureCache(Path(folder), CACHE_SIDES * size, _cache_folder(cache), progress)
+        self._cache = _pictures_of(folder, CACHE_SIDES * size, _cache_folder(cache), progress)
         self._holdout = holdout
         self.skipped = self._cache.skipped
         self.pictures = self._cache.split(holdout, held_out=False)
@@ -88,7 +91,7 @@ class InpaintingDataset(Dataset[Sample]):
     @property
     def identity(self) -> dict[str, Any]:
         """All that the samples depend on, as JSON."""
-        names = json.dumps([entry["hash"] for entry in self._cache.entries])
+        names = json.dumps(self._cache.hashes)
         return {
             "size": self.size,
             "seed": self.seed,
@@ -180,7 +183,15 @@ def _without_colour(crop: Pixels, sepia: bool) -> Pixels:
     return tinted
 
 
+def _pictures_of(
+    data: str | os.PathLike[str], side: int, cache: Path, progress: Progress | None
+) -> PictureCache | Shards:
+    if names_shards(data):
+        return Shards(os.fspath(data), side, cache, progress)
+    return PictureCache(Path(data), side, cache, progress)
+
+
 def _cache_folder(cache: str | os.PathLike[str] | None) -> Path:
     if cache is not None:
         return Path(cache)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixmend"
+    return user_cache_folder()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import mmap
@@ -29,6 +30,7 @@ MAX_PIXELS = 200_000_000  # a picture whose header claims more is refused before
 _EXACT = {"1": "1", "L": "L", "LA": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBA": "RGBA"}
 _SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
 _STILLS = ("MPO", "PSD")  # their further "frames" are previews and layers; the first is the picture itself
+_WRAPPERS = ("EPS", "IPTC")  # of the second, Pillow opens as a picture whatever is in it, be it PostScript
 _POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -57,6 +59,15 @@ def decode_file(path: str | os.PathLike[str], frame: int | None = None) -> Pictu
         return _decode(image, str(path), stream, (frame or 1) - 1)
 
 
+def header_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """The rows and columns that a picture file's header tells, as they are stored; nothing is decoded.
+
+    Raises FileMissingError; and PictureError for what is no picture, or claims more than MAX_PIXELS.
+    """
+    with _opened(path) as (image, _):
+        return image.height, image.width
+
+
 def decode_image(image: Image.Image) -> Picture:
     """A Pillow image, upright; of several frames the one that it stands at. Text chunks of a PNG are not kept."""
     name = "the Pillow image"
@@ -72,12 +83,28 @@ def decode_thumbnail(path: str | os.PathLike[str], side: int) -> NDArray[np.uint
     pictures on white. Large JPEGs are decoded at a fraction of their size, which is several times faster.
     """
     with _opened(path) as (image, _):
-        scale = min(1.0, side / min(image.size))
-        width, height = (max(1, round(length * scale)) for length in image.size)
-        image.draft("RGB", (width, height))
-        pixels = _loaded(image)
-        orientation, _ = read_metadata(image, None)
-        small = _flat_rgb(pixels, str(path)).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
+        return _thumbnail(image, str(path), side)
+
+
+def decode_thumbnail_of(content: bytes, name: str, side: int) -> NDArray[np.uint8]:
+    """`decode_thumbnail` of the bytes of a file; name: what errors call it."""
+    with _errors_as_one_line(name), _identified(io.BytesIO(content), name) as image:
+        return _thumbnail(image, name, side)
+
+
+def picture_size(content: bytes, name: str) -> tuple[int, int]:
+    """(width, height) of a picture file's bytes as its header claims, without decoding it; raises PictureError."""
+    with _errors_as_one_line(name), _identified(io.BytesIO(content), name) as image:
+        return image.size
+
+
+def _thumbnail(image: Image.Image, name: str, side: int) -> NDArray[np.uint8]:
+    scale = min(1.0, side / min(image.size))
+    width, height = (max(1, round(length * scale)) for length in image.size)
+    image.draft("RGB", (width, height))
+    pixels = _loaded(image)
+    orientation, _ = read_metadata(image, None)
+    small = _flat_rgb(pixels, name).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
     return turned(np.asarray(small), orientation)
 
 
@@ -257,24 +284,36 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Image.Image, IO[byte
         raise FileMissingError(f"{path} is a folder; give one picture file")
     if not os.path.isfile(path):
         raise FileMissingError(f"{path} does not exist; check the name")
-    with _errors_as_one_line(str(path)), calm(MAX_PIXELS), open(path, "rb") as stream:
+    with (
+        _errors_as_one_line(str(path)),
+        open(path, "rb") as stream,
+        _identified(stream, str(path)) as image,
+    ):
+        yield image, stream
+
+
+@contextmanager
+def _identified(stream: IO[bytes], name: str) -> Iterator[Image.Image]:
+    with calm(MAX_PIXELS):
         if not (head := stream.read(12)):
-            raise PictureError(f"{path} is empty; give a picture file")
+            raise PictureError(f"{name} is empty; give a picture file")
         if head[:4] in _POSTSCRIPT:  # a program, which Pillow would run
-            raise PictureError(f"{path} is PostScript, which is not read; give pixels, such as a PNG or JPEG")
+            raise PictureError(f"{name} is PostScript, which is not read; give pixels, such as a PNG or JPEG")
         if is_heif(head) and not register_heif():
-            raise PictureError(f"{path} is HEIC, which needs the extra heif: pip install 'pixmend[heif]'")
+            raise PictureError(f"{name} is HEIC, which needs the extra heif: pip install 'pixmend[heif]'")
         try:
             image = Image.open(stream)
         except UnidentifiedImageError:
             if head[:4] not in _TIFF:
                 raise
             raise PictureError(
-                f"{path} is a TIFF of samples that are not read; save it as grey or RGB of 8 or 16 bits, one page alone"
+                f"{name} is a TIFF of samples that are not read; save it as grey or RGB of 8 or 16 bits, one page alone"
             ) from None
         with image:
-            _check_size(image, str(path))
-            yield image, stream
+            if image.format in _WRAPPERS:
+                raise PictureError(f"{name} is {image.format}, which may hold PostScript; give a PNG, JPEG or such")
+            _check_size(image, name)
+            yield image
 
 
 @contextmanager

@@ -57,7 +57,7 @@ class OutputError(PixmendError):
 
 
 class DataError(PixmendError):
-    """The folder of training pictures holds nothing that can be trained on."""
+    """The folder of pictures holds nothing that can be trained on, or measured with."""
 
     exit_code = 9
 
@@ -66,3 +66,27 @@ class TrainingError(PixmendError):
     """Training cannot go on: losses that are not finite, or a state that does not fit."""
 
     exit_code = 10
+
+
+class MemoryLimitError(PixmendError):
+    """The memory that is free, or that was allowed, does not hold the least that is needed."""
+
+    exit_code = 11
+
+
+class BackendError(PixmendError):
+    """What was asked to compute the network is not installed, or failed."""
+
+    exit_code = 12
+
+
+class SomeFailedError(PixmendError):
+    """Some pictures of a folder could not be done; the others are."""
+
+    exit_code = 20
+
+
+class AllFailedError(PixmendError):
+    """None of the pictures of a folder could be done."""
+
+    exit_code = 21

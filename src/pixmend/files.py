@@ -72,6 +72,11 @@ def check_run_folder(folder: Path, resume: bool) -> None:
         )
 
 
+def user_cache_folder() -> Path:
+    """Where pixmend keeps what it can make again: pixmend in $XDG_CACHE_HOME, or in ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixmend"
+
+
 @contextmanager
 def errors_as_one_line(path: Path, advice: str = ADVICE) -> Iterator[None]:
     """Turn what the system says while `path` is written into an OutputError of one line, which ends in the advice."""
@@ -110,20 +115,28 @@ def write_atomically(
                 write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
-            with suppress(PermissionError):  # file systems without modes (FAT) refuse some
-                os.chmod(name, (path.stat().st_mode if path.exists() else 0o666 & ~_umask()) & 0o777)
+            _take_over_mode(name, path)
             if keep is not None and path.exists():
                 _keep(path, keep)
-            if overwrite:
-                os.replace(name, path)
-            else:
-                _rename_to_new(name, path)
+            _rename(name, path, overwrite)
         except BaseException:
             if os.path.exists(name):
                 os.unlink(name)
             raise
         _sync_folder(path.parent)
     return path
+
+
+def put_in_place(part: Path, path: Path, *, overwrite: bool, advice: str = ADVICE) -> None:
+    """Give a file that is whole and synced its final name, on the same file system, and make that durable.
+
+    As `write_atomically` does at its end. Raises OutputExistsError, and OutputError for what the system refuses; the
+    part is then left where it was.
+    """
+    with errors_as_one_line(path, advice):
+        _take_over_mode(os.fspath(part), path)
+        _rename(os.fspath(part), path, overwrite)
+        _sync_folder(path.parent)
 
 
 def write_folder_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> Path:
@@ -219,6 +232,19 @@ def _keep(path: Path, kept: Path) -> None:
         os.link(path, kept)
     except OSError:
         os.replace(path, kept)
+
+
+def _take_over_mode(name: str, path: Path) -> None:
+    """Let a file be readable and writable as the one that it replaces, or as any new one."""
+    with suppress(PermissionError):  # file systems without modes (FAT) refuse some
+        os.chmod(name, (path.stat().st_mode if path.exists() else 0o666 & ~_umask()) & 0o777)
+
+
+def _rename(name: str, path: Path, overwrite: bool) -> None:
+    if overwrite:
+        os.replace(name, path)
+    else:
+        _rename_to_new(name, path)
 
 
 def _rename_to_new(name: str, path: Path) -> None:

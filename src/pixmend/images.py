@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
-from pixmend.decoding import decode_file, decode_image, decode_thumbnail
+from pixmend.decoding import decode_file, decode_image, decode_thumbnail, decode_thumbnail_of, picture_size
 from pixmend.encoding import check_savable, encode, save_animation, save_picture
 from pixmend.errors import FileMissingError, MaskError, OptionError, PictureError
 from pixmend.heif import register_heif
@@ -34,7 +35,9 @@ __all__ = [
     "Source",
     "check_savable",
     "composite",
+    "decode_thumbnail_of",
     "encode",
+    "is_picture_name",
     "load_image",
     "load_mask",
     "mask_from_alpha",
@@ -44,6 +47,8 @@ __all__ = [
     "open_picture",
     "open_thumbnail",
     "picture_files",
+    "picture_size",
+    "picture_suffixes",
     "read_mask",
     "save_animation",
     "save_picture",
@@ -225,6 +230,13 @@ def open_thumbnail(path: str | os.PathLike[str], side: int) -> NDArray[np.uint8]
     return decode_thumbnail(path, side)
 
 
+@cache
+def picture_suffixes() -> frozenset[str]:
+    """What the names of pictures end in that Pillow reads, in small letters: ".png", ".jpg" and so on."""
+    register_heif()
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN)
+
+
 def picture_files(folder: str | os.PathLike[str]) -> list[Path]:
     """All files in a folder, and in the folders in it, that are named as pictures which Pillow reads; sorted.
 
@@ -232,17 +244,17 @@ def picture_files(folder: str | os.PathLike[str]) -> list[Path]:
     """
     if not os.path.isdir(folder):
         raise FileMissingError(f"{folder} is not a folder; give a folder of pictures")
-    register_heif()
-    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
     found = []
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(root, name)
-            for name in names
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes
-        ]
+        found += [Path(root, name) for name in names if is_picture_name(name)]
     return sorted(found)
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a file of this name, not hidden, is a picture that Pillow reads."""
+    base = name.rsplit("/", 1)[-1]
+    return not base.startswith(".") and os.path.splitext(base)[1].lower() in picture_suffixes()
 
 
 # ------------------------------------------------------------------------------------------------------ small helpers

@@ -1,6 +1,6 @@
-"""Repairing a picture: a window around the hole, filled coarse to fine, put back exactly.
+"""Repairing a picture: windows around the holes, each filled coarse to fine, put back exactly.
 
-A small network sees a small part of a picture at once. So the window is halved until the hole is narrow enough for the
+A small network sees a small part of a picture at once. So a window is halved until the hole is narrow enough for the
 network to see across it, filled there with all steps of the sampler, and then doubled again: at every finer level the
 enlarged fill is the network's guide, and a few steps from a middle noise level draw the detail. Known pixels are exact
 at every level, and where the soft mask is 0 the picture stays as it is, byte for byte.
@@ -16,43 +16,30 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
+from pixmend.backends import OpenNetwork, open_network
 from pixmend.checkpoint import Model, load_model
-from pixmend.conditioning import denoiser, enlarged
-from pixmend.diffusion import Known
+from pixmend.conditioning import enlarged
+from pixmend.efforts import PartRecord
 from pixmend.errors import MaskError, OptionError
+from pixmend.filling import Filling
 from pixmend.images import Picture, Source, composite, load_mask, mask_from_alpha, open_picture
-from pixmend.masks import dilate
-from pixmend.runtime import fast_dtype, pick_device, tune_allocator
-from pixmend.samplers import SAMPLERS, network_calls
-from pixmend.schedules import step_subset
-from pixmend.tiles import tiled
+from pixmend.levels import Level, level_tensors, plan_levels
+from pixmend.windows import Part, Window, find_parts
 
-WIDEST = 0.5  # of the network's size: how wide a hole may be at the level where it is filled first
-CONTEXT = 0.5  # of the network's size: how much known picture stands around the hole at that level
-REFINE_FROM = 0.25  # of all noise levels: where the finer levels start
-REFINE_STEPS = 1  # both chosen among near equals: docs/results/wide.md
-
-Progress = Callable[[int, int], None]  # steps done, of how many
-OnStep = Callable[[Tensor], None]  # the state of the window after a step, (1, 3, h, w)
+Progress = Callable[[int, int], None]  # tiles done, of how many
+Preview = Callable[[int, int, Callable[[], Picture]], None]  # candidate, step, what makes the picture as it is now
 
 
 @dataclass(frozen=True)
-class Window:
-    """The part of a picture that is worked on, in pixels."""
+class Step:
+    """A part of the picture after one step."""
 
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-    def of(self, array: NDArray[Any]) -> NDArray[Any]:
-        """A view of this part of an array (H, W, ...)."""
-        return array[self.top : self.bottom, self.left : self.right]
+    part: int  # which one
+    area: Window  # in pixels of the picture
+    state: Tensor  # (1, 3, h, w) of any scale
 
 
 @dataclass(frozen=True)
@@ -61,16 +48,22 @@ class Job:
 
     picture: Picture
     soft: NDArray[np.float32]  # (H, W), the soft mask
-    window: Window
+    parts: list[Part]
     opaque: bool  # whether the mask was the picture's own transparency, which ends with the fill
 
-    def paste(self, fill: Tensor) -> Picture:
-        """The whole picture with a fill of the window, (1, 3, h, w) of any size; nothing but the window is touched."""
-        soft = self.window.of(self.soft)
-        values = enlarged(fill.float(), soft.shape)[0].permute(1, 2, 0).numpy()
-        part = replace(self.picture, samples=self.window.of(self.picture.samples))
+    def paste(self, samples: NDArray[Any], step: Step) -> None:
+        """Lay the state of an area over samples, (H, W, C) of the whole picture; nothing but the area is touched."""
+        soft = step.area.of(self.soft)
+        values = enlarged(step.state.float().cpu(), soft.shape)[0].permute(1, 2, 0).numpy()
+        part = replace(self.picture, samples=step.area.of(self.picture.samples))
+        step.area.of(samples)[:] = composite(part, values, soft, opaque=self.opaque).samples
+
+    def picture_at(self, step: Step, filled: NDArray[Any]) -> Picture:
+        """The whole picture after a step; filled: samples in which the parts before are filled."""
         samples = self.picture.samples.copy()
-        self.window.of(samples)[:] = composite(part, values, soft, opaque=self.opaque).samples
+        for part in self.parts[: step.part]:
+            part.window.of(samples)[:] = part.window.of(filled)
+        self.paste(samples, step)
         return replace(self.picture, samples=samples)
 
 
@@ -84,13 +77,14 @@ class Inpainted:
     network_calls: int  # of all candidates together; a call may be of many tiles
     seconds: float
     job: Job
-    steps: list[list[Tensor]]  # of each candidate: the window after each step, (1, 3, h, w); empty if not asked for
+    steps: list[list[Step]]  # of each candidate, what was worked on after each step; empty if not asked for
+    records: list[PartRecord]  # what was done in each window
 
     def step_picture(self, step: int, candidate: int = 0) -> Picture:
         """The whole picture as it was after a step; needs `inpainting(..., save_steps=True)`."""
         if not self.steps:
             raise OptionError("no steps were kept; call inpainting(..., save_steps=True)")
-        return self.job.paste(self.steps[candidate][step])
+        return self.job.picture_at(self.steps[candidate][step], self.pictures[candidate].samples)
 
 
 def inpainting(
@@ -100,6 +94,7 @@ def inpainting(
     model: Model | str | os.PathLike[str] | None = None,
     steps: int | None = None,
     sampler: str | None = None,
+    quality: str = "balanced",
     seed: int = 0,
     candidates: int = 1,
     blur: int | None = None,
@@ -107,19 +102,30 @@ def inpainting(
     invert_mask: bool = False,
     soft_mask: bool = False,
     save_steps: bool = False,
+    backend: str | OpenNetwork | None = None,
     device: str | None = None,
+    max_memory: int | str | None = None,
     progress: Progress | None = None,
+    preview: Preview | None = None,
 ) -> Inpainted:
     """Fill the hole of a picture.
 
     image, mask: a path, a Pillow image, a NumPy array or a tensor each. White in the mask is filled; without a mask,
     what is transparent in the picture is. model: a model file, or a `Model`; by default the one that ships with
     pixmend. A `Model` that was never trained is allowed, with a warning.
-    steps: network calls at the coarsest level, by default what suits the model. sampler: a name in `SAMPLERS`.
-    candidates: so many different fills; number i is what seed + i gives alone. The same seed gives the same result.
+    quality: "fast", "balanced" or "best", network calls a level: docs/any-size.md. steps: those at the coarsest level,
+    instead. sampler: a name in `SAMPLERS`.
+    candidates: so many different fills; number i is, to rounding, what seed + i gives alone. The same seed gives the
+    same result, to rounding whatever the memory.
     blur: radius R of the soft edge in pixels, see `load_mask`; grow: pixels that the hole is grown by first.
-    save_steps: keep the pictures on the way. progress: called after every step.
-    Raises FileMissingError, PictureError, MaskError, ModelFileError, OptionError.
+    save_steps: keep the pictures on the way. max_memory: bytes, or text such as "2GB" or "50%" of what is free, to be
+    used for the work beside the picture itself; by default half of what is free. backend: what computes the network,
+    see `open_network`; or what that has opened for this model, which spares it for many pictures.
+    progress: called after every network call with the tiles done and their number in all; what it raises stops the
+    work there. preview: called after every step with the candidate, the number of the step, and a function that makes
+    the whole picture as it is then.
+    Raises FileMissingError, PictureError, MaskError, ModelFileError, OptionError, MemoryLimitError,
+    BackendError.
     """
     started = time.perf_counter()
     if candidates < 1:
@@ -131,106 +137,80 @@ def inpainting(
         model = load_model(model)
     elif not model.legs:
         warnings.warn("the model was never trained: its fill is noise", stacklevel=2)
-    filling = Filling(model, steps, sampler, device)
-    halvings = filling.halvings(soft)
-    window = _window_around(soft, round(CONTEXT * model.size) * 2**halvings, filling.least_side * 2**halvings)
-    job = Job(picture, soft, window, opaque=mask is None)
-    part = replace(picture, samples=window.of(picture.samples)).colour()
-    x = torch.from_numpy(part).permute(2, 0, 1)[None]  # (1, 3, h, w)
-    hole = torch.from_numpy(window.of(soft))[None, None]  # (1, 1, h, w)
-
-    pictures, kept, done = [], [], 0
-    for i in range(candidates):  # one after the other: a result must not depend on what is made beside it
-        states: list[Tensor] = []
-
-        def on_step(state: Tensor, states: list[Tensor] = states) -> None:
-            nonlocal done
-            done += 1
-            if save_steps:
-                states.append(state.cpu())
-            if progress:
-                progress(done, filling.steps(halvings) * candidates)
-
-        pictures.append(job.paste(filling(x, hole, halvings, seed + i, on_step)))
-        kept.append(states)
+    if backend is None or isinstance(backend, str):
+        backend = open_network(model, backend, device)
+    filling = Filling(
+        backend,
+        model,
+        steps=steps,
+        sampler=sampler,
+        quality=quality,
+        max_memory=max_memory,
+    )
+    job = Job(picture, soft, find_parts(soft > 0, model.size), opaque=mask is None)
+    work = _Work(job, filling, [seed + i for i in range(candidates)], save_steps, preview)
+    work.run(progress)
     hole_share, touched_share = float((soft >= 1).mean()), float((soft > 0).mean())
-    seconds = time.perf_counter() - started
-    return Inpainted(pictures, hole_share, touched_share, filling.calls, seconds, job, kept if save_steps else [])
+    return Inpainted(
+        [replace(picture, samples=samples) for samples in work.samples],
+        hole_share,
+        touched_share,
+        filling.calls,
+        time.perf_counter() - started,
+        job,
+        work.steps if save_steps else [],
+        filling.records,
+    )
 
 
-class Filling:
-    """Fills windows with a model: the levels, coarse to fine, and the sampler at each."""
+class _Work:
+    """The parts of a picture, one after the other, and what becomes of it."""
 
-    def __init__(self, model: Model, steps: int | None, sampler: str | None, device: str | None) -> None:
-        sampler = sampler or model.sampler
-        if sampler not in SAMPLERS:
-            raise OptionError(f"sampler {sampler!r} is not known; choose one of {', '.join(SAMPLERS)}")
-        tune_allocator()
-        self.model, self.sampler, self.device = model, sampler, pick_device(device)
-        T = model.diffusion.T
-        self.first_times = step_subset(T, model.steps if steps is None else steps)
-        self.finer_times = step_subset(max(round(REFINE_FROM * T), REFINE_STEPS), REFINE_STEPS)
-        self.network = model.network.to(self.device).eval()
-        self.dtype = fast_dtype(self.device)
-        self.calls = 0
-        # Plain networks, and those of others all are, know whole pictures of one size; ours know crops of any scale.
-        self.least_side = model.size if model.conditioning == "plain" else 0
+    def __init__(self, job: Job, filling: Filling, seeds: list[int], save_steps: bool, preview: Preview | None) -> None:
+        self.job, self.filling, self.seeds = job, filling, seeds
+        self.save_steps, self.preview = save_steps, preview
+        self.samples = [job.picture.samples.copy() for _ in seeds]
+        self.steps: list[list[Step]] = [[] for _ in seeds]
+        self.done = [0 for _ in seeds]  # steps of each candidate
 
-    def steps(self, halvings: int) -> int:
-        """The number of steps of one fill."""
-        first, finer = (network_calls(self.sampler, len(times)) for times in (self.first_times, self.finer_times))
-        return first + halvings * finer
+    def run(self, progress: Progress | None) -> None:
+        touched = self.job.soft > 0
+        levels = [plan_levels(touched, part, self.filling.model.size) for part in self.job.parts]
+        for each in levels:
+            self.filling.check_memory(each, len(self.seeds))
+        if progress:
+            self._tell(progress, sum(self.filling.tiles(each, len(self.seeds)) for each in levels))
+        for number, part in enumerate(self.job.parts):
+            self._fill(number, part, levels[number])
 
-    def halvings(self, soft: NDArray[np.float32]) -> int:
-        """How often a picture is halved until its hole is narrow enough to be seen across, or the picture too small."""
-        width, side, halvings = 2 * _reach(soft > 0), min(soft.shape), 0
-        while width / 2**halvings > WIDEST * self.model.size and side >= self.least_side * 2 ** (halvings + 1):
-            halvings += 1
-        return halvings
+    def _tell(self, progress: Progress, total: int) -> None:
+        done = 0
 
-    @torch.inference_mode()
-    def __call__(self, x: Tensor, soft: Tensor, halvings: int, seed: int, on_step: OnStep) -> Tensor:
-        """Fill a window. x: (1, 3, H, W), soft: (1, 1, H, W). Returns (1, 3, H, W), on the CPU."""
-        levels = [(x, soft)]
-        for _ in range(halvings):
-            levels.append(_halved(*levels[-1]))
-        generator = torch.Generator().manual_seed(seed)
-        fill: Tensor | None = None
-        for known, hole in reversed(levels):
-            fill = self._fill_level(known.to(self.device), hole.to(self.device), fill, generator, on_step)
-        return x if fill is None else fill.cpu()
+        def after(tiles: int) -> None:
+            nonlocal done
+            done += tiles
+            progress(done, total)
 
-    def _fill_level(
-        self, x: Tensor, soft: Tensor, coarser: Tensor | None, generator: torch.Generator, on_step: OnStep
-    ) -> Tensor:
-        diffusion = self.model.diffusion
+        self.filling.after_tiles = after
 
-        def noise(like: Tensor) -> Tensor:  # drawn on the CPU: the same on every device
-            return torch.randn(like.shape, generator=generator).to(like)
+    def _fill(self, number: int, part: Part, levels: list[Level]) -> None:
+        def on_step(candidate: int, level: Level, state: Tensor) -> None:
+            step = Step(number, level.in_picture(part.window), state)
+            if self.save_steps:
+                self.steps[candidate].append(replace(step, state=state.cpu()))
+            if self.preview:
+                self.preview(
+                    candidate, self.done[candidate], lambda: self.job.picture_at(step, self.samples[candidate])
+                )
+            self.done[candidate] += 1
 
-        known = Known(x, soft, diffusion, self.model.conditioning, noise)
-        if coarser is None:
-            times, guide = self.first_times, None
-            start = known.start(times[0])
-        else:
-            times, guide = self.finer_times, enlarged(coarser, x.shape[-2:])
-            start = known.put_back(diffusion.add_noise(guide, times[0], noise(guide)), times[0], times[0])
-        denoise = denoiser(tiled(self._call, soft, self.model.size), known, guide)
-        return SAMPLERS[self.sampler](
-            denoise,
-            start,
-            times,
-            diffusion,
-            noise=noise,
-            put_back=known.put_back,
-            callback=lambda t, state, x0: on_step(state),
-        )
-
-    def _call(self, x: Tensor, t: Tensor) -> Tensor:
-        self.calls += 1
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            output: Tensor = self.network(x, t)
-        return output.float()
+        tensors = level_tensors(self.job.picture, self.job.soft, part, levels)
+        area = levels[0].in_picture(part.window)
+        for candidate, fill in self.filling(part, levels, tensors, self.seeds, on_step):
+            last = Step(number, area, fill)
+            self.job.paste(self.samples[candidate], last)
+            if self.save_steps:
+                self.steps[candidate][-1] = last  # now with its grain
 
 
 def _read(
@@ -254,39 +234,3 @@ def _read(
             "or use --invert-mask"
         )
     return picture, softened
-
-
-def _halved(x: Tensor, soft: Tensor) -> tuple[Tensor, Tensor]:
-    """The next coarser level: a pixel is the mean of what is known of its four, and hole where half of it is not."""
-    known = (soft == 0).to(x.dtype)
-    weight = F.avg_pool2d(known, 2, ceil_mode=True, count_include_pad=False)
-    mean = F.avg_pool2d(x * known, 2, ceil_mode=True, count_include_pad=False) / weight.clamp(min=1e-6)
-    return mean, (weight < 0.5).to(soft.dtype)
-
-
-def _reach(hole: NDArray[np.bool_]) -> int:
-    """The largest distance, in pixels along rows, columns and diagonals, from the hole to what is known."""
-    left = torch.from_numpy(hole)[None, None].float()
-    scale = 1
-    while max(left.shape[-2:]) > 512:  # large pictures are measured coarsely, by blocks that are all hole
-        left, scale = -F.max_pool2d(-left, 2, ceil_mode=True), 2 * scale
-    reach = 0
-    while bool(left.any()):
-        left, reach = 1 - dilate(1 - left, 1), reach + 1
-    return reach * scale
-
-
-def _window_around(soft: NDArray[np.float32], context: int, least: int) -> Window:
-    """The hole's bounding box with `context` pixels of picture around it, at least `least` wide, within the picture."""
-    (rows,), (columns,) = (np.nonzero((soft > 0).any(axis)) for axis in (1, 0))
-    top, bottom = _span(int(rows[0]) - context, int(rows[-1]) + 1 + context, least, soft.shape[0])
-    left, right = _span(int(columns[0]) - context, int(columns[-1]) + 1 + context, least, soft.shape[1])
-    return Window(top, left, bottom, right)
-
-
-def _span(first: int, end: int, least: int, length: int) -> tuple[int, int]:
-    """A span within 0 to `length`: cut there, then grown to `least` on both sides as far as there is room."""
-    first, end = max(0, first), min(length, end)
-    side = max(end - first, min(least, length))
-    first = min(max(0, first - (side - (end - first)) // 2), length - side)
-    return first, first + side

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,12 +12,12 @@ import typer
 from pixmend.console import say
 from pixmend.errors import OptionError
 from pixmend.files import check_output
+from pixmend.options import MUCH_GREY
 
 if TYPE_CHECKING:
     from pixmend.images import Source
     from pixmend.pictures import Floats, Picture
 
-MUCH_GREY = 0.01  # of a mask: more than the edges of a brush or the noise of a JPEG
 _RED = (1.0, -1.0, -1.0)
 _COVER = 0.5  # how much of the picture the red of a preview covers
 
@@ -59,28 +60,27 @@ class MaskOptions:
 
 
 def read_inputs(
-    image: Path, options: MaskOptions, outputs: list[Path], *, frame: int | None = None
-) -> tuple[Picture, Floats | None]:
-    """The picture, and its mask's strength, (H, W), or None where the picture's alpha is the mask.
+    image: Path, options: MaskOptions, outputs: Sequence[Path], *, frame: int | None = None
+) -> tuple[Picture, Floats | None, list[str]]:
+    """The picture, its mask's strength, (H, W), or None where its alpha is the mask, and what is worth a note.
 
-    Whatever is wrong with either, or cannot be saved, is told before torch is loaded; what was made of them is printed.
+    Whatever is wrong with either, or cannot be saved, is told before torch is loaded.
     """
     from pixmend.images import check_savable, mask_from_color, open_picture, read_mask
 
     picture = open_picture(image, frame)
     for path in outputs:
         check_savable(picture, path)
-    for text in picture.notes:
-        say("note", text)
+    notes = list(picture.notes)
     if options.color:
         hole = mask_from_color(picture, options.color, options.tolerance or 0)
-        return picture, (hole != options.invert).astype("float32")
+        return picture, (hole != options.invert).astype("float32"), notes
     if options.mask is None:
-        return picture, None
+        return picture, None, notes
     reading = read_mask(options.mask, picture.size, invert=options.invert)
     if line := reading.line(1.0 if options.soft else MUCH_GREY):
-        say("note", line)
-    return picture, reading.strength
+        notes.append(line)
+    return picture, reading.strength, notes
 
 
 def check_preview(preview: Path | None, outputs: list[Path], overwrite: bool) -> list[Path]:

@@ -7,17 +7,39 @@ from typing import Annotated
 
 import typer
 
-from pixmend.errors import FileMissingError
+from pixmend.errors import FileMissingError, OptionError
 
+ALMOST_ALL = 0.9  # filling a larger share than this is rarely meant: the mask may be the wrong way round
+MUCH_GREY = 0.01  # of a mask: more than the edges of a brush or the noise of a JPEG
 STOPPED = 130  # the exit code of Ctrl-C, as shells and typer have it
 
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="The same seed gives the same result.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; left out, the best there is.", show_default=False)]
+Backend = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="auto, torch, openvino or onnx: what computes the network.", show_default=False),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="OUT", help="Where to write; the suffix is the format.")
 ]
+Quality = Annotated[str, typer.Option(metavar="NAME", help="fast, balanced or best: network calls a level.")]
+MaxMemory = Annotated[
+    str | None, typer.Option(metavar="X", help="Such as 2GB, or 50% of what is free.", show_default="50%")
+]
+Explain = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Draw what was done: a .png with a .json beside it, or a .json.")
+]
+
+
+def explanation_files(path: Path | None) -> list[Path]:
+    """What --explain FILE writes: FILE.json, or FILE.png with FILE.json beside it."""
+    if path is None:
+        return []
+    if path.suffix.lower() not in (".png", ".json"):
+        raise OptionError(f"{path} cannot hold an explanation; name it .png, and a .json comes beside it, or .json")
+    return list(dict.fromkeys([path.with_suffix(".json"), path]))
 
 
 def check_inputs(*paths: Path | None) -> None:

@@ -55,6 +55,11 @@ class PictureCache:
         self.entries: list[dict[str, Any]] = index["entries"]
         self.skipped: list[str] = index["skipped"]
 
+    @property
+    def hashes(self) -> list[str]:
+        """Sixteen hexadecimal digits of each file's content."""
+        return [entry["hash"] for entry in self.entries]
+
     def split(self, holdout: float, held_out: bool) -> Sequence[Pixels]:
         """The pictures that are held out, or the others: a file's content alone decides, not the size of training."""
         chosen = [e for e in self.entries if is_held_out(e["hash"], holdout) == held_out]
@@ -63,13 +68,13 @@ class PictureCache:
     def _index(self) -> dict[str, Any] | None:
         """What was decoded before; None where there is nothing, or nothing that is whole, or a file to try again."""
         try:
-            seal, text = self.index_file.read_bytes().split(b"\n", 1)
-            if seal != _seal(text):
+            sum_of_text, text = self.index_file.read_bytes().split(b"\n", 1)
+            if sum_of_text != seal(text):
                 return None
             index: dict[str, Any] = json.loads(text)
-            if self.pixels_file.stat().st_size != index["bytes"]:
+            if self.pixels_file.stat().st_size != index["bytes"] or not _is_understood(index):
                 return None
-        except (OSError, ValueError):
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
         return None if any(_can_be_read(self.folder / name) for name in index["unreadable"]) else index
 
@@ -107,9 +112,20 @@ class PictureCache:
         write_atomically(self.pixels_file, write, overwrite=True, advice=ADVICE)
         text = json.dumps(index).encode()
         write_atomically(
-            self.index_file, lambda stream: stream.write(_seal(text) + b"\n" + text), overwrite=True, advice=ADVICE
+            self.index_file, lambda stream: stream.write(seal(text) + b"\n" + text), overwrite=True, advice=ADVICE
         )
         return index
+
+
+def _is_understood(index: dict[str, Any]) -> bool:
+    """Whether all in an index is of its kind, and lies within the file of pixels; raises where something is missing."""
+    shapes = [(e["offset"], e["height"], e["width"]) for e in index["entries"]]
+    return (
+        all(type(n) is int and n >= 0 for shape in shapes for n in shape)
+        and all(offset + height * width * 3 <= index["bytes"] and height and width for offset, height, width in shapes)
+        and all(len(e["hash"]) == 16 and int(e["hash"], 16) >= 0 for e in index["entries"])
+        and all(isinstance(text, str) for name in ("skipped", "unreadable") for text in index[name])
+    )
 
 
 @dataclass(frozen=True)
@@ -193,7 +209,8 @@ def _read_at(handle: int, count: int, offset: int) -> bytes:
     return os.read(handle, count)
 
 
-def _seal(text: bytes) -> bytes:
+def seal(text: bytes) -> bytes:
+    """A checksum that tells an accident, as eight hexadecimal digits."""
     return b"%08x" % zlib.crc32(text)
 
 

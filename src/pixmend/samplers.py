@@ -261,8 +261,13 @@ SAMPLERS: dict[str, Callable[..., Tensor]] = {
 }
 
 
+def visited_times(sampler: str, times: Sequence[int]) -> list[int]:
+    """The levels at which a sampler of `SAMPLERS` calls the denoiser, in order, on its way through `times`."""
+    if sampler != "repaint":
+        return list(times)
+    return [times[-1 - i] for i, j in pairwise(resampling_walk(len(times))) if j < i]
+
+
 def network_calls(sampler: str, steps: int) -> int:
     """How often a sampler of `SAMPLERS` calls the denoiser on its way through `steps` levels."""
-    if sampler != "repaint":
-        return steps
-    return sum(j < i for i, j in pairwise(resampling_walk(steps)))
+    return len(visited_times(sampler, range(steps)))

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from pixmend.errors import OptionError
 
+MOST_TIMES = 100_000  # a hundred times as many as is usual; a damaged number asks for all memory
+
 
 def linear_betas(T: int) -> Tensor:
     """Ho et al. 2020, section 4: from 1e-4 to 0.02 at T = 1000, scaled so that any T ends at the same noise."""
@@ -59,6 +61,8 @@ def make_betas(schedule: str, T: int) -> Tensor:
         raise OptionError(f"schedule {schedule!r} is not known; choose one of {', '.join(SCHEDULES)}")
     if T < 2:
         raise OptionError(f"T = {T} noise levels are too few; give at least 2")
+    if T > MOST_TIMES:
+        raise OptionError(f"T = {T} noise levels are too many; give at most {MOST_TIMES}")
     return check_betas(SCHEDULES[schedule](T))
 
 

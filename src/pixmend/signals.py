@@ -24,7 +24,7 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
             before(number, frame)
         stopped.set()
 
-    with _handling(stop, "SIGINT", "SIGTERM", "SIGHUP"):
+    with handling(stop, "SIGINT", "SIGTERM", "SIGHUP"):
         yield stopped.is_set
 
 
@@ -41,12 +41,24 @@ def end_on_signal() -> Iterator[Callable[[], bool]]:
         came.set()
         raise KeyboardInterrupt
 
-    with _handling(end, "SIGINT", "SIGTERM", "SIGHUP"):
+    with handling(end, "SIGINT", "SIGTERM", "SIGHUP"):
         yield came.is_set
 
 
 @contextmanager
-def _handling(handler: Handler, *names: str) -> Iterator[None]:
+def handlers_kept() -> Iterator[None]:
+    """Undo, at the end of the block, what was done in it to how Ctrl-C and SIGTERM are handled."""
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handled in before.items():
+            signal.signal(number, handled)
+
+
+@contextmanager
+def handling(handler: Handler, *names: str) -> Iterator[None]:
     """Have signals handled so, where there are such (Windows has no SIGHUP) and where this is the main thread.
 
     What the process was started to ignore (`nohup`) stays ignored.

@@ -5,6 +5,8 @@ docs/conventions.md says what it is used for. Pure functions on tensors (B, 1, H
 
 from __future__ import annotations
 
+from types import EllipsisType
+
 import torch
 import torch.nn.functional as F
 
@@ -42,7 +44,14 @@ def feather(hole: torch.Tensor, radius: int) -> torch.Tensor:
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
     gauss = torch.exp(-0.5 * (offsets / (radius / 2)) ** 2)
     taps = (gauss / gauss.sum()).tolist()
-    soft = torch.empty_like(hole, dtype=torch.float32)
+    soft = torch.zeros_like(hole, dtype=torch.float32)
+    near = _near(hole, 2 * radius)
+    _feather_in_bands(hole[near], soft[near], radius, taps)
+    return soft
+
+
+def _feather_in_bands(hole: torch.Tensor, soft: torch.Tensor, radius: int, taps: list[float]) -> None:
+    """Write the soft mask of a hole into `soft`, (B, 1, h, w) both."""
     height = hole.shape[-2]
     for top in range(0, height, _BAND):
         first, last = max(0, top - 2 * radius), min(height, top + _BAND + 2 * radius)
@@ -57,7 +66,16 @@ def feather(hole: torch.Tensor, radius: int) -> torch.Tensor:
             blurred = total
         blurred = blurred.clamp(max=1.0).masked_fill_(band, 1.0)  # the taps may add up to 0.99999994
         soft[..., top : top + _BAND, :] = blurred[..., top - first : top - first + _BAND, :]
-    return soft
+
+
+def _near(hole: torch.Tensor, reach: int) -> tuple[EllipsisType | slice, ...]:
+    """The rows and columns within `reach` of any hole: all that can change, mostly a small part of a large picture."""
+    spans = []
+    for axis in (-2, -1):
+        places = (hole > 0).flatten(0, -3).any(0).any(-1 if axis == -2 else 0).nonzero()
+        first, end = (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 0)
+        spans.append(slice(max(0, first - reach), min(hole.shape[axis], end + reach)))
+    return (..., *spans)
 
 
 def automatic_radius(hole: torch.Tensor, limit: int = 2) -> int:
@@ -66,9 +84,10 @@ def automatic_radius(hole: torch.Tensor, limit: int = 2) -> int:
     A hole of alternate rows, or of all but every second pixel, must not become a hole of everything. Of several masks
     (B, 1, H, W), each must fit.
     """
-    hole = hole > 0
+    pixels = hole.shape[-1] * hole.shape[-2]
+    hole = hole[_near(hole, 2 * limit)] > 0
     area = hole.sum((-1, -2))
-    bearable = torch.minimum(area, hole.shape[-1] * hole.shape[-2] - area)  # the smaller of hole and known, in pixels
+    bearable = torch.minimum(area, pixels - area)  # the smaller of hole and known, in pixels
     for radius in range(limit, 0, -1):
         edge = dilate(hole, 2 * radius).sum((-1, -2)) - area
         if bool((2 * edge <= bearable).all()):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 Hole = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
 Rng = np.random.Generator
 Span = tuple[float, float]  # fractions, low and high
 Counts = tuple[int, int]  # both ends included
@@ -55,12 +56,24 @@ def draw_strokes(
 
 
 def draw_lines(h: int, w: int, start: Floats, end: Floats, radius: Floats) -> Hole:
+    """Straight lines with round ends: the runs of `line_runs`, counted at their ends and summed along the rows."""
+    row, first, last = line_runs(h, w, start, end, radius)
+    row *= w + 1
+    edges = np.bincount(row + first, minlength=h * (w + 1))
+    edges -= np.bincount(row + last, minlength=h * (w + 1))
+    edges = edges.reshape(h, w + 1)
+    hole: Hole = np.cumsum(edges, axis=1, out=edges)[:, :w] > 0
+    return hole
+
+
+def line_runs(h: int, w: int, start: Floats, end: Floats, radius: Floats) -> tuple[Indices, Indices, Indices]:
     """Straight lines with round ends: all pixels whose centre is at most `radius` from the segment start-end.
 
     start, end: (n, 2) as x, y, pixel centres at whole numbers; radius: (n,), at least half a pixel, so that no
     line is broken. A line cuts each row of pixels in one run: that of the discs around its points. The disc that
     reaches farthest touches the line's edge with its own, so its centre is that row's point of the edge, moved by
-    the radius square to the line, or the nearer end. Runs are counted at their ends and summed along the rows.
+    the radius square to the line, or the nearer end.
+    Returns the runs: their rows, first columns, and the columns past their ends; runs overlap, and some are empty.
     """
     (x, y), (dx, dy) = start.T, (end - start).T
     dy = np.where(np.abs(dy) < 1e-6, 1e-6, dy)  # level lines: as good as level, and divisible
@@ -77,9 +90,4 @@ def draw_lines(h: int, w: int, start: Floats, end: Floats, radius: Floats) -> Ho
         runs.append(x + along * dx + side * reach)
     first = np.clip(np.ceil(runs[0]), 0, w)
     last = np.clip(np.floor(runs[1]) + 1, first, w)  # past the end; a run between two pixel centres is empty
-    row *= w + 1
-    edges = np.bincount(row + first.astype(np.intp), minlength=h * (w + 1))
-    edges -= np.bincount(row + last.astype(np.intp), minlength=h * (w + 1))
-    edges = edges.reshape(h, w + 1)
-    hole: Hole = np.cumsum(edges, axis=1, out=edges)[:, :w] > 0
-    return hole
+    return row, first.astype(np.intp), last.astype(np.intp)

@@ -6,41 +6,72 @@ Bar-Tal et al. 2023, https://arxiv.org/abs/2302.08113). Tiles without hole are l
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pixmend.conditioning import Network
 
-BATCH_PIXELS = 32 * 64 * 64  # of one network call
+BATCH_PIXELS = 32 * 64 * 64  # of one network call, where nothing else is said
+MARGIN = 0.125  # of a tile's side: how far the outermost tiles reach beyond what is needed, inside the picture
 
 
-def tiled(network: Network, hole: Tensor, size: int, overlap: float = 0.5) -> Network:
+def tiled(network: Network, hole: Tensor, size: int, overlap: float = 0.5, batch: int | None = None) -> Network:
     """The network, called on tiles of `size` that share `overlap` of their sides, where `hole` has any hole.
 
-    hole: (1, 1, H, W), 1 = hole. The returned network takes (B, C, H, W) and (B,), all of one time, and gives
-    (B, 3, H, W), zeros where no tile was needed. Tiles sit elsewhere at every time, so that no border stays in place.
+    hole: (1, 1, H, W), more than 0 where a prediction is needed. batch: pictures, tiles times B, in one call.
+    The returned network takes (B, C, H, W) and (B,), all of one time, and gives (B, 3, H, W), zeros where no tile was
+    needed. Tiles sit elsewhere at every time, so that no border stays in place.
     """
     height, width = hole.shape[-2:]
     if max(height, width) <= size:
         return network
     sides = min(size, height), min(size, width)
     weight = _window(sides, hole.device)
+    needed = as_bools(hole)
+    batch = batch or max(1, BATCH_PIXELS // (sides[0] * sides[1]))
 
     def call(x: Tensor, t: Tensor) -> Tensor:
-        corners = _corners(hole, sides, int(t[0]), overlap)
+        corners = tile_corners(needed, size, int(t[0]), overlap)
         total = x.new_zeros(len(x), 3, height, width)
         weights = x.new_zeros(1, 1, height, width)
-        tiles = [x[..., i : i + sides[0], j : j + sides[1]] for i, j in corners]
-        many = max(1, BATCH_PIXELS // (sides[0] * sides[1] * len(x)))
-        for k in range(0, len(tiles), many):
-            part = tiles[k : k + many]
-            out = network(torch.cat(part), t[:1].expand(len(part) * len(x)))
-            for (i, j), tile in zip(corners[k : k + many], torch.split(out, len(x)), strict=True):
+        many = max(1, batch // len(x))
+        for k in range(0, len(corners), many):
+            part = corners[k : k + many]
+            tiles = torch.cat([x[..., i : i + sides[0], j : j + sides[1]] for i, j in part])
+            out = network(tiles, t[:1].expand(len(tiles)))
+            for (i, j), tile in zip(part, torch.split(out, len(x)), strict=True):
                 total[..., i : i + sides[0], j : j + sides[1]] += weight * tile
                 weights[..., i : i + sides[0], j : j + sides[1]] += weight
-        return total / weights.clamp(min=1e-6)
+        return total.div_(weights.clamp_(min=1e-6))
 
     return call
+
+
+def as_bools(hole: Tensor) -> NDArray[np.bool_]:
+    """Where (1, 1, H, W) is more than 0, as (H, W)."""
+    bools: NDArray[np.bool_] = (hole[0, 0] > 0).cpu().numpy()
+    return bools
+
+
+def tile_corners(needed: NDArray[np.bool_], size: int, t: int, overlap: float) -> list[tuple[int, int]]:
+    """Upper left corners of the tiles that hold any of what is needed, (H, W); they move with the time t."""
+    if not needed.any():
+        return []
+    starts = []
+    for axis in (0, 1):
+        places = np.flatnonzero(needed.any(1 - axis))
+        starts.append(_starts(needed.shape[axis], size, t, overlap, int(places[0]), int(places[-1]) + 1))
+    rows, columns = starts
+    held = _any_of_spans(_any_of_spans(needed, rows, size, axis=0), columns, size, axis=1)  # (rows, columns)
+    return [(rows[i], columns[j]) for i, j in zip(*(axis.tolist() for axis in held.nonzero()), strict=True)]
+
+
+def _any_of_spans(needed: NDArray[np.bool_], starts: list[int], side: int, axis: int) -> NDArray[np.bool_]:
+    """Whether any of needed[start : start + side] along an axis, for each start."""
+    spans = [needed.take(range(start, min(start + side, needed.shape[axis])), axis).any(axis) for start in starts]
+    return np.stack(spans, axis)
 
 
 def _window(sides: tuple[int, int], device: torch.device) -> Tensor:
@@ -49,22 +80,17 @@ def _window(sides: tuple[int, int], device: torch.device) -> Tensor:
     return rows[:, None] * columns[None]
 
 
-def _corners(hole: Tensor, sides: tuple[int, int], phase: int, overlap: float) -> list[tuple[int, int]]:
-    """Upper left corners of the tiles that hold any hole; `phase` moves those that are not at a border."""
-    height, width = hole.shape[-2:]
-    filled = hole[0, 0] > 0
-    return [
-        (i, j)
-        for i in _starts(height, sides[0], phase, overlap)
-        for j in _starts(width, sides[1], phase, overlap)
-        if bool(filled[i : i + sides[0], j : j + sides[1]].any())
-    ]
-
-
-def _starts(length: int, side: int, phase: int, overlap: float = 0.5) -> list[int]:
-    """Where tiles begin along one side: a tile less its overlap apart, from a shifted place on, both ends covered."""
+def _starts(length: int, side: int, t: int, overlap: float, first: int, end: int) -> list[int]:
+    """Where tiles begin along one side, so that they cover `first` to `end` with a margin, as few as can be."""
     if length <= side:
         return [0]
-    step = max(1, int(side * (1 - overlap)))
-    first = (phase * 7) % step  # 7 and the steps have no common factor: all places come in turn
-    return sorted({0, *range(first, length - side, step), length - side})
+    shared, margin = int(side * overlap), int(side * MARGIN)
+    low, high = max(0, first - margin), min(length, end + margin)
+    step = max(1, side - shared)
+    count = max(1, -(-(high - low - shared) // step))
+    earliest = -(margin // 2) if low else 0  # half of the margin may be given up to move
+    latest = count * step + shared - (high - low) + (margin // 2 if high < length else 0)
+    if latest == earliest:  # no room to move in
+        count, latest = count + 1, latest + step
+    shift = earliest + (t * 7) % (latest - earliest + 1)
+    return sorted({min(max(0, low - shift + k * step), length - side) for k in range(count)})

@@ -21,6 +21,8 @@ from torch.nn import functional as F
 
 from pixmend.errors import OptionError
 
+MOST_LEVELS, MOST_BLOCKS = 16, 100  # there are 3 to 6, and 1 to 3; a damaged number asks for all time and memory
+
 
 @dataclass(frozen=True)
 class UNetConfig:
@@ -39,8 +41,11 @@ class UNetConfig:
     def __post_init__(self) -> None:
         if not self.channels or len(self.attention) != len(self.channels):
             raise OptionError(f"attention {self.attention} must say yes or no for each of the levels {self.channels}")
-        if min(self.in_channels, self.out_channels, self.patch, self.blocks) < 1:
-            raise OptionError("in_channels, out_channels, patch and blocks must all be at least 1")
+        if len(self.channels) > MOST_LEVELS or self.blocks > MOST_BLOCKS:
+            raise OptionError(f"there can be at most {MOST_LEVELS} levels, and {MOST_BLOCKS} blocks in each")
+        counts = self.in_channels, self.out_channels, self.patch, self.blocks, self.groups, self.head_channels
+        if min(counts) < 1:
+            raise OptionError("in_channels, out_channels, patch, blocks, groups and head_channels must be at least 1")
         for channels, attends in zip(self.channels, self.attention, strict=True):
             if channels < 1 or channels % self.groups or (attends and channels % self.head_channels):
                 raise OptionError(
@@ -150,9 +155,16 @@ class UNet(nn.Module):
         self.last = zeroed(nn.Conv2d(c[0], config.out_channels * area, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.at_time(x, self.time_of(t))
+
+    def time_of(self, t: Tensor) -> Tensor:
+        """What the blocks are told of the times (B,): (B, time_channels)."""
+        return self.time_mlp(sinusoidal_embedding(t, self.config.time_channels))  # type: ignore[no-any-return]
+
+    def at_time(self, x: Tensor, time: Tensor) -> Tensor:
+        """The network but for `time_of`, whose sinusoids need float32 where all else may be rounded."""
         height, width = x.shape[-2:]
         x = F.pixel_unshuffle(pad_to(x, self.config.stride), self.config.patch)  # (B, C p^2, H/p, W/p)
-        time = self.time_mlp(sinusoidal_embedding(t, self.config.time_channels))  # (B, time_channels)
         h = self.first(x)
 
         skips = []

@@ -20,10 +20,11 @@ from pixmend.adapters.scheduler import diffusion_of, read_scheduler, scheduler_c
 from pixmend.adapters.unet2d import PARTS, check_options, config_of, options_of, places, renamed
 from pixmend.adapters.widening import widened
 from pixmend.adm import AdmUNet
-from pixmend.checkpoint import Model, read_metadata
+from pixmend.checkpoint import Model
 from pixmend.diffusion import Diffusion
 from pixmend.errors import FileMissingError, ModelFileError, OptionError
 from pixmend.files import write_atomically, write_folder_atomically
+from pixmend.model_files import read_safetensors_metadata
 from pixmend.unet import UNet
 
 INDEX, CONFIG, SCHEDULER = "model_index.json", "config.json", "scheduler_config.json"
@@ -58,7 +59,7 @@ def read_pipeline(folder: Path, label: int | None, size: int | None, assume_ddpm
         tensors = fold_label(tensors, "class_embedding.weight", "time_embedding.linear_2.bias", label, wanted=classes)
         layers = name_layers(network, places(network.config), PARTS)
         network.load_state_dict(to_ours(tensors, network, layers), assign=True)
-    metadata = read_metadata(weights) if weights.suffix == ".safetensors" else {}
+    metadata = read_safetensors_metadata(weights) if weights.suffix == ".safetensors" else {}
     return Model(
         network,
         diffusion,

@@ -7,6 +7,7 @@ import os
 import pickle
 import struct
 import warnings
+import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from pixmend.adapters.pickles import check_pickles
 from pixmend.errors import FileMissingError, ModelFileError
 
 # What the readers of weights raise at files that are damaged, of another kind, or hold more than tensors.
@@ -30,8 +32,12 @@ UNREADABLE = (
     LookupError,
     AttributeError,
     AssertionError,
+    ArithmeticError,
+    ImportError,
+    MemoryError,
     TypeError,
     ValueError,
+    zipfile.BadZipFile,
 )
 MOST_LEVELS = 100_000  # of noise, a hundred times as many as is usual: a damaged number asks for all memory
 
@@ -100,6 +106,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             content: Any = load_file(path)
         else:
+            check_pickles(path)
             with warnings.catch_warnings(action="ignore"):  # about pickles that are then refused
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
@@ -108,11 +115,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"{path} holds no weights that can be read safely, as .safetensors or plain tensors of torch.save ({why})"
         ) from error
     tensors = content if isinstance(content, dict) else {"": content}
+    left = path.stat().st_size  # bytes; views with a stride of 0, or many of one storage, would ask for all memory
     for name, value in tensors.items():
         if not isinstance(name, str) or not isinstance(value, Tensor) or not value.is_floating_point():
             raise ModelFileError(
                 f"{path} holds {name!r}, a {type(value).__name__}, where weights are expected; give the file of the "
                 "network's own (or averaged) state_dict"
+            )
+        left -= value.numel() * value.element_size()
+        if left < 0 or value.layout is not torch.strided or value.device.type != "cpu":
+            raise ModelFileError(
+                f"{path} holds a tensor, {name}, that claims more values than the file has; get it again"
             )
         if not bool(torch.isfinite(value).all()):
             raise ModelFileError(f"{path} holds weights that are not finite ({name}); get the file again")

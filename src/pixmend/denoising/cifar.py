@@ -6,9 +6,9 @@ five batches of 10,000 for training and one for testing. The classes are not use
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
-import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pixmend.denoising.unpickling import RefusedPickle, load_plain
 from pixmend.errors import DataError, FileMissingError, PixmendError
 from pixmend.images import open_thumbnail, picture_files
+from pixmend.tars import BrokenArchiveError, plain_members
 
 Pixels = NDArray[np.uint8]
 
@@ -102,7 +103,7 @@ def _batches_of_archive(path: Path, records: int) -> dict[str, Pixels]:
             stem, suffix = os.path.splitext(name)
             if stem in BATCHES and suffix in LAYOUTS.values():
                 found[stem] = _batch(content, f"{name} in {path}", suffix, records)
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+    except (BrokenArchiveError, EOFError, OSError, zlib.error) as error:
         why = " ".join(str(error).split())[:100]
         raise DataError(f"{path} is truncated or no .tar.gz archive ({why}); {EXPECTED}") from error
     return found
@@ -110,16 +111,15 @@ def _batches_of_archive(path: Path, records: int) -> dict[str, Pixels]:
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:
     """Names without folders, and contents, of the plain files of an archive; nothing is written to the disk."""
-    with tarfile.open(path, "r:gz") as archive:
-        for member in archive:
+    with gzip.open(path) as stream:
+        for member in plain_members(stream):
             name = member.name.rsplit("/", 1)[-1]
-            if not member.isfile() or os.path.splitext(name)[0] not in BATCHES:
+            if os.path.splitext(name)[0] not in BATCHES:
                 continue
             if member.size > LARGEST_PICKLE:
                 raise DataError(f"{name} in {path} has {member.size} bytes, no batch has more than {LARGEST_PICKLE}")
-            stream = archive.extractfile(member)
-            if stream is not None:
-                yield name, stream.read()
+            stream.seek(member.offset_data)
+            yield name, stream.read(member.size)
 
 
 def _batch(content: bytes, name: str, suffix: str, records: int) -> Pixels:

@@ -11,8 +11,10 @@ import typer
 from typer.core import TyperGroup
 
 from pixmend.console import progress_bar, say
+from pixmend.denoising.folder import DenoiseWork
 from pixmend.errors import OptionError
 from pixmend.files import check_output
+from pixmend.folders.command import DryRun, EngineName, FolderOptions, RayAddress, Workers, run_folder
 from pixmend.options import STOPPED, AsJson, Device, Output, Overwrite, Seed, check_inputs
 
 if TYPE_CHECKING:
@@ -46,16 +48,26 @@ Network = Annotated[str, typer.Option(metavar="KIND", help="timed or blind (as p
 
 @denoise.command(PICTURE)
 def picture(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture, of any size.")],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture, of any size; or a folder of them.")],
     output: Output,
     level: Annotated[str, typer.Option(metavar="X", help="Standard deviation, 0 to 1 in [-1, 1], or auto.")] = "auto",
     model: Annotated[Path | None, typer.Option(metavar="FILE", help="A denoiser; by default pixmend's own.")] = None,
     overwrite: Overwrite = False,
     device: Device = None,
     as_json: AsJson = False,
+    dry_run: DryRun = False,
+    engine: EngineName = "local",
+    ray_address: RayAddress = None,
+    workers: Workers = None,
 ) -> None:
-    """Take the noise out of a picture. The word `picture` may be left out."""
+    """Take the noise out of a picture, or of all in a folder. The word `picture` may be left out."""
     known = parse_level(level)
+    of_folder = FolderOptions(dry_run, engine, ray_address, workers, overwrite, as_json)
+    if image.is_dir():
+        check_inputs(model)
+        run_folder(image, output, DenoiseWork(model, known, device), of_folder)
+        return
+    of_folder.refuse_for_one_picture()
     check_output(output, overwrite)
     check_inputs(image, model)
     from pixmend.images import check_savable, open_picture, save_picture

@@ -6,7 +6,6 @@ As pixmend's other model file (docs/model-file.md), with "pixmend-denoiser" as i
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -15,19 +14,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import nn
 
-from pixmend.checkpoint import read_metadata
+from pixmend import model_files
 from pixmend.denoising.law import NoiseLaw
 from pixmend.denoising.networks import ScaledUNet, UNetCIFAR, UNetDiffusionCIFAR
-from pixmend.errors import ModelFileError, OptionError
-from pixmend.files import write_atomically
+from pixmend.errors import OptionError
+from pixmend.model_files import DENOISER, building_from, read_content, read_weights, write_model_file
 from pixmend.unet import UNetConfig
-
-FORMAT, VERSION = "pixmend-denoiser", 1
-DEFAULT_DENOISER = Path(__file__).parent.parent / "weights" / "denoiser.safetensors"
 
 NetworkKind = Literal["timed", "blind", "scaled"]
 KINDS: tuple[str, ...] = get_args(NetworkKind)
@@ -76,8 +70,8 @@ class Denoiser:
         """Everything but the weights, as it stands in the file."""
         shape = self.network.unet.config if isinstance(self.network, ScaledUNet) else None
         return {
-            "format": FORMAT,
-            "version": VERSION,
+            "format": DENOISER.format,
+            "version": DENOISER.version,
             "network": self.kind,
             "architecture": None if shape is None else dataclasses.asdict(shape),
             "T": self.law.T,
@@ -106,54 +100,25 @@ def _build(kind: str, shape: UNetConfig | None, law: NoiseLaw) -> nn.Module:
 def save_denoiser(
     path: str | os.PathLike[str], denoiser: Denoiser, *, overwrite: bool = False, dtype: torch.dtype = torch.float32
 ) -> Path:
-    """Write the file, atomically. Whole numbers, such as counts of batches, keep their type."""
-    weights = {
-        name: value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
-        for name, value in denoiser.network.state_dict().items()
-    }
-    content = save(weights, {"pixmend": json.dumps(denoiser.header)})
-    return write_atomically(path, lambda stream: stream.write(content), overwrite=overwrite)
+    """Write the file, atomically."""
+    return write_model_file(path, denoiser.header, denoiser.network.state_dict(), dtype, overwrite=overwrite)
 
 
 def load_denoiser(path: str | os.PathLike[str] | None = None) -> Denoiser:
     """The denoiser from its file alone, on the CPU in float32; without a path, the one that ships with pixmend."""
-    path = Path(DEFAULT_DENOISER if path is None else path)
+    path = Path(model_files.DEFAULT_DENOISER if path is None else path)
     header = read_denoiser_header(path)
-    try:
+    with building_from(path):
         denoiser = _from_header(header)
-        weights = load_file(path)
-        broken = [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]
-        if broken:
-            raise ModelFileError(f"{path} holds weights that are not finite ({broken[0]}); get the file again")
-        denoiser.network.load_state_dict(weights)
-    except OptionError as error:
-        raise ModelFileError(f"{path} does not describe a denoiser that can be built: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise ModelFileError(f"{path} has a header that is not complete ({error!r}); get the file again") from error
-    except (SafetensorError, RuntimeError) as error:
-        why = " ".join(str(error).split())[:160]
-        raise ModelFileError(f"{path} is damaged: weights and header do not fit ({why}); get it again") from error
+        # The weights become the network's own: nothing is allocated because a header claims it.
+        denoiser.network.load_state_dict(read_weights(path), assign=True)
     denoiser.network.eval()
     return denoiser
 
 
-def read_denoiser_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_denoiser_header(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     """The header of a denoiser's file, without loading its weights."""
-    path = Path(path)
-    wanted = "give a file that `pixmend denoise train` wrote"
-    try:
-        content = json.loads(read_metadata(path).get("pixmend") or "null")
-    except (TypeError, ValueError) as error:
-        raise ModelFileError(f"{path} has a header that cannot be read ({error}); get the file again") from error
-    if isinstance(content, dict) and content.get("format") == "pixmend-model":
-        raise ModelFileError(f"{path} is a model that fills holes, no denoiser; {wanted}")
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ModelFileError(f"{path} does not hold a denoiser of pixmend; {wanted}")
-    if content.get("version") != VERSION:
-        raise ModelFileError(
-            f"{path} is of version {content.get('version')!r}; this pixmend reads version {VERSION}: update pixmend"
-        )
-    return content
+    return read_content(Path(model_files.DEFAULT_DENOISER if path is None else path), DENOISER)
 
 
 def _from_header(header: Mapping[str, Any]) -> Denoiser:
@@ -166,5 +131,6 @@ def _from_header(header: Mapping[str, Any]) -> Denoiser:
     size = int(header["size"])
     if not 0 < low <= high < math.inf or size < 1:
         raise OptionError(f"levels {low} to {high} at {size} pixels do not go")
-    network = _build(kind, shape, law)
+    with torch.device("meta"):  # neither time nor memory is lost on random weights
+        network = _build(kind, shape, law)
     return Denoiser(network, kind, law, (low, high), size, list(header["legs"]), str(header["terms"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +18,14 @@ from pixmend.errors import OptionError
 from pixmend.images import Picture, Source, composite, open_picture
 from pixmend.pictures import Floats
 from pixmend.runtime import pick_device, tune_allocator
-from pixmend.tiles import tiled
+from pixmend.tiles import tile_corners, tiled
 
 TILE = 256  # pixels a side; larger pictures are worked on in tiles, for the network's features take 100 times a picture
 OVERLAP = 0.25  # of a tile
 SIDE_MULTIPLE = 4  # of what the printed networks take
 LEAST = 1e-3  # a lower level than an eighth of a step of 8 bits is none
+
+Progress = Callable[[int, int], None]  # tiles done, of how many
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,16 @@ def denoise(
     level: float | None = None,
     model: Denoiser | str | os.PathLike[str] | None = None,
     device: str | None = None,
+    progress: Progress | None = None,
 ) -> Denoised:
     """Take white noise out of a picture of any size; a Picture of the same size, bit depth, alpha and metadata.
 
     image: whatever `open_picture` takes. level: the noise's standard deviation in units of [-1, 1], from 0 to 1;
     None estimates it (`estimate_level`). At 0 the picture stays as it is, and levels beyond what the model was
     trained on are held to the nearest one that it was. Grey pictures stay grey, alpha is kept.
-    model: a denoiser or its file, by default the one that ships with pixmend. Raises OptionError for a level out of
-    range, and what `open_picture` and `load_denoiser` raise.
+    model: a denoiser or its file, by default the one that ships with pixmend. progress: called after every network call
+    with the tiles done and their number in all; what it raises stops the work there. Raises OptionError for a level out
+    of range, and what `open_picture` and `load_denoiser` raise.
     """
     start = time.monotonic()
     if level is not None and not 0 <= level <= 1:
@@ -59,14 +64,16 @@ def denoise(
     grey = picture.is_grey
     found = min(1.0, estimate_level(values[..., :1] if grey else values)) if level is None else level
     if found >= LEAST:
-        out = without_noise(values, found, denoiser, pick_device(device))
+        out = without_noise(values, found, denoiser, pick_device(device), progress)
         out = np.repeat(out.mean(axis=2, keepdims=True), 3, axis=2) if grey else out
         picture = composite(picture, out, np.ones(picture.size, np.float32))
     return Denoised(picture, found, level is None, time.monotonic() - start)
 
 
 @torch.no_grad()
-def without_noise(values: Floats, level: float, denoiser: Denoiser, device: torch.device) -> Floats:
+def without_noise(
+    values: Floats, level: float, denoiser: Denoiser, device: torch.device, progress: Progress | None = None
+) -> Floats:
     """values: (H, W, 3) in [-1, 1] and beyond, with noise of this level; the same shape without, in [-1, 1]."""
     tune_allocator()
     law = denoiser.law
@@ -76,9 +83,27 @@ def without_noise(values: Floats, level: float, denoiser: Denoiser, device: torc
     x = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None].to(device)  # (1, 3, H, W)
     hole = x.new_ones(1, 1, *x.shape[2:])
     predictor: Predictor = network if denoiser.any_size else _padded(network)
+    if progress:
+        everything, t = np.ones(values.shape[:2], np.bool_), int(np.float32(told * law.T))
+        tiles = 1 if max(everything.shape) <= TILE else len(tile_corners(everything, TILE, t, OVERLAP))
+        predictor = _telling(predictor, tiles, progress)
     out = single_step(tiled(predictor, hole, TILE, OVERLAP), x, told * law.T, law)
     result: Floats = out[0].float().clamp(-1, 1).permute(1, 2, 0).cpu().numpy()
     return result
+
+
+def _telling(network: Predictor, tiles: int, progress: Progress) -> Predictor:
+    """A network that tells how many tiles it was called on, of how many."""
+    done = 0
+
+    def call(x: Tensor, t: Tensor) -> Tensor:
+        nonlocal done
+        out = network(x, t)
+        done += len(x)
+        progress(done, tiles)
+        return out
+
+    return call
 
 
 def _padded(network: Predictor) -> Predictor:

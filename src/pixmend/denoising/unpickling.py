@@ -11,13 +11,14 @@ import io
 import math
 import pickle
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 _NUMERIC = re.compile(r"[|<>=]?[biuf][1248]")
 _LARGEST = 1 << 30  # values in one array
+_MOST_AXES = 32
 
 
 class RefusedPickle(ValueError):
@@ -65,8 +66,12 @@ def _array(content: object, dtype: object, shape: object, order: object) -> NDAr
     lengths = shape if isinstance(shape, tuple) else (shape,)
     if not isinstance(dtype, _DType) or not isinstance(content, (bytes, bytearray)):
         raise RefusedPickle("it holds an array whose content is not bytes of numbers")
-    if not all(type(n) is int and 0 <= n <= _LARGEST for n in lengths) or math.prod(lengths) > _LARGEST:
-        raise RefusedPickle(f"it holds an array of the impossible shape {shape!r}")
+    if (
+        len(lengths) > _MOST_AXES
+        or not all(type(n) is int and 0 <= n <= _LARGEST for n in lengths)
+        or math.prod(lengths) > _LARGEST
+    ):
+        raise RefusedPickle(f"it holds an array of the impossible shape {str(shape)[:60]}")
     numbers = np.dtype(dtype.name)
     if len(content) != math.prod(lengths) * numbers.itemsize:
         raise RefusedPickle(f"it holds an array of {len(content)} bytes that should be {lengths} of {dtype.name}")
@@ -96,14 +101,48 @@ for _core in ("numpy.core", "numpy._core"):  # before and since NumPy 2
 _STAND_INS["_codecs", "encode"] = _bytes_of
 
 
-class _PlainUnpickler(pickle._Unpickler):  # the one in Python: the one in C takes any memory that a pickle asks for
-    """Knows the stand-ins and no other name."""
+_Unpickler: Any = pickle._Unpickler  # the one in Python: the one in C takes any memory that a pickle asks for
+
+
+class _PlainUnpickler(_Unpickler):  # type: ignore[misc]
+    """Knows the stand-ins and no other name; and takes no keys but plain ones.
+
+    The hash of a tuple of two tuples of two tuples and so on takes for ever, and a few bytes say it. So sets go too.
+    """
+
+    dispatch: ClassVar[dict[int, Any]] = {**_Unpickler.dispatch}
 
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _STAND_INS[module, name]
         except KeyError:
             raise RefusedPickle(f"it asks for {module}.{name}, which is no plain value and is refused") from None
+
+    def load_setitem(self) -> None:
+        _check_keys(self.stack[-2:-1])
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        _check_keys(self.stack[::2])
+        super().load_setitems()
+
+    def load_dict(self) -> None:
+        _check_keys(self.stack[::2])
+        super().load_dict()
+
+    def refuse_set(self) -> None:
+        raise RefusedPickle("it holds a set, which is refused")
+
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+    dispatch[pickle.DICT[0]] = load_dict
+    dispatch |= dict.fromkeys((op[0] for op in (pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET)), refuse_set)
+
+
+def _check_keys(keys: list[Any]) -> None:
+    for key in keys:
+        if type(key) not in (str, bytes, int):
+            raise RefusedPickle(f"it holds a {type(key).__name__.lstrip('_')} as a dictionary's key: refused")
 
 
 def load_plain(content: bytes) -> Any:

@@ -1,0 +1,119 @@
+"""A small classifier that is trained to tell real from filled: 50 % of right answers is what a perfect fill leaves it.
+
+Logistic regression on statistics of the Laplacian bands, in luminance and colour, inside the hole and against what
+stands around it. It is asked
+about pictures that it was not trained on. Its answer counts only where it can see something, so that it tells Telea's
+fills in VALID_TELEA of the cases or more, and where it sees nothing that is not there: real pictures, half of which
+are called filled by lot, it must not tell better than VALID_REAL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pixmend.evaluation.metrics import boundary_gradient, inside_gradient, laplacian_bands
+
+VALID_TELEA, VALID_REAL = 0.95, 0.55
+FOLDS = 5
+L2 = 0.01  # of the weights, for features of mean 0 and deviation 1
+DRAWS = 4  # of the lots between real pictures
+QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
+OPPONENTS = ((0.299, 0.587, 0.114), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))  # luminance, red-green, yellow-blue
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The share of right answers, and its standard error over pictures."""
+
+    value: float
+    error: float
+
+
+def features(x: Tensor, hole: Tensor) -> Tensor:
+    """What the classifier is shown of pictures (B, 3, H, W) with holes (B, 1, H, W): (B, F), logarithms of amounts."""
+    colours = torch.einsum("oc,bchw->bohw", x.new_tensor(OPPONENTS), x)
+    found = []
+    region = hole
+    for band in laplacian_bands(colours):
+        across = F.pad((band[..., 1:] - band[..., :-1]).abs(), (0, 1))
+        down = F.pad((band[..., 1:, :] - band[..., :-1, :]).abs(), (0, 0, 0, 1))
+        for amounts in (band.abs(), F.avg_pool2d(band.abs(), 3, 1, 1), (across + down)[:, :1]):
+            inside, outside = _spread(amounts, region), _spread(amounts, 1 - region)
+            found += [inside, inside - outside]
+        region = F.max_pool2d(region, 2, ceil_mode=True)
+    edges = [boundary_gradient(x, hole), inside_gradient(x, hole)]
+    return torch.cat([*found, *(_log(edge)[:, None] for edge in edges)], dim=1)
+
+
+def accuracy(real: Tensor, filled: Tensor) -> Accuracy:
+    """How often real is told from filled, each picture asked about by a classifier that learnt from the others.
+
+    real, filled: (B, F), the features of the same pictures with the same holes; B >= FOLDS.
+    """
+    right = torch.zeros(len(real))
+    for learnt, asked in _folds(len(real)):
+        answer = _learn(torch.cat([real[learnt], filled[learnt]]), torch.arange(2 * len(learnt)) >= len(learnt))
+        right[asked] = ((answer(real[asked]) < 0).float() + (answer(filled[asked]) >= 0).float()) / 2
+    return _accuracy(right)
+
+
+def accuracy_of_lots(real: Tensor) -> Accuracy:
+    """The same between real pictures, half of them called filled by lot: 50 % within chance, or something leaks."""
+    right = []
+    for draw in range(DRAWS):
+        called_filled = torch.randperm(len(real), generator=torch.Generator().manual_seed(SEED + draw)) % 2 == 0
+        answers = torch.zeros(len(real))
+        for learnt, asked in _folds(len(real)):
+            answers[asked] = _learn(real[learnt], called_filled[learnt])(real[asked])
+        right.append(((answers >= 0) == called_filled).float())
+    return _accuracy(torch.cat(right))
+
+
+def _accuracy(right: Tensor) -> Accuracy:
+    return Accuracy(float(right.mean()), float(right.std() / len(right) ** 0.5))
+
+
+def _folds(count: int) -> list[tuple[Tensor, Tensor]]:
+    """The pictures to learn from, and those to be asked about."""
+    parts = torch.randperm(count, generator=torch.Generator().manual_seed(SEED)).chunk(FOLDS)
+    return [(torch.cat([p for p in parts if p is not part]), part) for part in parts]
+
+
+def _learn(shown: Tensor, filled: Tensor) -> Callable[[Tensor], Tensor]:
+    """What answers 0 or more for features like those of fills, less for those of real pictures."""
+    mean, deviation = shown.mean(dim=0), shown.std(dim=0) + 1e-6
+    x, wanted = (shown - mean) / deviation, filled.float()
+    weights = torch.zeros(x.shape[1] + 1, requires_grad=True)  # the last one is the threshold
+    optimizer = torch.optim.LBFGS([weights], max_iter=60, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = F.binary_cross_entropy_with_logits(x @ weights[:-1] + weights[-1], wanted)
+        value = value + L2 * weights[:-1].square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    found = weights.detach()
+    return lambda features: (features - mean) / deviation @ found[:-1] + found[-1]
+
+
+def _spread(amounts: Tensor, region: Tensor) -> Tensor:
+    """Quantiles, mean and root mean square of each channel where region (B, 1, h, w) is 1, as logarithms: (B, 7 C)."""
+    rows = []
+    for values, inside in zip(amounts, region[:, 0] > 0, strict=True):
+        seen = values[:, inside] if inside.any() else values.new_zeros(len(values), 1)
+        quantiles = torch.quantile(seen, seen.new_tensor(QUANTILES), dim=1).T
+        moments = torch.stack([seen.mean(dim=1), seen.square().mean(dim=1).sqrt()], dim=1)
+        rows.append(torch.cat([quantiles, moments], dim=1).flatten())
+    return _log(torch.stack(rows))
+
+
+def _log(amounts: Tensor) -> Tensor:
+    return torch.log(amounts + 1 / 255)

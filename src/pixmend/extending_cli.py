@@ -1,0 +1,85 @@
+"""The command `pixmend extend`. What is heavy is imported inside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pixmend.console import progress_bar, say
+from pixmend.files import check_output
+from pixmend.options import (
+    AsJson,
+    Device,
+    Explain,
+    MaxMemory,
+    Output,
+    Overwrite,
+    Quality,
+    Seed,
+    check_inputs,
+    explanation_files,
+)
+
+Side = Annotated[str, typer.Option(metavar="N", help="Pixels, or such as 20%.")]
+
+
+def extend(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture to extend.")],
+    output: Output,
+    left: Side = "0",
+    right: Side = "0",
+    top: Side = "0",
+    bottom: Side = "0",
+    model: Annotated[Path | None, typer.Option(metavar="FILE", help="A model file; by default pixmend's own.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Network calls at the coarsest level.")] = None,
+    quality: Quality = "balanced",
+    seed: Seed = 0,
+    explain: Explain = None,
+    max_memory: MaxMemory = None,
+    overwrite: Overwrite = False,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a picture go on beyond its borders. What was there stays as it is."""
+    for path in [output, *explanation_files(explain)]:
+        check_output(path, overwrite)
+    check_inputs(image, model)
+    from pixmend.images import check_savable, open_picture, save_picture
+
+    picture = open_picture(image)
+    check_savable(picture, output)
+    for note in picture.notes:
+        say("note", note)
+    from pixmend.extending import extend as extended
+
+    with progress_bar() as tell:
+        result = extended(
+            picture,
+            left=left,
+            right=right,
+            top=top,
+            bottom=bottom,
+            model=model,
+            steps=steps,
+            quality=quality,
+            seed=seed,
+            device=device,
+            max_memory=max_memory,
+            progress=tell,
+        )
+    save_picture(result.pictures[0], output, overwrite=overwrite)
+    if explain:
+        from pixmend.explain import save_explanation
+
+        save_explanation(result, explain, overwrite=overwrite)
+    height, width = result.pictures[0].size
+    if as_json:
+        figures = {name: getattr(result, name) for name in ("hole_share", "network_calls", "seconds")}
+        print(json.dumps({"output": str(output), "width": width, "height": height, **figures}))
+        return
+    print(f"{width} x {height} pixels, {result.hole_share:.1%} of them new")
+    print(f"{result.seconds:.1f} s, {result.network_calls} network calls")
+    print("the result is in", output)

@@ -1,0 +1,258 @@
+"""Filling one window with a model, coarse to fine: which noise levels at which level, and the sampler at each.
+
+The coarsest level is sampled from pure noise, all candidates in one batch. Every finer level starts from the enlarged
+fill, noised to a middle level, with that fill as the network's guide. docs/any-size.md has the settings.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pixmend.backends import OpenNetwork
+from pixmend.budget import MOST_PIXELS, STATE, Batches, memory_as_one_line, memory_limit, tile_bytes
+from pixmend.checkpoint import Model
+from pixmend.conditioning import denoiser
+from pixmend.diffusion import Known, Noise
+from pixmend.efforts import QUALITIES, LevelRecord, PartRecord
+from pixmend.errors import MemoryLimitError, OptionError
+from pixmend.grain import match_grain
+from pixmend.levels import Level
+from pixmend.runtime import fast_dtype
+from pixmend.samplers import SAMPLERS, visited_times
+from pixmend.schedules import step_subset
+from pixmend.tiles import tile_corners, tiled
+from pixmend.windows import Part
+
+OVERLAP = 0.25  # of a tile: what neighbours share
+
+OnStep = Callable[
+    [int, Level, Tensor], None
+]  # which candidate, and its state after a step, (1, 3, h, w) without padding
+
+
+class Filling:
+    """Fills windows with a model."""
+
+    def __init__(
+        self,
+        network: OpenNetwork,
+        model: Model,
+        *,
+        steps: int | None = None,
+        sampler: str | None = None,
+        quality: str = "balanced",
+        max_memory: int | str | None = None,
+        after_tiles: Callable[[int], None] = lambda tiles: None,
+    ) -> None:
+        """network: the model's, as `open_network` gives it. steps: at the coarsest level, in the place of what quality
+        says. after_tiles: told after every network call of how many tiles it was; what it raises ends the filling.
+        """
+        sampler = sampler or model.sampler
+        if sampler not in SAMPLERS:
+            raise OptionError(f"sampler {sampler!r} is not known; choose one of {', '.join(SAMPLERS)}")
+        if quality not in QUALITIES:
+            raise OptionError(f"quality {quality!r} is not known; choose one of {', '.join(QUALITIES)}")
+        self.network, self.device = network, network.device
+        self.model, self.sampler, self.effort = model, sampler, QUALITIES[quality]
+        T = model.diffusion.T
+        own = self.effort.first_steps(T, model.steps)
+        self.first_times = step_subset(T, own if steps is None else steps)
+        self.limit, self.strict = memory_limit(max_memory, self.device), max_memory is not None
+        self.dtype = fast_dtype(self.device)
+        self.records: list[PartRecord] = []
+        self.calls = 0
+        self.after_tiles = after_tiles
+
+    def times(self, halvings: int, of: int) -> list[int]:
+        """The noise levels that are visited at a level, `halvings` below the finest one, in a window of so many."""
+        if halvings == of:
+            return self.first_times
+        return self.effort.finer_times(self.model.diffusion.T, of - halvings)
+
+    def tiles(self, levels: Sequence[Level], candidates: int) -> int:
+        """How many tiles the network is going to be called on for a window: what progress counts."""
+        total = 0
+        for k, level in enumerate(levels):
+            visited = visited_times(self.sampler, self.times(k, len(levels) - 1))
+            total += candidates * sum(len(self._corners(level, t)) for t in visited)
+        return total
+
+    def check_memory(self, levels: Sequence[Level], candidates: int) -> None:
+        """Refuse a window that takes more memory than was allowed, before any work. Raises MemoryLimitError."""
+        one = tile_bytes(self.model.network.config, levels[0].size, self.dtype)
+        least = one + max(_level_bytes(levels[0], 1), _level_bytes(levels[-1], candidates))
+        if self.strict and least > self.limit:
+            raise MemoryLimitError(
+                f"{self.limit / 1e6:,.0f} MB do not hold what is worked on at once; give a max memory of at least "
+                f"{math.ceil(least / 1e6):,} MB, or fill less at once"
+            )
+
+    def __call__(
+        self,
+        part: Part,
+        levels: Sequence[Level],
+        tensors: Sequence[tuple[Tensor, Tensor]],
+        seeds: Sequence[int],
+        on_step: OnStep,
+    ) -> Iterator[tuple[int, Tensor]]:
+        """The fills of a window, one for each seed: its number, and (1, 3, h, w) of the finest level's area.
+
+        levels, tensors: as `plan_levels` and `level_tensors` give them, finest first; x may be written to.
+        """
+        record = PartRecord(part)
+        self.records.append(record)
+        coarsest = len(levels) - 1
+        record.levels = [
+            LevelRecord(level, self.times(k, coarsest), self._corners(level, self.times(k, coarsest)[-1]))
+            for k, level in reversed(list(enumerate(levels)))
+        ]
+        first = [
+            fill
+            for some in self._batches_of_candidates(levels[-1], len(seeds))
+            for fill in torch.split(
+                self._fill_level(part, record.levels[0], tensors[-1], None, some, seeds, on_step), 1
+            )
+        ]
+        for i, fill in enumerate(first):
+            for k in reversed(range(coarsest)):
+                coarser = fill, levels[k + 1]
+                fill = self._fill_level(part, record.levels[coarsest - k], tensors[k], coarser, [i], seeds, on_step)
+            generator = torch.Generator().manual_seed(_seed(seeds[i], part.window.top, part.window.left, 0))
+            yield i, match_grain(fill, levels[0].cut(tensors[0][1]), generator)
+
+    def _batches_of_candidates(self, level: Level, candidates: int) -> list[range]:
+        """Which candidates are filled in one batch: all, but where the coarsest level is large."""
+        many = max(1, self.limit // 2 // _level_bytes(level, 1)) if len(level.blocks()) == 1 else 1
+        return [range(i, min(i + many, candidates)) for i in range(0, candidates, many)]
+
+    @torch.inference_mode()
+    def _fill_level(
+        self,
+        part: Part,
+        record: LevelRecord,
+        tensors: tuple[Tensor, Tensor],
+        coarser: tuple[Tensor, Level] | None,
+        candidates: Sequence[int],
+        seeds: Sequence[int],
+        on_step: OnStep,
+    ) -> Tensor:
+        """One level of some candidates at once: (B, 3, h, w) without padding, on the CPU."""
+        started = time.perf_counter()
+        level, (x, soft) = record.level, tensors
+        blocks = level.blocks()
+        if len(blocks) > 1:  # other candidates need x as it is, and soft may be the caller's own
+            x, soft = x.clone() if len(seeds) > 1 else x, soft.clone()
+        with memory_as_one_line():
+            for block in blocks:
+                own = [
+                    _seed(seeds[i], part.window.top, part.window.left, level.scale, *_corner(block)) for i in candidates
+                ]
+
+                def tell(state: Tensor, block: Level = block) -> None:
+                    for i, one in zip(candidates, torch.split(state, 1), strict=True):
+                        on_step(i, block, block.cut(one))
+
+                guide = coarser and block.guide(*coarser)
+                view = level.of(x, block), level.of(soft, block)
+                fill = self._fill_block(record, block, view, guide, own, tell).cpu()
+                if len(blocks) > 1:  # from now on it is known
+                    needed = block.needed > 0
+                    view[0][:] = torch.where(needed, fill, view[0])
+                    view[1][:] = view[1].masked_fill(needed, 0)
+        record.seconds += time.perf_counter() - started
+        return level.cut(fill if len(blocks) == 1 else x)
+
+    def _fill_block(
+        self,
+        record: LevelRecord,
+        block: Level,
+        tensors: tuple[Tensor, Tensor],
+        guide: Tensor | None,
+        seeds: Sequence[int],
+        tell: Callable[[Tensor], None],
+    ) -> Tensor:
+        """(B, 3, H, W) on the device, a picture for each seed."""
+        times, diffusion, noise = record.times, self.model.diffusion, _noise(seeds)
+        x, soft = (v.to(self.device).expand(len(seeds), -1, -1, -1) for v in tensors)
+        known = Known(x, soft, diffusion, self.model.conditioning, noise)
+        if guide is None:
+            start = known.start(times[0])
+        else:
+            guide = guide.to(self.device)
+            start = known.put_back(diffusion.add_noise(guide, times[0], noise(guide)), times[0], times[0])
+        network = self._batched(record, block, len(seeds))
+        fill: Tensor = SAMPLERS[self.sampler](
+            denoiser(tiled(network, block.needed.to(self.device), block.size, OVERLAP, network.most), known, guide),
+            start,
+            times,
+            diffusion,
+            noise=noise,
+            put_back=known.put_back,
+            callback=lambda t, state, x0: tell(state),
+        )
+        return fill
+
+    def _batched(self, record: LevelRecord, level: Level, candidates: int) -> Batches:
+        """The network, on as many tiles at once as memory allows beside what the level itself takes."""
+        one = tile_bytes(self.model.network.config, level.size, self.dtype)
+        rest = self.limit - _level_bytes(level, candidates)
+        most = MOST_PIXELS.get(self.device.type, MOST_PIXELS["cpu"]) // level.size**2
+
+        def network(x: Tensor, t: Tensor) -> Tensor:
+            started = time.perf_counter()
+            output = self.network(x, t)
+            if x.is_cuda:
+                torch.cuda.synchronize()
+            record.network_seconds += time.perf_counter() - started
+            return output
+
+        def after(tiles: int) -> None:
+            record.calls += 1
+            record.tiles += tiles
+            self.calls += 1
+            self.after_tiles(tiles)
+
+        return Batches(network, max(1, min(most, rest // one)), after)
+
+    def _corners(self, level: Level, t: int) -> list[tuple[int, int]]:
+        """Of the tiles at one noise level, in pixels of the level's area."""
+        corners = []
+        for block in level.blocks():
+            top, left = block.area.top - level.area.top, block.area.left - level.area.left
+            own = [(0, 0)] if max(block.shape) <= block.size else tile_corners(block.hole, block.size, t, OVERLAP)
+            corners += [(top + i, left + j) for i, j in own]
+        return corners
+
+
+def _level_bytes(level: Level, candidates: int) -> int:
+    """About what a level takes beside the network: its largest block, and two copies of the level itself."""
+    block = max(block.shape[0] * block.shape[1] for block in level.blocks())
+    return 4 * (STATE * candidates * block + 8 * level.shape[0] * level.shape[1])
+
+
+def _corner(block: Level) -> tuple[int, int]:
+    return block.area.top, block.area.left
+
+
+def _seed(*parts: int) -> int:
+    """One number for all that a draw depends on: not on other windows, other candidates or the size of a batch."""
+    low, high = np.random.SeedSequence(parts).generate_state(2)
+    return int(low) << 31 ^ int(high)
+
+
+def _noise(seeds: Sequence[int]) -> Noise:
+    """Standard normal noise (B, C, H, W), each picture's from a generator of its own; drawn on the CPU: the same on
+    every device.
+    """
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def noise(like: Tensor) -> Tensor:
+        return torch.cat([torch.randn((1, *like.shape[1:]), generator=g) for g in generators]).to(like)
+
+    return noise

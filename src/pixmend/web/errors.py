@@ -1,0 +1,87 @@
+"""What the server alone can say no to. Each has its status; all are one line, as every error here."""
+
+from __future__ import annotations
+
+from pixmend.errors import FileMissingError, MaskError, OptionError, OutputError, PictureError, PixmendError
+
+
+class ServerError(PixmendError):
+    """Something that was asked of the server cannot be had."""
+
+    status = 400
+    retry_after: int | None = None  # seconds
+
+
+class TokenError(ServerError):
+    """The token is missing or wrong."""
+
+    status = 401
+
+
+class OriginError(ServerError):
+    """The request comes from another site, or is for another host."""
+
+    status = 403
+
+
+class UnknownError(ServerError):
+    """There is nothing by this id."""
+
+    status = 404
+
+
+class TooSlowError(ServerError):
+    """The request's body came too slowly."""
+
+    status = 408
+
+
+class NotReadyError(ServerError):
+    """The job has not come so far."""
+
+    status = 409
+
+
+class GoneError(ServerError):
+    """What was there has expired."""
+
+    status = 410
+
+
+class TooLargeError(ServerError):
+    """More bytes or pixels than the server takes."""
+
+    status = 413
+
+
+class FullError(ServerError):
+    """The queue is full."""
+
+    status = 429
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class EndingError(ServerError):
+    """The server was told to end, and takes nothing more."""
+
+    status = 503
+    retry_after = 30
+
+
+_STATUS: tuple[tuple[type[PixmendError], int], ...] = (
+    (OptionError, 400),
+    (MaskError, 400),
+    (PictureError, 415),
+    (FileMissingError, 404),
+    (OutputError, 507),
+)
+
+
+def status_of(error: PixmendError) -> int:
+    """The HTTP status that says what an error says."""
+    if isinstance(error, ServerError):
+        return error.status
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 400)

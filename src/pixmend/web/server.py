@@ -1,0 +1,102 @@
+"""uvicorn, with an end that lets the running job finish, and without patience for requests that never begin."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import h11
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from pixmend.signals import handling
+from pixmend.web.service import Service
+
+HEAD_SECONDS = 15.0  # for the head of a request, from its first byte or the connection's begin on
+MOST_CONNECTIONS = 500  # half of the files that a process may have open, on many systems
+LARGEST_HEAD = 32 << 10  # bytes
+
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what is wrong with a request is told who sent it
+
+
+class Server(uvicorn.Server):
+    """Ends as it was asked to: told once, when the running job is over; told twice, at once."""
+
+    def __init__(self, app: FastAPI, service: Service) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=Protocol,
+                ws="none",
+                lifespan="on",
+                access_log=False,
+                log_level="warning",
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=MOST_CONNECTIONS,
+                h11_max_incomplete_event_size=LARGEST_HEAD,
+                timeout_graceful_shutdown=5,
+            )
+        )
+        self.service = service
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Ctrl-C, SIGTERM and SIGHUP end the server; that is no failure, so nothing is raised after it."""
+        with handling(self.handle_exit, "SIGINT", "SIGTERM", "SIGHUP"):
+            yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal begins the end; one more ends at once."""
+        if self.service.ending:
+            self.should_exit = True
+        self.service.ending = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second; whether it is time to end."""
+        if self.service.ending and not self.should_exit:
+            self.service.wind_down()
+            self.should_exit = self.service.is_wound_down()
+        if self.should_exit:
+            self.service.close_streams()
+        return await super().on_tick(counter)
+
+
+class Protocol(H11Protocol):
+    """HTTP/1.1 whose connections are closed where the head of a request does not come in time (slowloris)."""
+
+    overdue: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The clock runs from the beginning of a connection ..."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        """... and from the first byte of each further request, until its head is whole."""
+        self._expect_head()
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE and self.overdue is not None:
+            self.overdue.cancel()
+            self.overdue = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """No clock runs for what is closed."""
+        if self.overdue is not None:
+            self.overdue.cancel()
+        super().connection_lost(exc)
+
+    def _expect_head(self) -> None:
+        if self.overdue is None and self.conn.their_state is h11.IDLE:
+            self.overdue = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; raises OSError where it cannot. Port 0 is any that is free."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=512)

@@ -1,0 +1,77 @@
+// What the server offers, as functions. Each answers what the server answered, or throws an ApiError.
+
+/** What the server refused: its status, its one line, and after how many seconds to try again (429). */
+export class ApiError extends Error {
+  constructor(status, detail, retryAfter = null) {
+    super(detail);
+    this.name = "ApiError";
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** The server did not answer at all. */
+export class Unreachable extends Error {}
+
+export const about = () => json("GET", "/api/about");
+export const getPicture = (id) => json("GET", `/api/pictures/${id}`);
+export const openPicture = (file) => json("POST", "/api/pictures", form({ file }));
+export const uploadMask = (file, picture) => json("POST", "/api/masks", form({ file, picture }));
+export const renderMask = async (picture, operations) =>
+  (await call("POST", "/api/masks/render", { picture, operations })).blob();
+export const startFill = (request) => json("POST", "/api/fills", request);
+export const startExtension = (request) => json("POST", "/api/extensions", request);
+export const startDenoising = (request) => json("POST", "/api/denoisings", request);
+export const getJob = (id) => json("GET", `/api/jobs/${id}`);
+export const cancelJob = (id) => json("DELETE", `/api/jobs/${id}`);
+export const keepResult = (job, index) => json("POST", `/api/jobs/${job}/results/${index}/keep`);
+
+export const pictureUrl = (id) => `/api/pictures/${id}`;
+export const resultUrl = (job, index) => `/api/jobs/${job}/results/${index}`;
+export const eventsUrl = (job) => `/api/jobs/${job}/events`;
+export const fileUrl = (base) => `${base}/file`;
+
+/** The picture or result at `base`, or a part of it, at a scale of at most 1. */
+export function viewUrl(base, { left, top, width, height, scale }) {
+  return `${base}/view?${new URLSearchParams({ left, top, width, height, scale })}`;
+}
+
+function form(fields) {
+  const data = new FormData();
+  for (const [name, value] of Object.entries(fields)) data.append(name, value);
+  return data;
+}
+
+async function json(method, path, body) {
+  return (await call(method, path, body)).json();
+}
+
+async function call(method, path, body) {
+  const request = { method, headers: {} };
+  if (body instanceof FormData) {
+    request.body = body;
+  } else if (body !== undefined) {
+    request.body = JSON.stringify(body);
+    request.headers["Content-Type"] = "application/json";
+  }
+  let answer;
+  try {
+    answer = await fetch(path, request);
+  } catch (error) {
+    throw new Unreachable(error.message);
+  }
+  if (!answer.ok) throw await refusal(answer);
+  return answer;
+}
+
+async function refusal(answer) {
+  let detail = answer.statusText;
+  try {
+    const said = (await answer.json()).detail;
+    detail = typeof said === "string" ? said : JSON.stringify(said);
+  } catch {
+    // Not JSON: something between the page and the server answered. The status is all there is to say.
+  }
+  const seconds = Number(answer.headers.get("Retry-After"));
+  return new ApiError(answer.status, detail, Number.isFinite(seconds) && seconds > 0 ? seconds : null);
+}

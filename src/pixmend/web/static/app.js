@@ -1,0 +1,156 @@
+// The page: begins it, and holds what its two workspaces share: opening pictures, the tabs, the language, the help.
+
+import * as api from "./api.js";
+import { Denoise } from "./denoise.js";
+import { compact, language, number, onLanguage, preferredLanguage, t, useLanguage } from "./i18n.js";
+import { watchKeys } from "./keys.js";
+import { attempt, PageError, say } from "./messages.js";
+import { Repair } from "./repair.js";
+
+const $ = (selector) => document.querySelector(selector);
+
+const repair = new Repair($("#repair"));
+const denoise = new Denoise($("#denoise"), (picture) => {
+  repair.open(picture);
+  showTab("repair");
+});
+const workspaces = { repair, denoise };
+let shown = repair;
+let about = null;
+
+// ------------------------------------------------------------------------------------------------- opening pictures
+
+/** Send a file to the server, and show it in the workspace that is open. */
+async function open(file) {
+  const workspace = shown;
+  await attempt(async () => {
+    if (about && file.size > about.limits.bytes) {
+      throw new PageError(t("error.bytes", { limit: number(about.limits.bytes / 2 ** 20) }));
+    }
+    say(t("said.opening", { name: file.name }));
+    try {
+      const picture = await api.openPicture(file);
+      workspace.open(picture);
+      say([t("said.opened", { name: picture.name }), ...picture.notes].join(" "));
+      workspace.stage.canvas.focus({ preventScroll: true });
+    } catch (error) {
+      say("");
+      throw error;
+    }
+  });
+}
+
+const firstFile = (transfer) => [...(transfer?.files ?? [])][0];
+
+function watchFiles() {
+  const input = $("#file");
+  for (const button of [$("#open"), ...document.querySelectorAll("[data-open]")]) {
+    button.addEventListener("click", () => input.click());
+  }
+  input.addEventListener("change", () => {
+    const [file] = input.files;
+    input.value = ""; // so that the same file can be chosen again
+    if (file) open(file);
+  });
+  document.addEventListener("paste", (event) => {
+    const file = firstFile(event.clipboardData);
+    if (file) open(file);
+  });
+  let depth = 0; // of the elements that a file was dragged into
+  const veil = (by) => ($("#drop").hidden = (depth = Math.max(0, depth + by)) === 0);
+  document.addEventListener("dragenter", (event) => event.dataTransfer.types.includes("Files") && veil(1));
+  document.addEventListener("dragleave", (event) => event.dataTransfer.types.includes("Files") && veil(-1));
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    veil(-depth);
+    const file = firstFile(event.dataTransfer);
+    if (file) open(file);
+  });
+}
+
+// ------------------------------------------------------------------------------------------------------ the frame
+
+function showTab(name) {
+  shown = workspaces[name];
+  for (const [each, { root }] of Object.entries(workspaces)) {
+    root.hidden = each !== name;
+    const tab = $(`#tab-${each}`);
+    tab.setAttribute("aria-selected", String(each === name));
+    tab.tabIndex = each === name ? 0 : -1;
+  }
+  history.replaceState(null, "", name === "repair" ? location.pathname : `#${name}`);
+  showPicture();
+}
+
+/** Name the picture that is open, and offer what is shown of it for download. */
+function showPicture() {
+  const { picture, download } = shown;
+  const link = $("#download");
+  link.hidden = !download;
+  if (download) link.href = download;
+  $("#about-picture").textContent = picture
+    ? [picture.name, `${picture.width} × ${picture.height}`, picture.format].filter(Boolean).join(" · ")
+    : "";
+  document.title = picture ? `${picture.name} – pixmend` : "pixmend";
+}
+
+function watchFrame() {
+  const names = Object.keys(workspaces);
+  for (const name of names) {
+    $(`#tab-${name}`).addEventListener("click", () => showTab(name));
+    workspaces[name].changed = () => shown === workspaces[name] && showPicture();
+    workspaces[name].root.addEventListener("click", (event) => {
+      const button = event.target.closest("[data-do]");
+      if (button && button.dataset.do !== "cancel") workspaces[name].act(button.dataset.do);
+    });
+    for (const form of workspaces[name].root.querySelectorAll("form")) {
+      form.addEventListener("submit", (event) => event.preventDefault());
+    }
+  }
+  $("[role=tablist]").addEventListener("keydown", (event) => {
+    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+    const other = names.find((name) => workspaces[name] !== shown);
+    if ($(`#tab-${other}`).hidden) return;
+    showTab(other);
+    $(`#tab-${other}`).focus();
+  });
+  $("#language").addEventListener("click", () => {
+    attempt(() => useLanguage(language === "zh" ? "en" : "zh", { remember: true }));
+  });
+  onLanguage(() => {
+    $("#language").textContent = language === "zh" ? "English" : "中文";
+    $("#language").lang = language === "zh" ? "en" : "zh";
+  });
+}
+
+function watchHelp() {
+  const help = $("#help");
+  $("#help-open").addEventListener("click", () => help.showModal());
+  help.querySelector("[data-close]").addEventListener("click", () => help.close());
+  help.addEventListener("click", (event) => event.target === help && help.close());
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "?" && !event.target.closest("input, select, dialog")) help.showModal();
+  });
+}
+
+async function begin() {
+  const wantsDenoiser = location.hash === "#denoise";
+  watchFiles();
+  watchFrame();
+  watchHelp();
+  watchKeys(() => shown);
+  await useLanguage(preferredLanguage());
+  await attempt(async () => {
+    about = await api.about();
+    $("#tab-denoise").hidden = !about.denoiser;
+    $("#version").textContent = t("help.version", { version: about.version, parameters: compact(about.model.parameters) });
+    for (const workspace of Object.values(workspaces)) workspace.configure(about);
+    if (wantsDenoiser && about.denoiser) showTab("denoise");
+    document.body.dataset.ready = "";
+    await repair.restore();
+    await denoise.restore();
+  });
+}
+
+begin();

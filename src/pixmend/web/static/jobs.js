@@ -1,0 +1,164 @@
+// A job of the server from the click to its end: asked for (again and again while the queue is full), followed by
+// events, cancelled, and found again after a reload. Each workspace has one runner, and one job at a time.
+
+import { ApiError, cancelJob, eventsUrl, getJob } from "./api.js";
+import { duration, onLanguage, percent, t } from "./i18n.js";
+import { attempt, clearError, fail, say } from "./messages.js";
+
+const RETRY = 2; // seconds after which to ask for a job whose events were refused
+const PATIENCE = 5; // seconds to wait where a full queue does not say how long
+
+const isOver = (job) => ["done", "failed", "cancelled"].includes(job.state);
+
+export class Runner {
+  job = null; // the last one, as the server told it
+  #source = null; // its events
+  #waiting = null; // an AbortController, while a job is asked for
+
+  /**
+   * element: the workspace's `.action`, with its button and its progress. changed(job) is called when a job begins, is
+   * found again, or has got further; step({step, candidate, url}) when a picture on the way can be seen; ended(job)
+   * when it is over, however it ended.
+   */
+  constructor(element, { changed, step = () => {}, ended }) {
+    Object.assign(this, { changed, step, ended });
+    this.button = element.querySelector("[data-do=run]");
+    this.progress = element.querySelector(".progress");
+    this.text = element.querySelector(".progress p");
+    this.bar = element.querySelector("progress");
+    this.stop = element.querySelector("[data-do=cancel]");
+    this.stop.addEventListener("click", () => this.cancel());
+    onLanguage(() => this.#show());
+  }
+
+  get busy() {
+    return this.#waiting !== null || this.#source !== null;
+  }
+
+  /** Ask for a job with `start`, a function that answers it, and follow it. */
+  async run(start) {
+    if (this.busy) return;
+    clearError();
+    const job = await attempt(() => this.#submit(start));
+    if (job) this.follow(job);
+  }
+
+  /** Follow a job that was asked for: now, or before a reload. */
+  follow(job) {
+    this.job = job;
+    this.changed(job);
+    if (isOver(job)) this.#end();
+    else this.#listen();
+  }
+
+  async cancel() {
+    this.#waiting?.abort();
+    if (this.#source) await attempt(() => cancelJob(this.job.id));
+  }
+
+  /** Give the job up, and forget it: another picture is to be worked on. */
+  leave() {
+    this.#waiting?.abort();
+    if (this.#source) cancelJob(this.job.id).catch(() => {}); // whether or not: nobody waits for it any more
+    this.#close();
+    this.job = null;
+  }
+
+  /** Ask until the queue has room; null where the user gave up meanwhile. */
+  async #submit(start) {
+    this.#waiting = new AbortController();
+    const { signal } = this.#waiting;
+    try {
+      while (!signal.aborted) {
+        this.#display(t("job.sending"));
+        try {
+          const job = await start();
+          if (!signal.aborted) return job;
+          await cancelJob(job.id);
+        } catch (error) {
+          if (!(error instanceof ApiError && error.status === 429)) throw error;
+          await this.#pause(error.retryAfter ?? PATIENCE, signal);
+        }
+      }
+      return null;
+    } finally {
+      this.#waiting = null;
+      this.#hide();
+    }
+  }
+
+  async #pause(seconds, signal) {
+    for (let left = Math.ceil(seconds); left > 0 && !signal.aborted; left--) {
+      this.#display(t("job.full", { time: duration(left) }));
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
+  }
+
+  #listen() {
+    const source = new EventSource(eventsUrl(this.job.id));
+    this.#source = source;
+    this.#show();
+    source.addEventListener("job", (event) => {
+      this.job = JSON.parse(event.data);
+      this.changed(this.job);
+      if (isOver(this.job)) this.#end();
+      else this.#show();
+    });
+    source.addEventListener("step", (event) => this.step(JSON.parse(event.data)));
+    source.addEventListener("error", () => {
+      this.#display(t("job.lost"));
+      // The browser connects again by itself, unless the server refused: then the job may still be there.
+      if (source.readyState === EventSource.CLOSED) setTimeout(() => this.#ask(source), 1000 * RETRY);
+    });
+  }
+
+  async #ask(source) {
+    if (this.#source !== source) return; // it was cancelled or left meanwhile
+    const job = await attempt(() => getJob(this.job.id));
+    if (this.#source !== source) return;
+    this.#close();
+    if (job) this.follow(job);
+  }
+
+  #end() {
+    this.#close();
+    const { state, error } = this.job;
+    if (state === "failed" || (state === "cancelled" && error)) fail(new ApiError(0, error));
+    else if (state === "cancelled") say(t("job.cancelled"));
+    this.ended(this.job);
+  }
+
+  #close() {
+    this.#source?.close();
+    this.#source = null;
+    this.#hide();
+  }
+
+  #show() {
+    if (!this.#source) return;
+    const { state, ahead, done, of, seconds_left: left, mask_share: share } = this.job;
+    const parts = [];
+    if (state === "queued") parts.push(ahead > 0 ? t("job.ahead", { n: ahead }) : t("job.starting"));
+    else parts.push(of ? t("job.done", { done, of }) : t("job.running"));
+    if (left !== null && state === "running") parts.push(t("job.left", { time: duration(left) }));
+    else if (share !== null) parts.push(t("job.share", { share: percent(share) }));
+    this.#display(parts.join(" · "), state === "running" && of ? done / of : null);
+  }
+
+  #display(text, share = null) {
+    const focused = document.activeElement === this.button;
+    this.button.hidden = true;
+    this.progress.hidden = false;
+    this.text.textContent = text;
+    if (share === null) this.bar.removeAttribute("value");
+    else this.bar.value = share;
+    if (focused) this.stop.focus(); // for who works with keys
+  }
+
+  #hide() {
+    const focused = document.activeElement === this.stop;
+    this.button.hidden = false;
+    this.progress.hidden = true;
+    if (focused) this.button.focus();
+  }
+}

@@ -1,0 +1,299 @@
+// The workspace "Repair": a picture, the mask over it, the job that fills it, and the candidates that come of it.
+
+import * as api from "./api.js";
+import { onLanguage, percent, t } from "./i18n.js";
+import { Runner } from "./jobs.js";
+import { MaskLayer } from "./mask.js";
+import { addOperation, downloadMask, restoreMargin, uploadMask } from "./masking.js";
+import { attempt, PageError, say } from "./messages.js";
+import { History, marksAnything } from "./operations.js";
+import { Painter } from "./painter.js";
+import { watchPointers } from "./pointers.js";
+import { placeOn, Results } from "./results.js";
+import { store, stored } from "./session.js";
+import { check, fillRequest, limitTo, offerChoices, read, write } from "./settings.js";
+import { Stage } from "./stage.js";
+import { ToolBar } from "./toolbar.js";
+
+const STORED = "repair";
+
+export class Repair {
+  changed = () => {}; // set by the page, which shows the picture's name and its download
+
+  constructor(root) {
+    this.root = root;
+    this.form = root.querySelector("form");
+    this.history = new History(() => this.#historyChanged());
+    this.stage = new Stage(root.querySelector(".stage"), {
+      overlay: (context, view) => this.#drawOverlay(context, view),
+      forgetLive: () => this.mask.refresh(),
+      failed: () => this.#pictureGone(),
+    });
+    this.mask = new MaskLayer(() => this.stage.invalidate(), (error) => attempt(() => Promise.reject(error)));
+    this.painter = new Painter(this.stage, {
+      may: () => (this.#canPaint ? this.history.picture : null),
+      done: (operations) => this.history.add({ operations }),
+      changed: () => this.stage.invalidate(),
+    });
+    this.results = new Results(root.querySelector(".review"), () => this.#showResult());
+    this.runner = new Runner(root.querySelector(".action"), {
+      changed: (job) => this.#jobChanged(job),
+      step: (step) => this.#showStep(step),
+      ended: (job) => this.#jobEnded(job),
+    });
+    this.tools = new ToolBar(root, this.painter, () => this.#update());
+    watchPointers(this.stage, this.painter);
+    this.form.addEventListener("input", () => this.#formChanged());
+    root.querySelector("#mask-file").addEventListener("change", (event) => {
+      attempt(() => this.#canPaint && uploadMask(event.target, this.history, this.form));
+    });
+    onLanguage(() => this.about && offerChoices(this.form, this.about));
+    this.#update();
+  }
+
+  /** Take up what the server offers. */
+  configure(about) {
+    this.about = about;
+    limitTo(this.form, about);
+    offerChoices(this.form, about);
+    write(this.form, stored("settings") ?? { quality: "balanced" });
+    this.#formChanged();
+  }
+
+  /** Find again what this tab had before it was reloaded. */
+  async restore() {
+    const kept = stored(STORED);
+    if (!kept?.past.length) return;
+    const { picture } = kept.past.findLast((entry) => entry.picture);
+    await api.getPicture(picture.id); // or an error that says that it has expired
+    const job = kept.job && (await attempt(() => api.getJob(kept.job)));
+    this.history.restore(kept);
+    this.tools.fitTo(picture, kept.width);
+    if (!job) return;
+    this.results.clear(kept.added);
+    this.runner.follow(job);
+    this.results.select(kept.shown);
+  }
+
+  /** A picture was opened: undo leads back to the one before. */
+  open(picture) {
+    this.runner.leave();
+    this.results.clear();
+    this.history.add({ picture });
+    this.tools.fitTo(picture);
+    this.form.elements.grow.value ||= "3";
+  }
+
+  /** What can be downloaded now: the address of what is shown, or null. */
+  get download() {
+    const { picture } = this.history;
+    return picture && api.fileUrl(this.results.base ?? api.pictureUrl(picture.id));
+  }
+
+  get picture() {
+    return this.history.picture;
+  }
+
+  /** Do what a button or a key asks for. */
+  async act(name) {
+    const { history, stage, painter } = this;
+    const deeds = {
+      undo: () => this.#back(),
+      redo: () => history.redo(),
+      "mask-upload": () => this.root.querySelector("#mask-file").click(),
+      "mask-download": () => downloadMask(history),
+      dice: () => this.#throwDice(),
+      run: () => this.#fill(),
+      extend: () => this.#extend(),
+      others: () => this.#others(),
+      keep: () => this.#keep(),
+      compare: () => this.#compare(),
+      escape: () => (painter.gesture ? painter.cancel() : this.results.job && this.results.select(-1)),
+      "zoom-in": () => stage.zoomBy(1),
+      "zoom-out": () => stage.zoomBy(-1),
+      "zoom-fit": () => stage.fit(),
+      "zoom-actual": () => stage.zoomToActual(),
+      settings: () => this.tools.toggleSettings(),
+    };
+    await attempt(async () => {
+      if (name in deeds) await deeds[name]();
+      else if (this.#canPaint) addOperation(name, history, this.form);
+    });
+  }
+
+  get #canPaint() {
+    return Boolean(this.history.picture) && !this.runner.busy && this.results.shown < 0;
+  }
+
+  // ------------------------------------------------------------------------------------------- jobs and results
+
+  async #fill() {
+    if (this.runner.busy) return;
+    const { picture, operations } = this.history;
+    if (!picture) return;
+    if (!marksAnything(operations)) throw new PageError(t("error.unmarked"));
+    check(this.form);
+    this.#begin();
+    const request = { picture: picture.id, operations, ...fillRequest(read(this.form)) };
+    await this.runner.run(() => api.startFill(request));
+  }
+
+  async #extend() {
+    if (this.runner.busy) return;
+    check(this.form);
+    const { left, right, top, bottom, ...values } = read(this.form);
+    if (!(left || right || top || bottom)) throw new PageError(t("error.sides"));
+    const { quality, steps, seed, candidates } = fillRequest(values);
+    this.#begin({ left, right, top, bottom });
+    const request = { picture: this.history.picture.id, left, right, top, bottom, quality, steps, seed, candidates };
+    await this.runner.run(() => api.startExtension(request));
+  }
+
+  /** The same again, with seeds that were not used yet. */
+  async #others() {
+    const { seed, candidates } = this.form.elements;
+    const again = this.results.job.kind === "extension" ? () => this.#extend() : () => this.#fill();
+    seed.value = seed.valueAsNumber + candidates.valueAsNumber;
+    await again();
+  }
+
+  #begin(added) {
+    this.results.clear(added);
+    this.#showResult();
+    this.tools.closeSettings();
+  }
+
+  #throwDice() {
+    this.form.elements.seed.value = Math.floor(Math.random() * 1e6);
+    this.#formChanged();
+  }
+
+  #jobChanged(job) {
+    this.results.update(job, this.history.picture);
+    this.stage.refit(); // the strip may have come
+    this.#update();
+  }
+
+  /** Show a picture on the way, unless one that was asked for before is still to come. */
+  #showStep({ url }) {
+    if (this.loading || this.results.shown >= 0) return;
+    this.loading = Object.assign(new Image(), { src: url });
+    const place = placeOn(this.history.picture, this.results.added);
+    const done = () => (this.loading = null);
+    this.loading.decode().then(() => {
+      if (this.runner.busy && this.results.shown < 0) this.stage.showStep(this.loading, place);
+    }).then(done, done);
+  }
+
+  #jobEnded(job) {
+    if (job.state === "done") say(t("said.done", { share: percent(job.mask_share ?? 0), time: job.seconds.toFixed(1) }));
+    if (this.results.shown < 0) this.results.select(job.results.length ? 0 : -1);
+    this.stage.refit();
+    this.#update();
+  }
+
+  #showResult() {
+    if (!this.history.picture) return;
+    this.stage.showResult(this.results.base, placeOn(this.history.picture, this.results.added));
+    if (this.results.shown < 0) this.stage.divider.hide();
+    this.#update();
+  }
+
+  #compare() {
+    const { divider } = this.stage;
+    if (this.results.shown < 0) return;
+    if (divider.shown) divider.hide();
+    else divider.show();
+    this.#update();
+  }
+
+  /** What is shown becomes the picture that is painted on: the very same samples, on the server. */
+  async #keep() {
+    const { job, shown } = this.results;
+    if (shown < 0 || this.runner.busy) return;
+    const picture = await api.keepResult(job.id, shown);
+    this.results.clear();
+    this.runner.leave();
+    write(this.form, { left: 0, right: 0, top: 0, bottom: 0 });
+    this.history.add({ picture });
+    this.stage.canvas.focus({ preventScroll: true }); // the button that was pressed is gone
+    say(t("said.kept"));
+  }
+
+  /** Undo: from a result back to the mask, else the last step. */
+  #back() {
+    if (this.results.shown >= 0) this.results.select(-1);
+    else if (!this.runner.busy) this.history.undo();
+  }
+
+  // ------------------------------------------------------------------------------------------------ what is seen
+
+  #historyChanged() {
+    const { picture, operations } = this.history;
+    if (picture.id !== this.seen) {
+      this.seen = picture.id;
+      this.results.clear();
+      this.runner.leave();
+      this.stage.show(api.pictureUrl(picture.id), { width: picture.width, height: picture.height });
+    }
+    if (!operations.length) restoreMargin(this.form);
+    this.stage.invalidate();
+    this.#update();
+  }
+
+  #drawOverlay(context, view) {
+    const { picture, operations } = this.history;
+    if (this.results.shown < 0 && !this.stage.showsStep) {
+      const { grow: margin } = read(this.form);
+      const live = this.painter.gesture?.live ?? null;
+      this.mask.draw(context, view, picture, operations, { grow: margin ?? 0, live });
+    }
+    this.painter.draw(context, view);
+  }
+
+  #formChanged() {
+    const { quality, steps } = this.form.elements;
+    steps.placeholder = this.about.qualities.find(({ name }) => name === quality.value)?.calls ?? "";
+    const { left, right, top, bottom, ...settings } = read(this.form);
+    store("settings", settings); // but not the sides: they are for this picture alone
+    this.#showSides({ left, right, top, bottom });
+    this.stage.invalidate();
+    this.#update();
+  }
+
+  /** Show, chequered, what the canvas would be extended by. */
+  #showSides(added) {
+    const { picture } = this.history;
+    if (picture && this.results.shown < 0) this.stage.bound(placeOn(picture, added));
+  }
+
+  #pictureGone() {
+    attempt(() => api.getPicture(this.history.picture.id)); // its error says why
+  }
+
+  /** Enable what can be done now, keep what a reload needs, and tell the page. */
+  #update() {
+    this.tools.update({
+      undo: this.results.shown >= 0 || (this.history.canUndo && !this.runner.busy),
+      redo: this.history.canRedo && !this.runner.busy,
+      paint: this.#canPaint,
+      busy: this.runner.busy,
+      picture: this.history.picture,
+      marked: marksAnything(this.history.operations),
+      shown: this.results.shown >= 0,
+      comparing: this.stage.divider.shown,
+      extended: this.results.job?.kind === "extension",
+    });
+    this.#keepForReload();
+    this.changed();
+  }
+
+  #keepForReload() {
+    const { past, future } = this.history;
+    if (!past.length) return;
+    const { job, shown, added } = this.results;
+    const kept = store(STORED, { past, future, job: job?.id ?? null, shown, added, width: this.painter.width });
+    if (!kept && !this.warned) say(t("said.unkept"));
+    this.warned = !kept;
+  }
+}

@@ -1,0 +1,87 @@
+// The strip of candidates: what was there before, and what the job has made of it so far. One of them is shown.
+
+import { resultUrl, pictureUrl, viewUrl } from "./api.js";
+import { onLanguage, t } from "./i18n.js";
+
+const THUMBNAIL = 152; // pixels, two for one of CSS
+
+const NOTHING = { left: 0, top: 0, right: 0, bottom: 0 };
+
+/** Where a picture that goes beyond another by so many pixels lies, in the plane of the other. */
+export function placeOn({ width, height }, { left, top, right, bottom }) {
+  return { left: 0 - left, top: 0 - top, width: width + left + right, height: height + top + bottom };
+}
+
+export class Results {
+  job = null;
+  shown = -1; // the candidate that is shown; -1 for the picture as it was
+  added = NOTHING; // by how many pixels a result goes beyond the picture
+
+  /** element: the workspace's `.review`; changed: called when another candidate is to be shown. */
+  constructor(element, changed) {
+    Object.assign(this, { element, changed });
+    this.strip = element.querySelector(".strip");
+    onLanguage(() => this.#build());
+  }
+
+  /** Take up a job's results, as far as there are any. */
+  update(job, picture) {
+    const fresh = job.id !== this.job?.id;
+    const grown = job.results.length !== this.job?.results.length;
+    if (fresh) this.shown = -1;
+    Object.assign(this, { job, picture });
+    if (fresh || grown) this.#build();
+  }
+
+  /** Forget them; those to come go beyond the picture by `added`. */
+  clear(added = NOTHING) {
+    Object.assign(this, { job: null, shown: -1, added });
+    this.#build();
+  }
+
+  /** Show a candidate, or what was there before. */
+  select(index) {
+    this.shown = Math.min(index, (this.job?.results.length ?? 0) - 1);
+    this.#mark();
+    this.changed();
+  }
+
+  /** The address of what is shown, or null for what was there before. */
+  get base() {
+    return this.shown < 0 ? null : resultUrl(this.job.id, this.shown);
+  }
+
+  #build() {
+    const results = this.job?.results ?? [];
+    this.element.hidden = results.length === 0;
+    if (!results.length) {
+      this.strip.replaceChildren();
+      return;
+    }
+    const before = this.#button(-1, pictureUrl(this.picture.id), this.picture, t("before"));
+    const after = results.map((result, i) => this.#button(i, resultUrl(this.job.id, i), result, t("candidate", { n: i + 1 })));
+    this.strip.replaceChildren(before, ...after);
+    this.#mark();
+  }
+
+  #button(index, base, { width, height }, label) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.dataset.index = index;
+    button.setAttribute("aria-label", label);
+    const image = new Image();
+    image.alt = "";
+    image.src = viewUrl(base, { left: 0, top: 0, width, height, scale: Math.min(1, THUMBNAIL / Math.min(width, height), 1800 / Math.max(width, height)) });
+    const text = document.createElement("span");
+    text.textContent = index < 0 ? label : index + 1;
+    button.append(image, text);
+    button.addEventListener("click", () => this.select(index));
+    return button;
+  }
+
+  #mark() {
+    for (const button of this.strip.children) {
+      button.setAttribute("aria-pressed", String(Number(button.dataset.index) === this.shown));
+    }
+  }
+}

@@ -1,0 +1,30 @@
+// What a reload of this tab must find again. Kept by the browser for one tab alone: two tabs do not disturb each other.
+
+const PREFIX = "pixmend.";
+
+/** Keep a value under a name; false where the browser would not, as when it is too large. */
+export function store(name, value) {
+  try {
+    sessionStorage.setItem(PREFIX + name, JSON.stringify(value));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The value kept under a name, or null. */
+export function stored(name) {
+  try {
+    return JSON.parse(sessionStorage.getItem(PREFIX + name));
+  } catch {
+    return null;
+  }
+}
+
+export function forget(name) {
+  try {
+    sessionStorage.removeItem(PREFIX + name);
+  } catch {
+    // A browser that keeps nothing has nothing to forget.
+  }
+}

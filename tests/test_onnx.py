@@ -1,0 +1,179 @@
+"""ONNX files: valid, complete in themselves, and in other programs what the model is here."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pixmend.backends import open_network
+from pixmend.checkpoint import Model, load_model, read_header, save_model
+from pixmend.cli import main
+from pixmend.conditioning import denoiser
+from pixmend.diffusion import Known
+from pixmend.errors import BackendError
+from pixmend.images import load_image, load_mask
+from pixmend.samplers import ddim
+from pixmend.schedules import step_subset
+from pixmend.unet import UNetConfig
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "repair_with_onnx.py"
+SMALL = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16, time_channels=16)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file m.safetensors with random weights, and m.onnx, which `pixmend export` made of it."""
+    folder = tmp_path_factory.mktemp("onnx")
+    model = Model.new(SMALL, size=16, seed=1)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        model.network.last.weight.normal_(0, 0.1)
+    save_model(folder / "m.safetensors", model)
+    assert main(["export", str(folder / "m.safetensors"), "-o", str(folder / "m.onnx")]) == 0
+    return folder
+
+
+def test_the_file_is_valid_and_knows_all_that_the_model_file_does(folder: Path) -> None:
+    model, proto = load_model(folder / "m.safetensors"), onnx.load(folder / "m.onnx")
+    onnx.checker.check_model(proto, full_check=True)
+    told = {entry.key: json.loads(entry.value) for entry in proto.metadata_props}
+    assert told["pixmend"] == read_header(folder / "m.safetensors")
+    assert told["alpha_bars"] == model.diffusion.alpha_bars.tolist()
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (5, 16, 16), (2, 6, 34), (1, 2, 2)])
+def test_any_batch_and_size_gives_what_torch_gives(folder: Path, shape: tuple[int, int, int]) -> None:
+    session = onnxruntime.InferenceSession(folder / "m.onnx", providers=["CPUExecutionProvider"])
+    count, height, width = shape
+    x, t = torch.randn(count, 7, height, width), torch.linspace(0, 999, count)
+    (found,) = session.run(["output"], {"x": x.numpy(), "t": t.numpy()})
+    with torch.no_grad():
+        expected = load_model(folder / "m.safetensors").network(x, t)
+    torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_backend_takes_odd_sizes_and_exports_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pixmend.backends import with_onnx
+
+    exports: list[Model] = []
+
+    def exported(model: Model) -> bytes:
+        exports.append(model)
+        return (folder / "m.onnx").read_bytes()
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(with_onnx, "onnx_bytes", exported)
+    model = load_model(folder / "m.safetensors")
+    for _ in range(2):
+        network = open_network(model, "onnx")
+        assert network.name == "onnx"
+        for shape in ((3, 7, 16, 16), (1, 7, 5, 9)):
+            x, t = torch.randn(shape), torch.full(shape[:1], 300)
+            with torch.no_grad():
+                torch.testing.assert_close(network(x, t), model.network(x, t), rtol=1e-4, atol=1e-5)
+    assert len(exports) == 1
+
+
+def test_a_network_that_cannot_be_loaded_or_computed_is_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pixmend.backends import with_onnx
+
+    model = load_model(folder / "m.safetensors")
+    for number, content in enumerate((b"", b"no graph", (folder / "m.onnx").read_bytes()[:-100])):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / str(number)))
+        monkeypatch.setattr(with_onnx, "onnx_bytes", lambda model, content=content: content)
+        with pytest.raises(BackendError, match=r"ONNX Runtime cannot load the network \(.+\); take --backend torch"):
+            open_network(model, "onnx")
+    monkeypatch.setattr(with_onnx, "onnx_bytes", lambda model: (folder / "m.onnx").read_bytes())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    network = open_network(model, "onnx")
+    with pytest.raises(BackendError, match=r"ONNX Runtime cannot compute the network \(.+\); take --backend torch"):
+        network(torch.zeros(1, 6, 16, 16), torch.zeros(1))
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (23, 40)])
+def test_the_example_repairs_as_pixmend_does_without_torch(
+    folder: Path, tmp_path: Path, height: int, width: int
+) -> None:
+    rng = np.random.default_rng(1)
+    picture = rng.integers(0, 256, (height, width, 3), np.uint8)
+    hole = np.zeros((height, width), np.uint8)
+    hole[7:13, 4:9] = 255
+    Image.fromarray(picture).save(tmp_path / "picture.png")
+    Image.fromarray(hole).save(tmp_path / "mask.png")
+    program = f"import runpy, sys; sys.modules['torch'] = None; runpy.run_path({str(EXAMPLE)!r})"
+    files = [str(path) for path in (folder / "m.onnx", *(tmp_path / n for n in ("picture.png", "mask.png", "out.png")))]
+    subprocess.run([sys.executable, "-c", program, *files], check=True)
+    out = np.array(Image.open(tmp_path / "out.png"))
+    assert np.array_equal(out[hole == 0], picture[hole == 0])
+
+    top, left = (0, 0) if height == 16 else (2, 0)  # where a window of 16 has the hole in its middle
+    window = np.s_[top : top + 16, left : left + 16]
+    expected = with_pixmend(load_model(folder / "m.safetensors"), picture[window], hole[window])
+    assert np.abs(out[window].astype(int) - expected).max() <= 1  # rounding of float32
+
+
+def with_pixmend(model: Model, picture: Any, hole: Any) -> Any:
+    """What pixmend's own sampler makes of the same noise."""
+    x0, mask = load_image(picture), load_mask(hole, picture.shape[:2], blur=0)
+    drawn = torch.from_numpy(np.random.default_rng(0).standard_normal(x0.shape[1:]))[None].float()
+
+    def noise(like: Tensor) -> Tensor:
+        return drawn
+
+    known, times = Known(x0, mask, model.diffusion, model.conditioning, noise), step_subset(1000, 4)
+    with torch.no_grad():
+        denoise = denoiser(model.network, known)
+        x = ddim(denoise, known.start(times[0]), times, model.diffusion, noise=noise, put_back=known.put_back)
+    return (x[0].permute(1, 2, 0).numpy() * 127.5 + 127.5).round()
+
+
+def test_the_example_says_what_it_cannot_do(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, size in (("picture", (40, 40)), ("mask", (40, 40))):
+        Image.new("L", size, 255).save(tmp_path / f"{name}.png")
+    files = [str(path) for path in (folder / "m.onnx", *(tmp_path / n for n in ("picture.png", "mask.png", "out.png")))]
+    monkeypatch.setattr(sys, "argv", [str(EXAMPLE), *files])
+    with pytest.raises(SystemExit, match="its hole lie within as many"):
+        runpy.run_path(str(EXAMPLE))
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_export_says_what_it_needs(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, err: Callable[[], str]
+) -> None:
+    model, out = str(folder / "m.safetensors"), str(tmp_path / "m.onnx")
+    assert main(["export", model, "-o", out, "--format", "tflite"]) == 2
+    assert "choose onnx or diffusers" in err()
+    assert main(["export", model, "-o", str(tmp_path / "new"), "--overwrite"]) == 2
+    assert "a folder is never replaced" in err()
+    assert main(["export", model, "-o", str(folder / "m.onnx")]) == 7
+    assert "m.onnx exists and is left as it is" in err()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else name)
+    assert main(["export", model, "-o", out]) == BackendError.exit_code
+    assert "exporting to ONNX needs onnx; install pixmend[onnx]" in err()
+    assert not Path(out).exists()
+
+
+@pytest.mark.parametrize("page", ["backends.md", "backends.zh-CN.md"])
+def test_the_documents_show_the_example_as_it_is(page: str) -> None:
+    text = (EXAMPLE.parents[1] / "docs" / page).read_text("utf-8")
+    assert f"```python\n{EXAMPLE.read_text('utf-8')}```\n" in text

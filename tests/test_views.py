@@ -1,0 +1,70 @@
+"""Views: exact at scale 1, of the size asked for at others, and never too large."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from pixmend import views
+from pixmend.errors import OptionError
+from pixmend.images import Picture, open_picture
+from pixmend.views import view_of
+
+
+def opened(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_part_at_scale_1_has_the_very_samples(channels: int) -> None:
+    samples = np.random.default_rng(0).integers(0, 256, (20, 30, channels), np.uint8)
+    view = view_of(Picture(samples), left=4, top=3, width=10, height=8, scale=1)
+    assert view.media_type == "image/png"
+    np.testing.assert_array_equal(np.asarray(opened(view.data)).reshape(8, 10, channels), samples[3:11, 4:14])
+
+
+def test_16_bits_are_shown_with_8() -> None:
+    samples = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16, 1)
+    assert np.asarray(opened(view_of(Picture(samples)).data)).ravel().tolist() == list(range(256))
+
+
+def test_even_picture_stays_even_when_reduced() -> None:
+    view = view_of(open_picture(np.full((90, 60, 3), (10, 200, 77), np.uint8)), scale=0.5)
+    image = opened(view.data)
+    assert image.size == (30, 45)
+    assert set(np.asarray(image).reshape(-1, 3).tobytes()) == {10, 200, 77}
+
+
+def test_whole_picture_is_reduced_until_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "MOST_PIXELS", 1000)
+    width, height = opened(view_of(open_picture(np.zeros((90, 60, 3), np.uint8))).data).size
+    assert width * height <= 1000 < (width + 1) * (height + 1)
+    assert opened(view_of(open_picture(np.zeros((1, 5000), np.uint8))).data).size == (1000, 1)
+
+
+def test_large_opaque_views_are_jpeg_and_keep_the_profile() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = Image.new("RGB", (1001, 1000))
+    image.info["icc_profile"] = profile
+    view = view_of(open_picture(image))
+    assert view.media_type == "image/jpeg"
+    assert opened(view.data).info["icc_profile"] == profile
+
+
+@pytest.mark.parametrize(
+    "part", [{"left": 31}, {"left": 30}, {"width": 31}, {"top": -1}, {"top": 1, "height": 20}, {"width": 0}]
+)
+def test_part_outside_is_refused(part: dict[str, int]) -> None:
+    with pytest.raises(OptionError, match="not inside"):
+        view_of(open_picture(np.zeros((20, 30), np.uint8)), **part)
+
+
+def test_view_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "MOST_PIXELS", 100)
+    with pytest.raises(OptionError, match="too large"):
+        view_of(open_picture(np.zeros((20, 30), np.uint8)), scale=1)

@@ -1,0 +1,557 @@
+"""The server: what it answers, that it gives the command line's bytes, and that nobody gets what is not theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+pytest.importorskip("fastapi")
+pytest.importorskip("prometheus_client")
+pytest.importorskip("python_multipart")
+
+from starlette.exceptions import HTTPException
+
+from pixmend import cli
+from pixmend.checkpoint import save_model
+from pixmend.extending import extend
+from pixmend.images import open_picture, save_picture
+from pixmend.inpainting import inpainting
+from pixmend.masks import create_advanced_mask
+from pixmend.web.guard import Guard
+from pixmend.web.limits import Limits
+from pixmend.web.metrics import Metrics
+from pixmend.web.store import Store, clean_name
+from web_server import HOLE, SIZE, Site, picture_file, samples_of, serving, tiny_model
+
+
+@pytest.fixture(scope="module")
+def _shared() -> Any:
+    with serving() as site:
+        yield site
+
+
+@pytest.fixture
+def site(_shared: Site) -> Site:
+    """A new visitor of a server that all tests share."""
+    return _shared.visitor()
+
+
+def render(site: Site, picture: str, *operations: dict[str, Any]) -> np.ndarray[Any, Any]:
+    answer = site.client.post("/api/masks/render", json={"picture": picture, "operations": operations})
+    assert answer.status_code == 200, answer.text
+    return samples_of(answer.content)
+
+
+# ------------------------------------------------------------------------------------------- the same bytes everywhere
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("picture.png", {}), ("picture.jpg", {"quality": 83}), ("picture.tif", {}), ("picture.webp", {"lossless": True})],
+)
+def test_page_command_line_and_python_give_the_same_bytes(
+    site: Site, tmp_path: Path, name: str, options: dict[str, Any]
+) -> None:
+    formats = {"jpg": "JPEG", "tif": "TIFF"}
+    suffix = name.rpartition(".")[2]
+    exif = Image.Exif()
+    exif[315] = "somebody"
+    data = picture_file(format=formats.get(suffix, suffix.upper()), exif=exif, **options)
+    image, mask, model = tmp_path / name, tmp_path / "mask.png", tmp_path / "tiny.safetensors"
+    image.write_bytes(data)
+    save_model(model, tiny_model())
+    stroke = {"op": "stroke", "points": [[8.5, 9], [30, 21.25], [44, 12]], "width": 7.5}
+    picture = site.upload(data, name)
+    asked = {"picture": picture["id"], "operations": [stroke]}
+    mask.write_bytes(site.client.post("/api/masks/render", json=asked).content)
+    job = site.fill(picture["id"], stroke, seed=3, candidates=2, grow=1)
+    assert site.over(job)["state"] == "done"
+
+    outputs = [tmp_path / f"out-{i}.{suffix}" for i in (1, 2)]
+    words = ["inpaint", image, "--mask", mask, "--model", model, "--seed", 3, "--candidates", 2, "--grow-mask", 1]
+    assert cli.main([str(word) for word in (*words, "-o", tmp_path / f"out.{suffix}")]) == 0
+    made = inpainting(image, mask, model=model, seed=3, candidates=2, grow=1)
+    for i, output in enumerate(outputs):
+        result = site.get(f"/api/jobs/{job['id']}/results/{i}/file")
+        assert result == output.read_bytes()
+        assert result == save_picture(made.pictures[i], tmp_path / f"python-{i}.{suffix}").read_bytes()
+
+
+def test_ten_rounds_of_painting_on_results_leave_the_rest_as_it_was(site: Site) -> None:
+    data = picture_file(format="JPEG", quality=60)
+    picture = site.upload(data, "photo.jpg")
+    first = samples_of(site.get(f"/api/pictures/{picture['id']}/view?scale=1"))
+    touched = np.zeros(SIZE, bool)
+    for round_ in range(10):
+        box = {"op": "rectangle", "left": 4 * round_, "top": 5, "right": 4 * round_ + 4, "bottom": 9}
+        job = site.fill(picture["id"], box, seed=round_, blur=0)
+        assert site.over(job)["state"] == "done"
+        touched[5:9, 4 * round_ : 4 * round_ + 4] = True
+        kept = site.client.post(f"/api/jobs/{job['id']}/results/0/keep")
+        assert kept.status_code == 201
+        picture = kept.json()
+        assert picture["name"] == "photo-mended.jpg"
+    last = samples_of(site.get(f"/api/pictures/{picture['id']}/view?scale=1"))
+    np.testing.assert_array_equal(last[~touched], first[~touched])
+    assert (last[touched] != first[touched]).any()
+
+
+# ------------------------------------------------------------------------------------------------ pictures and masks
+
+
+def test_orientation_is_applied_once(site: Site) -> None:
+    exif = Image.Exif()
+    exif[274] = 6  # a quarter turn
+    picture = site.upload(picture_file((20, 30), "JPEG", exif=exif), "turned.jpg")
+    assert (picture["width"], picture["height"]) == (20, 30)
+    with Image.open(io.BytesIO(site.get(f"/api/pictures/{picture['id']}/file"))) as saved:
+        assert ImageOps.exif_transpose(saved).size == (20, 30)
+
+
+def test_names_are_cleaned_and_say_the_format(site: Site) -> None:
+    for name, expected in {"../../etc/passwd": "passwd.png", "C:\\dir\\a b.JPG": "a b.png"}.items():
+        assert site.upload(name=name)["name"] == expected
+    assert clean_name('a"\n<;b.png') == "a;b.png"
+    assert clean_name("") == clean_name(None) == clean_name("/") == clean_name("..") == "picture"
+    assert len(clean_name("x" * 5000 + ".png")) < 300
+    picture = site.upload(picture_file(format="GIF"), "x.gif")
+    assert picture["name"].endswith((".gif", ".png"))
+    answer = site.client.get(f"/api/pictures/{picture['id']}/file")
+    assert answer.status_code == 200
+    assert "attachment" in answer.headers["content-disposition"]
+
+
+def test_mask_is_what_the_operations_say(site: Site) -> None:
+    picture = site.upload()["id"]
+    rows, columns = np.indices(SIZE)
+    box = (rows >= 10) & (rows < 20) & (columns >= 16) & (columns < 32)
+    erased = {"op": "rectangle", "left": 20, "top": 0, "right": 22, "bottom": 40, "erase": True}
+    np.testing.assert_array_equal(render(site, picture, HOLE), box)
+    np.testing.assert_array_equal(render(site, picture, HOLE, erased), box & ~((columns >= 20) & (columns < 22)))
+    np.testing.assert_array_equal(render(site, picture, HOLE, {"op": "invert"}), ~box)
+    np.testing.assert_array_equal(render(site, picture, erased, {"op": "clear"}, HOLE), box)
+    np.testing.assert_array_equal(render(site, picture), np.zeros(SIZE, bool))
+    grown = (rows >= 8) & (rows < 22) & (columns >= 14) & (columns < 34)
+    shrunk = (rows >= 12) & (rows < 18) & (columns >= 18) & (columns < 30)
+    np.testing.assert_array_equal(render(site, picture, HOLE, {"op": "grow", "pixels": 2}), grown)
+    np.testing.assert_array_equal(render(site, picture, HOLE, {"op": "grow", "pixels": -2}), shrunk)
+    kind = create_advanced_mask("thick", SIZE, seed=5)[0, 0].numpy() > 0
+    np.testing.assert_array_equal(render(site, picture, {"op": "kind", "kind": "thick", "seed": 5}), kind)
+
+
+def test_uploaded_mask_comes_back(site: Site) -> None:
+    picture = site.upload()["id"]
+    mask = np.random.default_rng(1).random(SIZE) > 0.5
+    stream = io.BytesIO()
+    Image.fromarray(mask).save(stream, "PNG")
+    answer = site.client.post("/api/masks", files={"file": stream.getvalue()}, data={"picture": picture})
+    assert answer.json()["share"] == mask.mean()
+    np.testing.assert_array_equal(render(site, picture, {"op": "uploaded", "mask": answer.json()["id"]}), mask)
+    small = site.client.post("/api/masks", files={"file": picture_file((8, 8))}, data={"picture": picture})
+    assert (small.status_code, "picture's size" in small.json()["detail"]) == (400, True)
+
+
+def test_alpha_as_the_mask_becomes_opaque_as_on_the_command_line(site: Site, tmp_path: Path) -> None:
+    samples = np.random.default_rng(2).integers(0, 256, (*SIZE, 4), np.uint8)
+    samples[..., 3] = 255
+    samples[10:20, 16:32, 3] = 0
+    path = tmp_path / "clear.png"
+    Image.fromarray(samples).save(path)
+    picture = site.upload(path.read_bytes())
+    assert picture["alpha"]
+    np.testing.assert_array_equal(render(site, picture["id"], {"op": "alpha"}), samples[..., 3] == 0)
+    job = site.fill(picture["id"], {"op": "alpha"})
+    assert site.over(job)["state"] == "done"
+    result = samples_of(site.get(f"/api/jobs/{job['id']}/results/0/file"))
+    assert (result[..., 3] == 255).all()
+    np.testing.assert_array_equal(result, inpainting(path, model=tiny_model()).pictures[0].samples)
+
+
+def test_views_show_the_part_asked_for(site: Site) -> None:
+    data = picture_file()
+    picture = site.upload(data)["id"]
+    part = samples_of(site.get(f"/api/pictures/{picture}/view?left=3&top=4&width=10&height=5&scale=1"))
+    np.testing.assert_array_equal(part, samples_of(data)[4:9, 3:13])
+    assert site.client.get(f"/api/pictures/{picture}/view?left=3&width=100").status_code == 400
+
+
+# ---------------------------------------------------------------------------------------------------------- the jobs
+
+
+def test_job_tells_how_far_it_is_and_shows_how_it_forms(site: Site) -> None:
+    job = site.fill(site.upload()["id"], steps=5)
+    events = site.events(job)
+    told = [data for name, data in events if name == "job"]
+    assert told[-1]["state"] == "done"
+    assert told[-1]["done"] == told[-1]["of"] > 0
+    assert [data["done"] for data in told] == sorted(data["done"] for data in told)
+    assert told[-1]["mask_share"] == 10 * 16 / (SIZE[0] * SIZE[1])
+    for step in (data for name, data in events if name == "step"):
+        assert samples_of(site.get(step["url"])).shape == (*SIZE, 3)
+
+
+def test_denoising_tells_the_level_and_keeps_the_size(site: Site) -> None:
+    picture = site.upload()["id"]
+    answer = site.client.post("/api/denoisings", json={"picture": picture, "level": 0.25})
+    job = site.over(answer.json())
+    assert (job["state"], job["results"][0]["level"]) == ("done", 0.25)
+    assert samples_of(site.get(f"/api/jobs/{job['id']}/results/0/file")).shape == (*SIZE, 3)
+
+
+def test_extension_is_that_of_the_library(site: Site, tmp_path: Path) -> None:
+    data = picture_file(format="JPEG")
+    (tmp_path / "picture.jpg").write_bytes(data)
+    picture = site.upload(data, "picture.jpg")["id"]
+    asked = {"picture": picture, "left": 7, "bottom": 12, "seed": 4}
+    job = site.over(site.client.post("/api/extensions", json=asked).json())
+    assert (job["state"], job["kind"]) == ("done", "extension")
+    (result,) = job["results"]
+    assert (result["width"], result["height"]) == (SIZE[1] + 7, SIZE[0] + 12)
+    made = extend(tmp_path / "picture.jpg", left=7, bottom=12, seed=4, model=tiny_model()).pictures[0]
+    saved = save_picture(made, tmp_path / "out.jpg").read_bytes()
+    assert site.get(f"/api/jobs/{job['id']}/results/0/file") == saved
+    assert detail(site.client.post("/api/extensions", json={"picture": picture}), 400)
+    assert detail(site.client.post("/api/extensions", json={"picture": picture, "top": 100_000, "left": 9999}), 413)
+
+
+def test_results_outlive_a_reload(site: Site) -> None:
+    job = site.over(site.fill(site.upload()["id"]))
+    (listed,) = site.client.get("/api/jobs").json()
+    assert listed == job
+    assert site.get(f"/api/jobs/{listed['id']}/results/0/view")
+
+
+def test_cancelling_stops_a_running_job_at_its_next_network_call(site: Site) -> None:
+    picture = site.upload()["id"]
+    with site.gate.closed():
+        job = site.fill(picture, steps=50)
+        assert site.gate.reached.wait(60)
+        waiting = site.fill(picture)
+        assert waiting["ahead"] == 1
+        dropped = site.client.delete(f"/api/jobs/{waiting['id']}").json()
+        assert dropped["state"] == "cancelled"
+        site.client.delete(f"/api/jobs/{job['id']}")
+    job = site.over(job)
+    assert (job["state"], job["results"], job["calls"]) == ("cancelled", [], 1)  # the call that was held is the last
+    assert site.over(site.fill(picture))["state"] == "done"
+
+
+def test_turns_are_fair_and_a_full_queue_says_when_to_come_back() -> None:
+    with serving(Limits(queue=3, own_queue=2)) as site:
+        other = site.visitor()
+        pictures = site.upload()["id"], other.upload()["id"]
+        with site.gate.closed():
+            running = site.fill(pictures[0])
+            assert site.gate.reached.wait(60)
+            mine = [site.fill(pictures[0]) for _ in range(2)]
+            refused = site.client.post("/api/fills", json={"picture": pictures[0], "operations": [HOLE]})
+            theirs = other.fill(pictures[1])
+            full = other.client.post("/api/fills", json={"picture": pictures[1], "operations": [HOLE]})
+            places = [site.client.get(f"/api/jobs/{job['id']}").json()["ahead"] for job in mine]
+        assert (refused.status_code, full.status_code) == (429, 429)
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert (theirs["ahead"], places) == (2, [1, 3])  # one of mine, then theirs, then my second
+        assert all(site.over(job)["state"] == "done" for job in (running, *mine))
+        assert other.over(theirs)["state"] == "done"
+
+
+def test_job_that_nobody_asks_for_gives_way_when_others_wait() -> None:
+    with serving(Limits(patience_seconds=0)) as site:
+        other = site.visitor()
+        pictures = site.upload()["id"], other.upload()["id"]
+        with site.gate.closed():
+            left = site.fill(pictures[0], steps=50)
+            assert site.gate.reached.wait(60)
+            waits = other.fill(pictures[1])
+        assert other.over(waits)["state"] == "done"
+        left = site.client.get(f"/api/jobs/{left['id']}").json()
+        assert (left["state"], "nobody asked" in left["error"]) == ("cancelled", True)
+
+
+def test_failing_job_says_why_and_the_next_one_works(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = site.upload()["id"]
+
+    def fail(*args: object, **named: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pixmend.web.work.inpainting", fail)
+        job = site.over(site.fill(picture))
+    assert (job["state"], "defect" in job["error"]) == ("failed", True)
+    assert site.over(site.fill(picture))["state"] == "done"
+
+
+# ------------------------------------------------------------------------------------------------ limits and bad input
+
+
+def detail(answer: Any, status: int) -> str:
+    assert answer.status_code == status, answer.text
+    (line,) = str(answer.json()["detail"]).splitlines()
+    return line
+
+
+def test_uploads_are_checked_by_what_they_hold(site: Site) -> None:
+    for data in (b"", b"hello", b"\x89PNG\r\n\x1a\n" + bytes(50), b"<svg/>", b"%!PS-Adobe", picture_file()[:200]):
+        line = detail(site.client.post("/api/pictures", files={"file": ("x.png", data)}), 415)
+        assert "pixmend-serve" not in line  # where it lay is not told
+        assert line.startswith("x.png")
+
+
+def test_bytes_and_pixels_are_bounded() -> None:
+    with serving(Limits(bytes=5000, pixels=1000, json_bytes=2000)) as site:
+        bomb = picture_file((40, 26))
+        assert len(bomb) < 5000
+        assert "1,000" in detail(site.client.post("/api/pictures", files={"file": bomb}), 413)
+        assert detail(site.client.post("/api/pictures", files={"file": bytes(100_000)}), 413)
+        assert detail(site.client.post("/api/fills", content=b"[" * 2001), 413)
+
+        def parts() -> Any:
+            yield from [b" " * 500] * 5
+
+        chunked = {"content-type": "application/json", "transfer-encoding": "chunked"}
+        assert detail(site.client.post("/api/fills", content=parts(), headers=chunked), 413)
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ({"operations": []}, 400),
+        ({"operations": [{"op": "invert"}]}, 400),
+        ({"operations": [{"op": "alpha"}]}, 400),
+        ({"operations": [{"op": "kind", "kind": "none"}]}, 400),
+        ({"operations": [{"op": "invert"}] * 201}, 400),
+        ({"operations": [{"op": "lasso", "points": [[0, 0]] * 66_667}] * 3}, 400),
+        ({"operations": [{"op": "uploaded", "mask": "x"}]}, 404),
+        ({"operations": [{"op": "stroke", "points": [], "width": 3}]}, 422),
+        ({"operations": [{"op": "stroke", "points": [[1e9, 0]], "width": 3}]}, 422),
+        ({"operations": [HOLE | {"left": "nan"}]}, 422),
+        ({"operations": [HOLE | {"wide": 3}]}, 422),
+        ({"operations": [HOLE], "sampler": "magic"}, 400),
+        ({"operations": [HOLE], "quality": "magic"}, 400),
+        ({"operations": [HOLE], "candidates": 9}, 400),
+        ({"operations": [HOLE], "candidates": 0}, 422),
+        ({"operations": [HOLE], "seed": -1}, 422),
+        ({"operations": [HOLE], "seeed": 1}, 422),
+        ({"operations": [HOLE], "steps": 0}, 422),
+    ],
+)
+def test_what_does_not_do_is_refused_in_one_line(site: Site, asked: dict[str, Any], status: int) -> None:
+    picture = site.upload()["id"]
+    assert detail(site.client.post("/api/fills", json={"picture": picture, **asked}), status)
+
+
+def test_work_of_all_strokes_together_is_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pixmend.web.operations.MOST_RUNS", 100)
+    stroke = {"op": "stroke", "points": [[3, 3], [20, 20]], "width": 3}
+    lasso = {"op": "lasso", "points": [[3, 3], [20, 20], [3, 20]]}
+    asked = {"picture": site.upload()["id"]}
+    assert site.client.post("/api/masks/render", json={**asked, "operations": [stroke, lasso, HOLE]}).status_code == 200
+    for operation in (stroke, lasso, HOLE):
+        answer = site.client.post("/api/masks/render", json={**asked, "operations": [operation] * 11})
+        assert "fewer points" in detail(answer, 400)
+
+
+@pytest.mark.parametrize("body", [b"", b"[" * 100_000, b"{", b'{"picture": NaN}', b"\xff\xfe", b"9" * 5000])
+def test_bodies_that_are_no_json_are_refused_in_one_line(site: Site, body: bytes) -> None:
+    answer = site.client.post("/api/fills", content=body, headers={"content-type": "application/json"})
+    assert detail(answer, answer.status_code)
+    assert answer.status_code in (400, 422)
+
+
+def test_too_much_at_once_is_told_to_come_back() -> None:
+    with serving(Limits(incoming_bytes=1000, incoming_json_bytes=100, streams=0)) as site:
+        picture = {"file": ("x.png", picture_file())}
+        for answer in (
+            site.client.post("/api/pictures", files=picture),
+            site.client.post("/api/fills", content=b" " * 200),
+        ):
+            assert detail(answer, 429)
+            assert answer.headers["Retry-After"] == "1"
+    with serving(Limits(streams=0)) as site:
+        job = site.fill(site.upload()["id"])
+        assert detail(site.client.get(f"/api/jobs/{job['id']}/events"), 429)
+
+
+def test_body_that_dawdles_is_dropped() -> None:
+    came: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            while (await receive()).get("more_body"):
+                pass
+        except HTTPException as error:
+            came.append(error.status_code)
+
+    async def receive() -> Any:
+        if not came:
+            came.append("a first part")
+            return {"type": "http.request", "body": b"x", "more_body": True}
+        return await asyncio.get_running_loop().create_future()  # nothing more comes
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    guard = Guard(app, limits=Limits(first_seconds=0.05), metrics=Metrics())
+    headers = [(b"host", b"127.0.0.1"), (b"content-length", b"99")]
+    asyncio.run(guard({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive, send))
+    assert came == ["a first part", 408]
+    assert guard.incoming == {True: Limits().incoming_bytes, False: Limits().incoming_json_bytes}
+
+
+def test_nobody_gets_what_is_not_theirs(site: Site) -> None:
+    picture = site.upload()["id"]
+    job = site.over(site.fill(picture))["id"]
+    other = site.visitor()
+    assert other.client.get("/api/jobs").json() == []
+    for path in (f"pictures/{picture}", f"pictures/{picture}/file", f"jobs/{job}", f"jobs/{job}/results/0/file"):
+        assert detail(other.client.get(f"/api/{path}"), 404)
+    assert detail(other.client.delete(f"/api/jobs/{job}"), 404)
+    forged = site.visitor()
+    forged.client.cookies.set("pixmend-session-8188", "chosen.0123", domain="127.0.0.1")
+    assert forged.client.get("/api/jobs").headers["set-cookie"].startswith("pixmend-session-8188=")
+
+
+def test_what_expired_says_so() -> None:
+    with serving(Limits(disk_bytes=40_000, keep_seconds=-1, own_jobs=1)) as site:
+        first = site.upload()["id"]
+        for seed in range(4):
+            site.upload(picture_file(seed=seed))
+        assert "upload" in detail(site.client.get(f"/api/pictures/{first}"), 410)
+        assert site.service.store.size <= 40_000
+        assert len(list(site.service.store.root.iterdir())) == len(site.service.store) + 1  # and the lock
+        last = site.upload()["id"]
+        jobs = [site.over(site.fill(last)) for _ in range(3)]
+        assert detail(site.client.get(f"/api/jobs/{jobs[0]['id']}"), 410)
+        site.service.jobs.sweep()
+        site.service.store.sweep()
+        assert detail(site.client.get(f"/api/jobs/{jobs[-1]['id']}"), 410)
+        assert len(site.service.store) == 0
+
+
+def test_pictures_of_waiting_jobs_are_not_given_up() -> None:
+    with serving(Limits(disk_bytes=30_000)) as site:
+        picture = site.upload()["id"]
+        with site.gate.closed():
+            job = site.fill(picture)
+            assert site.gate.reached.wait(60)
+            answers = [site.client.post("/api/pictures", files={"file": picture_file()}) for _ in range(4)]
+            assert answers[-1].status_code == 201  # in the place of the one before
+        assert site.over(job)["state"] == "done"
+
+
+# -------------------------------------------------------------------------------------------------------- who may ask
+
+
+def test_other_sites_and_other_names_are_refused(site: Site) -> None:
+    for headers in (
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://127.0.0.1:9999"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+    ):
+        assert detail(site.client.post("/api/denoisings", json={"picture": "x"}, headers=headers), 403)
+    for host in ("evil.example", "evil.example:8188", "127.0.0.1.evil.example", ""):
+        assert detail(site.client.get("/api/about", headers={"host": host}), 403)
+    for host in ("localhost:8188", "127.0.0.1", "[::1]:8188"):
+        assert site.client.get("/api/about", headers={"host": host}).status_code == 200
+    own = {"origin": "http://127.0.0.1:8188", "sec-fetch-site": "same-origin"}
+    assert detail(site.client.post("/api/denoisings", json={"picture": "x"}, headers=own), 404)
+
+
+def test_every_answer_forbids_framing_and_guessing(site: Site) -> None:
+    for path in ("/healthz", "/api/about", "/nothing", "/api/pictures/x"):
+        headers = site.client.get(path).headers
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+    cookie = site.client.get("/api/about").headers.get("set-cookie", "HttpOnly; SameSite=Strict")
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+
+
+def test_token_opens_and_nothing_else_does() -> None:
+    token = "a-token-of-some-length"
+    with serving(token=token, loopback=False) as site:
+        assert site.client.get("/healthz").status_code == 200
+        for path in ("/api/about", "/metrics", "/openapi.json"):
+            assert detail(site.client.get(path), 401)
+            for given in ("", "x", token[:-1], token + "x", "\xe9"):
+                headers = {"authorization": f"Bearer {given}".encode("latin-1")}
+                assert detail(site.client.get(path, headers=headers), 401)  # type: ignore[arg-type]
+            assert site.client.get(path, headers={"authorization": f"bearer {token}"}).status_code == 200
+        assert detail(site.client.get("/?token=wrong"), 401)
+        assert detail(site.client.get("/api/about"), 401)
+        let_in = site.client.get(f"/?token={token}", follow_redirects=False)
+        assert (let_in.status_code, let_in.headers["location"]) == (303, "/")
+        assert "HttpOnly" in let_in.headers["set-cookie"]
+        assert site.client.get("/api/about", headers={"host": "some.name"}).status_code == 200
+
+
+def test_paths_lead_nowhere_else(site: Site) -> None:
+    for path in (
+        "/../pyproject.toml",
+        "/..%2f..%2fcli.py",
+        "/%2e%2e/%2e%2e/errors.py",
+        "//etc/passwd",
+        "/static/../app.py",
+    ):
+        assert site.client.get(path).status_code == 404
+    assert detail(site.client.get("/api/pictures/..%2f..%2fx"), 404)
+
+
+def test_metrics_count(site: Site) -> None:
+    site.over(site.fill(site.upload()["id"]))
+    text = site.get("/metrics").decode()
+    assert 'pixmend_jobs_total{kind="fill",state="done"}' in text
+    assert "pixmend_network_calls_total" in text
+
+
+def test_description_names_all_paths_and_no_scripts_of_others(site: Site) -> None:
+    description = site.client.get("/openapi.json").json()
+    assert {"/api/fills", "/api/jobs/{id}/events", "/api/masks/render", "/healthz"} <= set(description["paths"])
+    for path in ("/docs", "/redoc"):
+        assert site.client.get(path).status_code == 404
+
+
+def test_folder_is_private_and_removed_at_the_end() -> None:
+    with serving() as site:
+        root = site.service.store.root
+        site.upload()
+        modes = {path.stat().st_mode & 0o077 for path in (root, *(p for p in root.iterdir() if p.is_dir()))}
+        assert modes == {0}
+    assert not root.exists()
+
+
+def test_leftovers_of_a_killed_server_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    running = Store(Limits())
+    killed = tmp_path / "pixmend-serve-killed"
+    killed.mkdir()
+    (killed / "lock").touch()
+    (killed / "picture").touch()
+    other = Store(Limits())
+    assert not killed.exists()
+    assert running.root.is_dir()
+    running.close()
+    other.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_picture_is_read_as_the_command_line_reads_it(site: Site, tmp_path: Path) -> None:
+    path = tmp_path / "grey.png"
+    Image.fromarray(np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32)).save(path)
+    picture = site.upload(path.read_bytes())
+    box = {"op": "rectangle", "left": 4, "top": 4, "right": 9, "bottom": 9}
+    job = site.over(site.fill(picture["id"], box, blur=0))
+    result = open_picture(Image.open(io.BytesIO(site.get(f"/api/jobs/{job['id']}/results/0/file"))))
+    outside = np.ones((32, 32), bool)
+    outside[4:9, 4:9] = False
+    np.testing.assert_array_equal(result.samples[outside], open_picture(path).samples[outside])
