@@ -133,6 +133,14 @@ def by_pixmend(file_format: str, channels: int) -> Case:
     return Case(file_format, f"{name}, 16 bit", f".{file_format.lower()}", write)
 
 
+def write_floats(path: Path) -> None:
+    """A TIFF of floats in three channels."""
+    given = described("TIFF", "RGB")
+    floats = (samples(3) / 100 - 1).astype(np.float32)
+    metadata = Metadata(given["icc_profile"], given["exif"].tobytes(), XMP, (300, 300))
+    save_picture(Picture(floats, metadata=metadata), path, overwrite=True)
+
+
 CASES = [
     *(by_pillow("PNG", mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA")),
     by_pillow("PNG", "P", "P, transparent", transparency=bytes([0, 99, 255])),
@@ -140,8 +148,9 @@ CASES = [
     by_pillow("PNG", "RGB", "RGB, one colour transparent", transparency=(40, 50, 60)),
     *(by_pixmend("PNG", channels) for channels in (1, 2, 3, 4)),
     *(by_pillow("TIFF", mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA")),
-    *(by_pixmend("TIFF", channels) for channels in (1, 3, 4)),
+    *(by_pixmend("TIFF", channels) for channels in (1, 2, 3, 4)),
     by_pillow("TIFF", "F", "float, 32 bit"),
+    Case("TIFF", "RGB, float, 32 bit", ".tiff", write_floats),
     *(by_pillow("TIFF", mode) for mode in ("CMYK", "LAB", "YCbCr")),
     by_pillow("WEBP", "RGB", "RGB, lossless", lossless=True),
     by_pillow("WEBP", "RGBA", "RGBA, lossless", lossless=True, exact=True),
@@ -169,11 +178,12 @@ def row(case: Case, folder: Path, words: dict[str, Any]) -> list[str]:
     deep = ", 16 bit" if after.samples.dtype == np.uint16 and after.mode in ("LA", "RGB", "RGBA") else ""
     new = after.metadata
     texts = [case.file_format in ("PNG", "JPEG", "GIF"), TEXT in str(new.png_chunks) or new.comment == TEXT.encode()]
+    floats = ", float, 32 bit" if after.is_float and after.channels == 3 else ""
     return [
         case.file_format if case.file_format != "HEIF" else "HEIC",
         case.mode,
         known(before, after, soft == 0, told, words),
-        {"I;16": "L, 16 bit", "F": "float, 32 bit"}.get(after.mode, after.mode) + deep,
+        {"I;16": "L, 16 bit", "F": "float, 32 bit"}.get(after.mode, after.mode) + deep + floats,
         *(kept(one(before), one(after), words) for one in (profile_of, exif_of, xmp_of, resolution_of)),
         words["yes" if texts[1] else "no"] if texts[0] else "–",
     ]

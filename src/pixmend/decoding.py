@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import math
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from pixmend import tiff_bytes
 from pixmend.errors import FileMissingError, OptionError, PictureError, PixmendError
 from pixmend.heif import is_heif, register_heif
-from pixmend.metadata import calm, read_metadata
+from pixmend.metadata import ORIENTATION, calm, read_metadata
 from pixmend.modes import CONVERTED, read_stored, to_rgb
 from pixmend.pictures import Original, Picture, Samples, to_samples, to_values, turned
 from pixmend.wide import read_wide
@@ -43,6 +45,8 @@ def decode_file(path: str | os.PathLike[str], frame: int | None = None) -> Pictu
     picture, is damaged, has frames and none was chosen, claims more than MAX_PIXELS, or has samples that would not
     survive.
     """
+    if frame in (None, 1) and (picture := _odd_tiff(path)) is not None:
+        return picture
     with _opened(path) as (image, stream):
         frames = 1 if image.format in _STILLS else int(getattr(image, "n_frames", 1))
         if frame is None and frames > 1:
@@ -135,6 +139,35 @@ def _decode(image: Image.Image, name: str, stream: IO[bytes] | None, frame: int 
         original=original,
         float_span=_span(samples, name) if samples.dtype == np.float32 else (0.0, 1.0),
     )
+
+
+def _odd_tiff(path: str | os.PathLike[str]) -> Picture | None:
+    """The picture of a TIFF of samples that Pillow does not know; None for all else, damage included."""
+    if not os.path.isfile(path):
+        return None
+    with _errors_as_one_line(str(path)), open(path, "rb") as stream:
+        if stream.read(4) not in _TIFF[:2]:
+            return None
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY) as data:
+            try:
+                directory = tiff_bytes.Directory(data)
+                if not tiff_bytes.is_unknown_to_pillow(directory):
+                    return None
+            except ValueError:
+                return None
+            height, width = tiff_bytes.size_of(directory)
+            if height * width > MAX_PIXELS:
+                raise _too_large(str(path))
+            with calm(12 * MAX_PIXELS):  # it is shown to Pillow as so many bytes
+                samples = tiff_bytes.read_samples(directory)
+                with directory.as_grey() as image:
+                    orientation = image.getexif().get(ORIENTATION, 1)
+                    _, metadata = read_metadata(image, None)
+    samples = turned(samples, orientation)
+    span = _span(samples, str(path)) if samples.dtype == np.float32 else (0.0, 1.0)
+    original = Original(samples, metadata, icc_profile=metadata.icc_profile)
+    mode = {2: "LA", 3: "RGB", 4: "RGBA"}[samples.shape[2]]
+    return Picture(samples, mode, "TIFF", metadata, original=original, float_span=span)
 
 
 def _notes(image: Image.Image) -> tuple[str, ...]:
@@ -237,8 +270,8 @@ def _refuse_flattened(image: Image.Image, name: str) -> None:
     wide = any((";16" in raw and raw != "BGR;16") or raw == "SGI16" for raw in raws)  # BGR;16 is 5, 6 and 5 bits
     if wide and image.mode not in ("I", *_SIXTEEN):
         raise PictureError(
-            f"{name} has 16 bits a channel in {image.mode}, which would be cut down to 8; 16 bits are kept in PNG and "
-            "TIFF files of grey and RGB, pixel by pixel: save it so"
+            f"{name} has 16 bits a channel in {image.mode}, which would be cut down to 8; 16 bits are kept in "
+            "PNG and TIFF files of grey and RGB: save it so"
         )
 
 
@@ -274,7 +307,7 @@ def _identified(stream: IO[bytes], name: str) -> Iterator[Image.Image]:
             if head[:4] not in _TIFF:
                 raise
             raise PictureError(
-                f"{name} is a TIFF of samples that are not read; save it with 8 or 16 bits a sample, grey or RGB"
+                f"{name} is a TIFF of samples that are not read; save it as grey or RGB of 8 or 16 bits, one page alone"
             ) from None
         with image:
             if image.format in _WRAPPERS:

@@ -142,7 +142,7 @@ def encode(picture: Picture, stream: IO[bytes], file_format: str) -> str | None:
             kept = refreshed(picture.metadata, showing(picture), quarter_turn=turn >= 5)
             picture = replace(picture, metadata=kept, original=read and replace(read, metadata=kept))
         options = _options(picture, file_format)
-        if picture.samples.dtype == np.uint16 and picture.samples.shape[2] > 1:
+        if picture.samples.dtype != np.uint8 and picture.samples.shape[2] > 1:
             write_wide(picture, stream, file_format, options)
             return None
         image = stored_image(picture, file_format)

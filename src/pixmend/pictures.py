@@ -52,7 +52,7 @@ class Original:
 class Picture:
     """One decoded picture, upright: the exact samples, and what must be kept. Treat it as read-only."""
 
-    # (H, W, C) uint8, uint16 or float32; C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; floats are grey; never empty
+    # (H, W, C) uint8, uint16 or float32; C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; floats have no alpha; never empty
     samples: Samples
     mode: str = ""  # Pillow's name of what the file stored, such as "P" or "1"; "" for arrays and tensors
     format: str | None = None  # Pillow's name of the file's format, such as "PNG"; None for pictures from memory

@@ -2,7 +2,7 @@
 
 Reading: asked for such samples, Pillow keeps the first byte of each where they are stored big-endian, and the second
 where they are little-endian. So the file is decoded twice, the second time with the byte order turned round.
-Writing: the container is Pillow's own, the samples are put in here.
+Writing: the container is Pillow's own, the samples are put in here; in a TIFF these may be floats as well.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _set_raw_mode(image: ImageFile.ImageFile, raw: str) -> None:
 
 
 def write_wide(picture: Picture, stream: IO[bytes], file_format: str, options: dict[str, Any]) -> None:
-    """A picture of uint16 and any channels as "PNG" or "TIFF"; options: what `Image.save` would be given."""
+    """A picture of uint16 as "PNG", of uint16 or floats as "TIFF"; options: what `Image.save` would be given."""
     if file_format == "PNG":
         _write_png(picture.samples, stream, options)
     else:
@@ -121,16 +121,16 @@ def _filtered(samples: Samples) -> Iterator[bytes]:
 
 def _write_tiff(picture: Picture, stream: IO[bytes], options: dict[str, Any]) -> None:
     samples = picture.samples
-    if samples.shape[2] == 2:  # grey and alpha of 16 bits, which Pillow does not read
-        samples = samples[..., [0, 0, 0, 1]]
     height, width, channels = samples.shape
-    packed = zlib.compress(samples.astype("<u2").tobytes(), 6)
+    packed = zlib.compress(samples.astype(samples.dtype.newbyteorder("<")).tobytes(), 6)
     tags = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
     described = options.get("exif", {})
     for tag in described:
         tags[tag] = described.get_ifd(tag) if tag in (34665, 34853) else described[tag]
-    stored = {256: width, 257: height, 258: (16,) * channels, 259: 8, 262: 2, 273: 0, 277: channels, 278: height}
-    stored |= {279: len(packed), 284: 1} | ({338: 2} if channels == 4 else {})  # extra samples: alpha, unassociated
+    colour, bits = 1 if channels <= 2 else 2, 8 * samples.dtype.itemsize
+    stored = {256: width, 257: height, 258: (bits,) * channels, 259: 8, 262: colour, 273: 0, 277: channels, 278: height}
+    stored |= {279: len(packed), 284: 1, 339: (3 if picture.is_float else 1,) * channels}
+    stored |= {338: 2} if picture.has_alpha else {}  # extra samples: alpha, unassociated
     for tag, value in stored.items():
         tags[tag] = value
     if "dpi" in options:

@@ -1,0 +1,136 @@
+"""TIFFs of samples that Pillow does not know: floats of three channels, 16 bits of grey with alpha, 16 bits in planes.
+
+Pillow knows how the bytes of a TIFF are compressed, whatever they mean. So a copy of the file is shown to it whose
+directory says that they are grey of 8 bits, in rows that are so much longer; what comes back are the samples' bytes
+(TIFF 6.0, sections 2, 8 and 14; the predictor of floats: Adobe Photoshop TIFF Technical Note 3).
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pixmend.pictures import Samples
+
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _CHANNELS, _ROWS = 256, 257, 258, 262, 277, 278
+_PLANAR, _PREDICTOR, _TILE_WIDTH, _EXTRA, _FORMAT = 284, 317, 322, 338, 339
+_EXTREMES = (280, 281, 340, 341)  # the least and the largest sample, one a channel
+_CODES = {1: "B", 3: "H", 4: "I"}  # of whole numbers, by the type of a tag
+_UNSIGNED, _FLOAT = 1, 3
+_PLANES = 2
+_DTYPES = {(16, _UNSIGNED): "u2", (32, _FLOAT): "f4"}
+
+
+class Directory:
+    """The first directory of a TIFF, in a copy of the file that may be changed. Raises ValueError for what is none."""
+
+    def __init__(self, data: bytearray | mmap.mmap) -> None:
+        self.data = data
+        self.order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(data[:4]), "")
+        if not self.order:
+            raise ValueError("no TIFF of 32-bit offsets")
+        (at,) = self._unpack("I", 4)
+        (count,) = self._unpack("H", at)
+        self.places = {self._unpack("H", place)[0]: place for place in range(at + 2, at + 2 + 12 * count, 12)}
+        (self.next,) = self._unpack("I", at + 2 + 12 * count)  # where the next page's directory is, or 0
+
+    def _unpack(self, code: str, at: int) -> tuple[int, ...]:
+        try:
+            return struct.unpack_from(self.order + code, self.data, at)
+        except struct.error:
+            raise ValueError("an offset points out of the file") from None
+
+    def numbers(self, tag: int, default: int) -> tuple[int, ...]:
+        """The whole numbers of a tag."""
+        place = self.places.get(tag)
+        if place is None:
+            return (default,)
+        kind, count = self._unpack("HI", place + 2)
+        if kind not in _CODES or not 0 < count <= 16:
+            raise ValueError(f"tag {tag} is not of a few whole numbers")
+        code = f"{count}{_CODES[kind]}"
+        return self._unpack(code, place + 8 if struct.calcsize("=" + code) <= 4 else self._unpack("I", place + 8)[0])
+
+    def number(self, tag: int, default: int) -> int:
+        """The first of them."""
+        return self.numbers(tag, default)[0]
+
+    def set(self, tag: int, value: int) -> None:
+        """Make a tag one whole number of 32 bits, where it is there."""
+        if tag in self.places:
+            struct.pack_into(self.order + "HII", self.data, self.places[tag] + 2, 4, 1, value)
+
+    def as_grey(self) -> Image.Image:
+        """The image that the file would be, were its samples grey of 8 bits."""
+        for tag, value in ((_BITS, 8), (_FORMAT, _UNSIGNED), (_CHANNELS, 1), (_PHOTOMETRIC, 1), (_PREDICTOR, 1)):
+            self.set(tag, value)
+        for tag in _EXTREMES:
+            self.set(tag, 0)
+        if _EXTRA in self.places:
+            struct.pack_into(self.order + "I", self.data, self.places[_EXTRA] + 4, 0)  # no numbers
+        return Image.open(io.BytesIO(bytes(self.data)))
+
+
+def is_unknown_to_pillow(directory: Directory) -> bool:
+    """Whether a file of one page has samples that are read here, and not by Pillow."""
+    bits, formats = directory.numbers(_BITS, 1), directory.numbers(_FORMAT, _UNSIGNED)
+    channels, planar = directory.number(_CHANNELS, 1), directory.number(_PLANAR, 1)
+    dtype = _DTYPES.get((bits[0], formats[0]))
+    known_elsewhere = dtype == "u2" and channels != 2 and planar != _PLANES
+    if directory.next or dtype is None or known_elsewhere or len({*bits}) != 1 or len({*formats}) != 1:
+        return False
+    if (directory.number(_PHOTOMETRIC, 0), channels) not in ((1, 2), (2, 3), (2, 4)) or _TILE_WIDTH in directory.places:
+        return False
+    if channels in (2, 4) and (dtype == "f4" or directory.numbers(_EXTRA, 0) != (2,)):
+        return False  # alpha of floats, or one that the colours were multiplied with
+    height = directory.number(_HEIGHT, 1)
+    rows = min(directory.number(_ROWS, height), height)
+    return planar != _PLANES or (rows > 0 and height % rows == 0)  # no plane ends in a short strip
+
+
+def size_of(directory: Directory) -> tuple[int, int]:
+    """(H, W)."""
+    return directory.number(_HEIGHT, 0), directory.number(_WIDTH, 0)
+
+
+def read_samples(directory: Directory) -> Samples:
+    """The samples (H, W, C) as stored, uint16 or float32; the directory is changed on the way.
+
+    Raises ValueError for what is damaged, and what Pillow raises.
+    """
+    height, width = size_of(directory)
+    bits, channels = directory.number(_BITS, 1), directory.number(_CHANNELS, 1)
+    planar, predictor = directory.number(_PLANAR, 1) == _PLANES, directory.number(_PREDICTOR, 1)
+    dtype = np.dtype(directory.order + _DTYPES[bits, directory.number(_FORMAT, _UNSIGNED)])
+    in_row, rows = (1, height * channels) if planar else (channels, height)
+    directory.set(_WIDTH, width * in_row * dtype.itemsize)
+    directory.set(_HEIGHT, rows)
+    directory.set(_PLANAR, 1)
+    directory.set(_ROWS, min(directory.number(_ROWS, rows), height if planar else rows))
+    with directory.as_grey() as image:
+        packed = np.array(image)  # (rows, bytes in a row)
+    if packed.shape != (rows, width * in_row * dtype.itemsize):
+        raise ValueError("its samples do not fit its size")
+    samples = _predicted(packed, predictor, dtype, in_row)
+    if planar:
+        samples = samples.reshape(channels, height, width).transpose(1, 2, 0)
+    return np.ascontiguousarray(samples.reshape(height, width, channels)).astype(dtype.newbyteorder("="))
+
+
+def _predicted(packed: NDArray[np.uint8], predictor: int, dtype: np.dtype[Any], channels: int) -> NDArray[Any]:
+    """Rows of bytes as rows of samples; where each was stored as what it differs by from the one before, summed up."""
+    if predictor == 2:
+        whole = np.dtype(f"{dtype.str[0]}u{dtype.itemsize}")  # floats too are taken for whole numbers here
+        numbers = packed.view(whole).reshape(len(packed), -1, channels)
+        return numbers.cumsum(axis=1, dtype=f"u{dtype.itemsize}").view(dtype.newbyteorder("="))
+    if predictor == 3:  # byte by byte; first all high bytes of a row, then all next ones
+        summed = packed.reshape(len(packed), -1, channels).cumsum(axis=1, dtype=np.uint8).reshape(len(packed), -1)
+        planes = summed.reshape(len(packed), dtype.itemsize, -1).transpose(0, 2, 1)
+        return np.ascontiguousarray(planes).view(dtype.newbyteorder(">"))
+    return packed.view(dtype)
