@@ -32,6 +32,7 @@ STROKE = ((0.3, 0.4), (0.5, 0.6), (0.6, 0.4))
 OTHER_STROKE = ((0.2, 0.8), (0.8, 0.8))
 
 PATIENCE = 30_000  # milliseconds that a machine may take at most; nothing waits so long where all is well
+expect.set_options(timeout=PATIENCE)
 
 
 def chromium() -> str | None:
@@ -88,7 +89,7 @@ class Visitor:
         visitor.page.on("console", visitor._note)
         visitor.page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
         visitor.page.goto(address)
-        expect(visitor.page.locator("body[data-ready]")).to_be_visible(timeout=PATIENCE)
+        expect(visitor.page.locator("body[data-ready]")).to_be_visible()
         return visitor
 
     def _note(self, message: Any) -> None:
@@ -164,8 +165,8 @@ class Visitor:
     def fill(self) -> None:
         """Fill, and wait for the candidates."""
         self.do("run")
-        expect(self.candidates.first).to_be_visible(timeout=PATIENCE)
-        expect(self.button("run")).to_be_visible(timeout=PATIENCE)
+        expect(self.candidates.first).to_be_visible()
+        expect(self.button("run")).to_be_visible()
 
     @property
     def candidates(self) -> Locator:
@@ -191,10 +192,10 @@ class Visitor:
 
     def expect_said(self, *texts: str) -> None:
         pattern = "|".join(re.escape(text) for text in texts)
-        expect(self.page.locator("#said")).to_contain_text(re.compile(pattern), timeout=PATIENCE)
+        expect(self.page.locator("#said")).to_contain_text(re.compile(pattern))
 
     def expect_error(self, text: str) -> None:
-        expect(self.page.locator("#error")).to_be_visible(timeout=PATIENCE)
+        expect(self.page.locator("#error")).to_be_visible()
         expect(self.page.locator("#error p")).to_contain_text(text)
 
     def canvas(self) -> np.ndarray[Any, Any]:
