@@ -13,7 +13,6 @@ standard deviation, over the truth's (1 is best); sliced Wasserstein distance (0
 from __future__ import annotations
 
 import argparse
-import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,9 @@ from numpy.typing import NDArray
 
 from machine import machine
 from metrics import band_energy, boundary_gradient, hole_psnr, ratio, sliced_wasserstein
+from pixmend import windows
 from pixmend.checkpoint import Model, load_model
+from pixmend.efforts import QUALITIES, Effort
 from pixmend.images import open_picture, picture_files
 from pixmend.inpainting import inpainting
 from pixmend.masks import draw_mask
@@ -53,7 +54,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "irregular": {"width": (0.05, 0.08)},
     "stripes": {"period": 0.1, "share": 0.4},
 }
-filling, windows = (importlib.import_module(f"pixmend.{room}") for room in ("filling", "windows"))
 
 
 def ours(model: Model, **options: Any) -> Fill:
@@ -101,15 +101,15 @@ def ways(model: Model) -> Iterator[tuple[str, Fill]]:
     yield "OpenCV Telea, radius 3", telea
     yield "shrunk, filled, enlarged", shrunk(model)
     yield "tiles at one scale", one_scale(model)
-    for quality in filling.QUALITIES:
+    for quality in QUALITIES:
         yield f"pixmend, {quality}", ours(model, quality=quality)
 
 
 def with_settings(model: Model) -> Iterator[tuple[str, Fill]]:
     """While a way is in use, its settings hold."""
-    for steps, filling.REFINE_FROM, finer, windows.WIDEST in SETTINGS:
-        filling.QUALITIES["balanced"] = filling.Effort(1, finer)
-        yield f"{steps}, {filling.REFINE_FROM:g}, {finer}, {windows.WIDEST:g}", ours(model, steps=steps)
+    for steps, start, finer, windows.WIDEST in SETTINGS:
+        QUALITIES["balanced"] = Effort(1, start, finer)
+        yield f"{steps}, {start:g}, {finer}, {windows.WIDEST:g}", ours(model, steps=steps)
 
 
 def tensor(pixels: Pixels) -> torch.Tensor:

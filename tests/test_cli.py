@@ -22,7 +22,7 @@ from PIL import Image
 from pixmend import cli, demo
 from pixmend.checkpoint import Model, save_model
 from pixmend.console import header_lines
-from pixmend.errors import ModelFileError, OptionError
+from pixmend.errors import MemoryLimitError, ModelFileError, OptionError, OutputExistsError
 from pixmend.masks import create_advanced_mask
 from pixmend.samplers import SAMPLERS
 from pixmend.training import TrainConfig
@@ -187,6 +187,33 @@ def test_steps_are_saved(run: Run, folder: Path, tiny_model: Path, candidates: i
         np.testing.assert_array_equal(
             samples(steps / f"step-{count - 1:03d}{end}.png"), samples(folder / f"out{end}.png")
         )
+
+
+def test_extend_and_explain(run: Run, folder: Path, tiny_model: Path) -> None:
+    amounts = ("--left", "25%", "--top", 7, "--explain", folder / "why.png", "--model", tiny_model)
+    done = run("extend", folder / "picture.png", "-o", folder / "out.png", *amounts, "--json")
+    assert (done.code, done.err) == (0, "")
+    told = json.loads(done.out)
+    assert (told["width"], told["height"]) == (SIZE[1] + 14, SIZE[0] + 7)
+    np.testing.assert_array_equal(samples(folder / "out.png")[7:, 14:], samples(folder / "picture.png"))
+    assert json.loads((folder / "why.json").read_text())["network_calls"] == told["network_calls"]
+    before = contents(folder)
+    again = run("extend", folder / "picture.png", "-o", folder / "other.png", *amounts)
+    assert (again.code, contents(folder)) == (OutputExistsError.exit_code, before)
+    done = run("extend", folder / "picture.png", "-o", folder / "other.png", "--left", "wide", "--model", tiny_model)
+    assert (done.code, done.err.count("\n")) == (OptionError.exit_code, 1)
+    assert "wide" in done.err
+
+
+def test_inpaint_takes_a_budget_a_quality_and_explains(run: Run, folder: Path, tiny_model: Path) -> None:
+    more = ("-o", folder / "out.png", "--quality", "fast", "--max-memory", "50%", "--explain", folder / "why.json")
+    done = run(*inpaint(folder, tiny_model, *more))
+    assert (done.code, done.err) == (0, "")
+    assert json.loads((folder / "why.json").read_text())["picture"] == {"height": SIZE[0], "width": SIZE[1]}
+    done = run(*inpaint(folder, tiny_model, "-o", folder / "other.png", "--max-memory", "1kB"))
+    assert (done.code, done.err.count("\n")) == (MemoryLimitError.exit_code, 1)
+    done = run(*inpaint(folder, tiny_model, "-o", folder / "other.png", "--explain", folder / "why.txt"))
+    assert (done.code, (folder / "other.png").exists()) == (OptionError.exit_code, False)
 
 
 def test_alpha_is_the_mask_without_a_mask(run: Run, folder: Path, tiny_model: Path) -> None:

@@ -135,6 +135,21 @@ def test_printed_networks_take_any_size_too(kind: str) -> None:
     assert denoise(samples, level=0.3, model=model, device="cpu").picture.samples.shape == samples.shape
 
 
+@pytest.mark.parametrize("size", [(20, 30), (TILE, 2 * TILE + 9)])
+def test_progress_ends_with_all_tiles_and_may_stop_the_work(denoiser: Denoiser, size: tuple[int, int]) -> None:
+    told: list[tuple[int, int]] = []
+    picture = np.zeros((*size, 3), np.uint8)
+    denoise(picture, level=0.3, model=denoiser, progress=lambda done, of: told.append((done, of)))
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert {of for _, of in told} == {told[-1][0]}
+
+    def stop(done: int, of: int) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        denoise(picture, level=0.3, model=denoiser, progress=stop)
+
+
 def test_tiles_with_little_overlap_cover_everything() -> None:
     """A network that answers with its input gives the input back, whatever the tiles."""
 

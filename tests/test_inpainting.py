@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +17,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from pixmend import budget, filling, levels
 from pixmend.checkpoint import Model, save_model
-from pixmend.errors import MaskError, OptionError
-from pixmend.images import encode, open_picture
+from pixmend.efforts import QUALITIES
+from pixmend.errors import MaskError, MemoryLimitError, OptionError
+from pixmend.images import Picture, encode, open_picture
 from pixmend.inpainting import Inpainted, inpainting
 from pixmend.masks import create_advanced_mask
 from pixmend.samplers import SAMPLERS, network_calls
-from pixmend.unet import UNetConfig
-
-SMALL = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16, time_channels=16)
-
-
-def small_model(**options: Any) -> Model:
-    """A tiny network that answers something; its leg says that it was trained, so that nobody is warned."""
-    model = Model.new(SMALL, size=16, seed=1, **options)
-    torch.manual_seed(0)
-    with torch.no_grad():
-        model.network.last.weight.normal_(0, 0.1)
-    model.steps, model.legs = 2, [{"kimg": 0}]
-    return model
-
-
-MODEL = small_model()
-
-
-def noise_picture(height: int, width: int, mode: str = "RGB", seed: int = 0) -> Image.Image:
-    rng = np.random.default_rng(seed)
-    return Image.fromarray(rng.integers(0, 256, (height, width, 4), np.uint8), "RGBA").convert(mode)
-
-
-def box(height: int, width: int, top: int, left: int, bottom: int, right: int) -> NDArray[np.bool_]:
-    hole = np.zeros((height, width), bool)
-    hole[top:bottom, left:right] = True
-    return hole
+from small_model import MODEL, SMALL, box, noise_picture, small_model
 
 
 def mend(image: Any, mask: Any = None, **options: Any) -> Inpainted:
@@ -255,3 +233,139 @@ def test_every_sampler_keeps_what_is_known_and_tells_its_steps(sampler: str, con
     coarsest, finer = result.records[0].levels[0], result.records[0].levels[1:]
     assert coarsest.calls == network_calls(sampler, steps)
     assert [level.calls for level in finer] == [network_calls(sampler, 2)] * len(finer)
+
+
+# ------------------------------------------------------------------------------------------- pictures of any size
+
+
+@pytest.mark.parametrize(
+    ("shape", "hole"),
+    [
+        ((1, 2), (0, 0, 1, 1)),
+        ((1, 700), (0, 100, 1, 650)),
+        ((700, 3), (600, 0, 700, 3)),
+        ((500, 20_000), (100, 3000, 140, 3500)),
+        ((61, 47), (0, 0, 30, 47)),
+        ((61, 47), (40, 30, 61, 47)),
+    ],
+)
+def test_any_shape_with_holes_at_borders_and_corners(shape: tuple[int, int], hole: tuple[int, int, int, int]) -> None:
+    samples = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    mask = box(*shape, *hole)
+    after = mend(samples, mask, blur=0).pictures[0].samples
+    assert np.array_equal(after[~mask], samples[~mask])
+    assert (after[mask] != samples[mask]).any()
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (40, 40), (37, 150)])
+def test_all_but_one_pixel(shape: tuple[int, int]) -> None:
+    samples = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    mask = np.ones(shape, bool)
+    mask[0, shape[1] // 2] = False
+    result = mend(samples, mask)
+    assert np.array_equal(result.pictures[0].samples[~mask], samples[~mask])
+    assert result.hole_share == pytest.approx(1 - 1 / mask.size)
+
+
+def test_holes_far_apart_do_not_know_of_each_other() -> None:
+    """The fill of one is the same beside the other, and nothing between their windows was ever in floats."""
+    image = noise_picture(200, 300)
+    one, other = box(200, 300, 20, 20, 40, 30), box(200, 300, 150, 250, 160, 270)
+    alone, both = mend(image, one), mend(image, one | other)
+    assert len(both.job.parts) == 2
+    window = both.job.parts[0].window
+    assert np.array_equal(window.of(alone.pictures[0].samples), window.of(both.pictures[0].samples))
+    assert not np.array_equal(both.pictures[0].samples, alone.pictures[0].samples)
+
+
+def test_the_result_does_not_depend_on_the_batch_of_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float32; what remains is the order of sums inside the network, 1e-6 of a step of 8 bits."""
+    monkeypatch.setattr(filling, "fast_dtype", lambda device: torch.float32)
+    image, hole = noise_picture(90, 80), box(90, 80, 10, 10, 80, 60)
+    results = []
+    for pixels in (16 * 16, 5 * 16 * 16, 1000 * 16 * 16):
+        monkeypatch.setitem(budget.MOST_PIXELS, "cpu", pixels)
+        results.append(mend(image, hole, save_steps=True))
+    assert results[0].network_calls > results[1].network_calls > results[2].network_calls
+    for result in results[1:]:
+        torch.testing.assert_close(result.steps[0][-1].state, results[0].steps[0][-1].state, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+def test_a_large_level_is_filled_in_blocks(blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Known pixels exact, all of the hole filled, as many tiles as told; the state of a block is small."""
+    monkeypatch.setattr(levels, "BLOCK", blocks)
+    samples = np.asarray(noise_picture(130, 100))
+    mask = box(130, 100, 5, 0, 100, 90) & (np.random.default_rng(0).random((130, 100)) < 0.7)
+    mask[20:60, 30:80] = True
+    told: list[tuple[int, int]] = []
+    result = mend(samples, mask, blur=0, candidates=2, save_steps=True, progress=lambda *x: told.append(x))
+    for picture in result.pictures:
+        assert np.array_equal(picture.samples[~mask], samples[~mask])
+        assert (picture.samples[mask] != samples[mask]).any(1).mean() > 0.9
+    assert told[-1][0] == told[-1][1]
+    largest = max(step.state.shape[-1] for step in result.steps[0][:-1])
+    assert largest <= 16 * (blocks + 2) or blocks == 3
+    alone = mend(samples, mask, blur=0, seed=1).pictures[0].samples
+    assert np.abs(alone.astype(int) - result.pictures[1].samples).max() <= 1
+
+
+def test_a_budget_that_holds_one_tile_is_enough_and_less_is_told() -> None:
+    image, hole = noise_picture(90, 80), box(90, 80, 10, 10, 80, 60)
+    with pytest.raises(MemoryLimitError, match="at least") as told:
+        mend(image, hole, max_memory="100 kB")
+    (least,) = re.findall(r"at least ([0-9,]+) MB", str(told.value))
+    little = mend(image, hole, max_memory=f"{least}MB")
+    assert little.network_calls > mend(image, hole).network_calls
+
+
+def test_progress_that_raises_stops_after_that_call() -> None:
+    calls: list[int] = []
+    model = small_model()
+    model.network.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+
+    def stop(done: int, total: int) -> None:
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        mend(noise_picture(90, 80), box(90, 80, 10, 10, 80, 60), model=model, progress=stop)
+    assert len(calls) == 3
+
+
+def test_the_preview_is_the_picture_as_it_is() -> None:
+    image = noise_picture(120, 200)
+    hole = box(120, 200, 10, 10, 40, 40) | box(120, 200, 90, 170, 100, 180)
+    seen: dict[int, list[Any]] = {0: [], 1: []}
+
+    def preview(candidate: int, step: int, make: Callable[[], Picture]) -> None:
+        assert step == len(seen[candidate])
+        seen[candidate].append(make().samples)
+
+    result = mend(image, hole, candidates=2, save_steps=True, preview=preview)
+    untouched = result.job.soft == 0
+    for candidate, pictures in seen.items():
+        assert len(pictures) == len(result.steps[candidate])
+        for step, samples in enumerate(pictures[:-1]):  # the last is without the grain
+            assert np.array_equal(samples[untouched], np.asarray(image)[untouched])
+            if result.steps[candidate][step] is not result.steps[candidate][-1]:
+                assert np.array_equal(samples, result.step_picture(step, candidate).samples)
+
+
+@pytest.mark.parametrize("wrong", [{"quality": "supreme"}, {"max_memory": "much"}])
+def test_budgets_that_cannot_be(wrong: dict[str, str]) -> None:
+    with pytest.raises(OptionError):
+        mend(noise_picture(20, 20), box(20, 20, 5, 5, 9, 9), **wrong)
+
+
+def test_quality_is_network_calls() -> None:
+    model = small_model()
+    model.steps = 6
+    image, hole = noise_picture(60, 60), box(60, 60, 10, 10, 50, 50)
+    steps = {}
+    for quality in QUALITIES:
+        records = mend(image, hole, model=model, quality=quality).records[0].levels
+        steps[quality] = [len(record.times) for record in records]
+    assert steps["fast"][0] < steps["balanced"][0] == 6 < steps["best"][0]
+    assert sum(steps["fast"]) < sum(steps["balanced"]) < sum(steps["best"])
+    assert mend(image, hole, model=model, steps=3).records[0].levels[0].times == [999, 666, 332]

@@ -131,6 +131,8 @@ def test_visitor_who_leaves_frees_its_stream(address: str) -> None:
         while b"pixmend_event_streams 1.0" in visitor.ask("GET", "/metrics").read():
             pass  # until the server has noticed; pytest's own timeout bounds it
         visitor.json("DELETE", f"/api/jobs/{job['id']}")
+        *_, last = events(visitor.ask("GET", f"/api/jobs/{job['id']}/events"))
+        assert last["state"] == "cancelled"
 
 
 def test_upload_that_breaks_off_stores_nothing(address: str) -> None:
@@ -196,6 +198,12 @@ def test_port_in_use_is_one_line(err: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert cli.main(["serve", "--no-open", "--port", str(taken.getsockname()[1])]) == 2
     assert "another --port" in err()
+
+
+def test_missing_packages_are_named(err: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert cli.main(["serve", "--no-open"]) == 2
+    assert "pip install 'pixmend[web]'" in err()
 
 
 def test_help_of_serve_loads_no_torch() -> None:

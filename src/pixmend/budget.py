@@ -110,5 +110,5 @@ def memory_as_one_line() -> Iterator[None]:
 
 def _is_memory(error: BaseException) -> bool:
     told = str(error)
-    known = ("not enough memory", "out of memory", "could not create a memory object")
+    known = ("not enough memory", "can't allocate memory", "out of memory", "could not create a memory object")
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in told for text in known)

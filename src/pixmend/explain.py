@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from pixmend.efforts import LevelRecord
 from pixmend.files import write_atomically
-from pixmend.filling import LevelRecord
 from pixmend.images import open_picture, save_picture
 from pixmend.inpainting import Inpainted
 from pixmend.options import explanation_files

@@ -6,9 +6,9 @@ fill, noised to a middle level, with that fill as the network's guide. docs/any-
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from pixmend.budget import MOST_PIXELS, STATE, Batches, memory_as_one_line, memo
 from pixmend.checkpoint import Model
 from pixmend.conditioning import denoiser
 from pixmend.diffusion import Known, Noise
+from pixmend.efforts import QUALITIES, LevelRecord, PartRecord
 from pixmend.errors import MemoryLimitError, OptionError
 from pixmend.grain import match_grain
 from pixmend.levels import Level
@@ -27,48 +28,11 @@ from pixmend.schedules import step_subset
 from pixmend.tiles import tile_corners, tiled
 from pixmend.windows import Part
 
-REFINE_FROM = 0.5  # of all noise levels: where the finer levels start
 OVERLAP = 0.25  # of a tile: what neighbours share
 
 OnStep = Callable[
     [int, Level, Tensor], None
 ]  # which candidate, and its state after a step, (1, 3, h, w) without padding
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How many network calls a quality spends."""
-
-    first: float  # times the model's own number of steps, at the coarsest level
-    finer: tuple[int, ...]  # at the finer levels, from coarse to fine; the last for all that follow
-
-
-QUALITIES = {
-    "fast": Effort(0.67, (1,)),
-    "balanced": Effort(1, (2,)),
-    "best": Effort(2, (4, 3)),
-}
-
-
-@dataclass
-class LevelRecord:
-    """What was done at one level of one window."""
-
-    level: Level
-    times: list[int]  # the noise levels that were visited
-    corners: list[tuple[int, int]]  # of the tiles of the last of them, in pixels of the area
-    tiles: int = 0  # of all steps and candidates
-    calls: int = 0  # of the network; one may be of many tiles
-    seconds: float = 0.0
-    network_seconds: float = 0.0
-
-
-@dataclass
-class PartRecord:
-    """What was done in one window, its levels from coarse to fine."""
-
-    part: Part
-    levels: list[LevelRecord] = field(default_factory=list)
 
 
 class Filling:
@@ -96,7 +60,7 @@ class Filling:
         tune_allocator()
         self.model, self.sampler, self.effort = model, sampler, QUALITIES[quality]
         T = model.diffusion.T
-        own = min(T, max(1, round(self.effort.first * model.steps)))
+        own = self.effort.first_steps(T, model.steps)
         self.first_times = step_subset(T, own if steps is None else steps)
         self.device = pick_device(device)
         self.limit, self.strict = memory_limit(max_memory, self.device), max_memory is not None
@@ -110,11 +74,7 @@ class Filling:
         """The noise levels that are visited at a level, `halvings` below the finest one, in a window of so many."""
         if halvings == of:
             return self.first_times
-        finer = self.effort.finer
-        calls = finer[min(of - halvings, len(finer)) - 1]
-        T = self.model.diffusion.T
-        calls = min(calls, T)
-        return step_subset(max(round(REFINE_FROM * T), calls), calls)
+        return self.effort.finer_times(self.model.diffusion.T, of - halvings)
 
     def tiles(self, levels: Sequence[Level], candidates: int) -> int:
         """How many tiles the network is going to be called on for a window: what progress counts."""
@@ -124,10 +84,15 @@ class Filling:
             total += candidates * sum(len(self._corners(level, t)) for t in visited)
         return total
 
-    def steps(self, levels: Sequence[Level]) -> int:
-        """The steps of one fill: how often `on_step` is told of each candidate."""
-        last = len(levels) - 1
-        return sum(len(visited_times(self.sampler, self.times(k, last))) for k in range(last + 1))
+    def check_memory(self, levels: Sequence[Level], candidates: int) -> None:
+        """Refuse a window that takes more memory than was allowed, before any work. Raises MemoryLimitError."""
+        one = tile_bytes(self.model.network.config, levels[0].size, self.dtype)
+        least = one + max(_level_bytes(levels[0], 1), _level_bytes(levels[-1], candidates))
+        if self.strict and least > self.limit:
+            raise MemoryLimitError(
+                f"{self.limit / 1e6:,.0f} MB do not hold what is worked on at once; give a max memory of at least "
+                f"{math.ceil(least / 1e6):,} MB, or fill less at once"
+            )
 
     def __call__(
         self,
@@ -148,71 +113,97 @@ class Filling:
             LevelRecord(level, self.times(k, coarsest), self._corners(level, self.times(k, coarsest)[-1]))
             for k, level in reversed(list(enumerate(levels)))
         ]
-        with torch.inference_mode(), memory_as_one_line():
-            first = self._fill_level(part, record.levels[0], tensors[-1], None, range(len(seeds)), seeds, on_step)
-        for i in range(len(seeds)):
-            fill = first[i : i + 1]
+        first = [
+            fill
+            for some in self._batches_of_candidates(levels[-1], len(seeds))
+            for fill in torch.split(
+                self._fill_level(part, record.levels[0], tensors[-1], None, some, seeds, on_step), 1
+            )
+        ]
+        for i, fill in enumerate(first):
             for k in reversed(range(coarsest)):
-                with torch.inference_mode(), memory_as_one_line():
-                    guide = levels[k].guide(fill, levels[k + 1])
-                    fill = self._fill_level(part, record.levels[coarsest - k], tensors[k], guide, [i], seeds, on_step)
+                coarser = fill, levels[k + 1]
+                fill = self._fill_level(part, record.levels[coarsest - k], tensors[k], coarser, [i], seeds, on_step)
             generator = torch.Generator().manual_seed(_seed(seeds[i], part.window.top, part.window.left, 0))
-            yield i, match_grain(fill.cpu(), levels[0].cut(tensors[0][1]), generator)
+            yield i, match_grain(fill, levels[0].cut(tensors[0][1]), generator)
 
+    def _batches_of_candidates(self, level: Level, candidates: int) -> list[range]:
+        """Which candidates are filled in one batch: all, but where the coarsest level is large."""
+        many = max(1, self.limit // 2 // _level_bytes(level, 1)) if len(level.blocks()) == 1 else 1
+        return [range(i, min(i + many, candidates)) for i in range(0, candidates, many)]
+
+    @torch.inference_mode()
     def _fill_level(
         self,
         part: Part,
         record: LevelRecord,
         tensors: tuple[Tensor, Tensor],
-        guide: Tensor | None,
+        coarser: tuple[Tensor, Level] | None,
         candidates: Sequence[int],
         seeds: Sequence[int],
         on_step: OnStep,
     ) -> Tensor:
-        """One level of some candidates at once: (B, 3, h, w) without padding, on the device."""
+        """One level of some candidates at once: (B, 3, h, w) without padding, on the CPU."""
         started = time.perf_counter()
-        level, times, diffusion = record.level, record.times, self.model.diffusion
-        x, soft = (v.to(self.device).expand(len(candidates), -1, -1, -1) for v in tensors)
-        noise = _noise([_seed(seeds[i], part.window.top, part.window.left, level.scale) for i in candidates])
+        level, (x, soft) = record.level, tensors
+        blocks = level.blocks()
+        if len(blocks) > 1:
+            x, soft = x.clone(), soft.clone()
+        with memory_as_one_line():
+            for block in blocks:
+                own = [
+                    _seed(seeds[i], part.window.top, part.window.left, level.scale, *_corner(block)) for i in candidates
+                ]
+
+                def tell(state: Tensor, block: Level = block) -> None:
+                    for i, one in zip(candidates, torch.split(state, 1), strict=True):
+                        on_step(i, block, block.cut(one))
+
+                guide = coarser and block.guide(*coarser)
+                view = level.of(x, block), level.of(soft, block)
+                fill = self._fill_block(record, block, view, guide, own, tell).cpu()
+                if len(blocks) > 1:  # from now on it is known
+                    needed = block.needed > 0
+                    view[0][:] = torch.where(needed, fill, view[0])
+                    view[1].masked_fill_(needed, 0)
+        record.seconds += time.perf_counter() - started
+        return level.cut(fill if len(blocks) == 1 else x)
+
+    def _fill_block(
+        self,
+        record: LevelRecord,
+        block: Level,
+        tensors: tuple[Tensor, Tensor],
+        guide: Tensor | None,
+        seeds: Sequence[int],
+        tell: Callable[[Tensor], None],
+    ) -> Tensor:
+        """(B, 3, H, W) on the device, a picture for each seed."""
+        times, diffusion, noise = record.times, self.model.diffusion, _noise(seeds)
+        x, soft = (v.to(self.device).expand(len(seeds), -1, -1, -1) for v in tensors)
         known = Known(x, soft, diffusion, self.model.conditioning, noise)
         if guide is None:
             start = known.start(times[0])
         else:
+            guide = guide.to(self.device)
             start = known.put_back(diffusion.add_noise(guide, times[0], noise(guide)), times[0], times[0])
-        network = self._batched(record, len(candidates))
-
-        def tell(t: int, state: Tensor, x0: Tensor) -> None:
-            for i, one in zip(candidates, torch.split(state, 1), strict=True):
-                on_step(i, level, level.cut(one))
-
-        needed = level.needed.to(self.device)
-        fill = SAMPLERS[self.sampler](
-            denoiser(tiled(network, needed, level.size, OVERLAP, network.most), known, guide),
+        network = self._batched(record, block, len(seeds))
+        fill: Tensor = SAMPLERS[self.sampler](
+            denoiser(tiled(network, block.needed.to(self.device), block.size, OVERLAP, network.most), known, guide),
             start,
             times,
             diffusion,
             noise=noise,
             put_back=known.put_back,
-            callback=tell,
+            callback=lambda t, state, x0: tell(state),
         )
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        record.seconds += time.perf_counter() - started
-        return level.cut(fill)
+        return fill
 
-    def _batched(self, record: LevelRecord, candidates: int) -> Batches:
+    def _batched(self, record: LevelRecord, level: Level, candidates: int) -> Batches:
         """The network, on as many tiles at once as memory allows beside what the level itself takes."""
-        level = record.level
-        pixels = level.size**2
         one = tile_bytes(self.model.network.config, level.size, self.dtype)
-        rest = self.limit - 4 * STATE * candidates * level.shape[0] * level.shape[1]
-        if self.strict and rest < one:
-            least = (self.limit - rest + one) / 1e6
-            raise MemoryLimitError(
-                f"{self.limit / 1e6:,.0f} MB do not hold what is needed at once; give a max memory of at least "
-                f"{least:,.0f} MB, or a smaller hole"
-            )
-        most = MOST_PIXELS.get(self.device.type, MOST_PIXELS["cpu"]) // pixels
+        rest = self.limit - _level_bytes(level, candidates)
+        most = MOST_PIXELS.get(self.device.type, MOST_PIXELS["cpu"]) // level.size**2
 
         def network(x: Tensor, t: Tensor) -> Tensor:
             started = time.perf_counter()
@@ -236,14 +227,28 @@ class Filling:
         return output
 
     def _corners(self, level: Level, t: int) -> list[tuple[int, int]]:
-        if max(level.shape) <= level.size:
-            return [(0, 0)]
-        return tile_corners(level.hole, level.size, t, OVERLAP)
+        """Of the tiles at one noise level, in pixels of the level's area."""
+        corners = []
+        for block in level.blocks():
+            top, left = block.area.top - level.area.top, block.area.left - level.area.left
+            own = [(0, 0)] if max(block.shape) <= block.size else tile_corners(block.hole, block.size, t, OVERLAP)
+            corners += [(top + i, left + j) for i, j in own]
+        return corners
 
 
-def _seed(seed: int, top: int, left: int, scale: int) -> int:
+def _level_bytes(level: Level, candidates: int) -> int:
+    """About what a level takes beside the network: its largest block, and two copies of the level itself."""
+    block = max(block.shape[0] * block.shape[1] for block in level.blocks())
+    return 4 * (STATE * candidates * block + 8 * level.shape[0] * level.shape[1])
+
+
+def _corner(block: Level) -> tuple[int, int]:
+    return block.area.top, block.area.left
+
+
+def _seed(*parts: int) -> int:
     """One number for all that a draw depends on: not on other windows, other candidates or the size of a batch."""
-    low, high = np.random.SeedSequence([seed, top, left, scale]).generate_state(2)
+    low, high = np.random.SeedSequence(parts).generate_state(2)
     return int(low) << 31 ^ int(high)
 
 

@@ -1,4 +1,4 @@
-"""The grain of a fill: noise is added where the fill is smoother than its surroundings, as much as they have and it lacks.
+"""The grain of a fill: where it is smoother than its surroundings, noise is added, as much as they have and it lacks.
 
 Grain is what is there everywhere, in the flat places too. So it is measured by the quartile of the absolute answers of
 Immerkaer's operator, which is blind to planes and edges of constant slope (Immerkaer 1996, Fast Noise Variance

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from pixmend.checkpoint import Model, load_model
 from pixmend.conditioning import enlarged
+from pixmend.efforts import PartRecord
 from pixmend.errors import MaskError, OptionError
-from pixmend.filling import Filling, PartRecord
+from pixmend.filling import Filling
 from pixmend.images import Picture, Source, composite, load_mask, mask_from_alpha, open_picture
 from pixmend.levels import Level, level_tensors, plan_levels
 from pixmend.windows import Part, Window, find_parts
@@ -162,6 +163,8 @@ class _Work:
     def run(self, progress: Progress | None) -> None:
         touched = self.job.soft > 0
         levels = [plan_levels(touched, part, self.filling.model.size) for part in self.job.parts]
+        for each in levels:
+            self.filling.check_memory(each, len(self.seeds))
         if progress:
             self._tell(progress, sum(self.filling.tiles(each, len(self.seeds)) for each in levels))
         for number, part in enumerate(self.job.parts):

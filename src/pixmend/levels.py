@@ -1,15 +1,17 @@
 """A window of a picture at its levels, finest first, each half of the one before; of each, what has to be worked on.
 
 The finer a level, the less of the window is needed around the hole: only the coarsest level is the whole window. A
-level that is smaller than a tile is padded to one with hole: the network always sees pictures of one size.
+level that is smaller than a tile is padded to one with hole: the network always sees pictures of one size. One that is
+larger than a block is filled block by block, each taking what was filled before for known: memory has a bound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, product
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,6 +22,7 @@ from pixmend.pictures import Floats
 from pixmend.windows import Hole, Part, Window, around
 
 BAND = 256  # rows of a picture that are turned to floats at once; even
+BLOCK = 24  # tiles along the side of a block, without what is seen around it
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,31 @@ class Level:
         """(H, W) of the tensors: those of the area, but at least a tile."""
         height, width = self.area.shape
         return max(self.size, height), max(self.size, width)
+
+    def blocks(self) -> list[Level]:
+        """The parts that are filled one after the other, those without hole left out; mostly this level alone.
+
+        A block's hole is that of its own; its area has one tile around it, where other blocks may have theirs.
+        """
+        height, width = self.area.shape
+        side, whole = BLOCK * self.size, Window(0, 0, height, width)
+        if max(height, width) <= side + self.size:
+            return [self]
+        blocks = []
+        for top, left in product(range(0, height, side), range(0, width, side)):
+            core = Window(top, left, top + side, left + side)
+            if not core.of(self.hole).any():
+                continue
+            area = core.grown(self.size).cut(whole)
+            hole = np.zeros_like(self.hole)
+            core.of(hole)[:] = core.of(self.hole)
+            blocks.append(Level(self.scale, area.within(self.area), area.of(hole), self.size))
+        return blocks
+
+    def of(self, x: Tensor, block: Level) -> Tensor:
+        """A view of a block in a tensor of this level, (B, C, h, w)."""
+        top, left = block.area.top - self.area.top, block.area.left - self.area.left
+        return x[..., top : top + block.shape[0], left : left + block.shape[1]]
 
     @property
     def needed(self) -> Tensor:

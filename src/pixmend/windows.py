@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -41,15 +42,19 @@ class Window:
         """A view of this part of an array (H, W, ...)."""
         return array[self.top : self.bottom, self.left : self.right]
 
-    def touches(self, other: Window) -> bool:
-        """Whether they share a pixel or a border."""
-        rows = self.top <= other.bottom and other.top <= self.bottom
-        return rows and self.left <= other.right and other.left <= self.right
-
     def hull(self, other: Window) -> Window:
         """The smallest window around both."""
         top, left = min(self.top, other.top), min(self.left, other.left)
         return Window(top, left, max(self.bottom, other.bottom), max(self.right, other.right))
+
+    def grown(self, pixels: int) -> Window:
+        """This window and so many pixels all around."""
+        return Window(self.top - pixels, self.left - pixels, self.bottom + pixels, self.right + pixels)
+
+    def cut(self, outer: Window) -> Window:
+        """What of this window lies in another, both in the same pixels."""
+        top, left = max(self.top, outer.top), max(self.left, outer.left)
+        return Window(top, left, min(self.bottom, outer.bottom), min(self.right, outer.right))
 
     def halved(self) -> Window:
         """The pixels of the next coarser level that cover these."""
@@ -62,8 +67,7 @@ class Window:
     def within(self, outer: Window) -> Window:
         """This window of `outer`, in the pixels that `outer` is given in; cut where outer ends."""
         top, left = outer.top + self.top, outer.left + self.left
-        bottom, right = outer.top + self.bottom, outer.left + self.right
-        return Window(top, left, min(bottom, outer.bottom), min(right, outer.right))
+        return Window(top, left, outer.top + self.bottom, outer.left + self.right).cut(outer)
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def find_parts(touched: Hole, size: int) -> list[Part]:
     found = [(box, count_halvings(_with_edge(touched, box), size, most)) for box in _boxes(touched, cells, cell)]
     while True:
         parts = [Part(box, around(box, touched.shape, size, halvings), halvings) for box, halvings in found]
-        joined = _joined(parts, cells.shape, cell)
+        joined = _joined(parts)
         if len(joined) == len(parts):
             return sorted(parts, key=lambda part: (part.window.top, part.window.left))
         found = joined
@@ -184,18 +188,20 @@ def _groups(cells: Hole) -> Iterator[NDArray[np.int64]]:
         yield np.array(group)
 
 
-def _joined(parts: list[Part], shape: tuple[int, ...], cell: int) -> list[tuple[Window, int]]:
-    """Boxes and halvings, those of windows that share a cell or have neighbouring ones made one."""
-    cells = np.zeros(shape, bool)
-    for part in parts:
-        w = part.window
-        cells[w.top // cell : -(-w.bottom // cell), w.left // cell : -(-w.right // cell)] = True
-    group_of = np.zeros(shape, int)
-    for number, group in enumerate(_groups(cells)):
-        group_of[group[:, 0], group[:, 1]] = number
-    joined: dict[int, tuple[Window, int]] = {}
-    for part in parts:
-        number = int(group_of[part.window.top // cell, part.window.left // cell])
-        box, halvings = joined.get(number, (part.box, 0))
-        joined[number] = box.hull(part.box), max(halvings, part.halvings)
-    return list(joined.values())
+def _joined(parts: list[Part]) -> list[tuple[Window, int]]:
+    """Boxes and halvings, those of windows that touch each other made one."""
+    bounds = np.array([astuple(part.window) for part in parts]).reshape(-1, 4)
+    top, left, bottom, right = bounds.T
+    single = np.ones(len(parts), bool)
+    joined = []
+    for first in range(len(parts)):
+        if not single[first]:
+            continue
+        single[first], group = False, [first]
+        for k in group:  # grows while it is gone through
+            near = (top <= bottom[k]) & (top[k] <= bottom) & (left <= right[k]) & (left[k] <= right) & single
+            single &= ~near
+            group.extend(np.flatnonzero(near).tolist())
+        box = reduce(Window.hull, (parts[k].box for k in group))
+        joined.append((box, max(parts[k].halvings for k in group)))
+    return joined

@@ -26,6 +26,11 @@ from pixmend.web.shared import PROBLEMS
 
 STATIC = Path(__file__).parent / "static"
 LONGEST_DETAIL = 500  # characters
+PLAINER = {  # what FastAPI says of its own accord, with what to do
+    "Not Found": "there is nothing at this path; /openapi.json has those that there are",
+    "Method Not Allowed": "this path is not for this method; /openapi.json has those that are",
+    "There was an error parsing the body": "the body is no JSON in UTF-8 that can be read; see /openapi.json",
+}
 
 mimetypes.add_type("text/javascript", ".js")  # some systems' tables say otherwise, and then browsers refuse modules
 mimetypes.add_type("text/javascript", ".mjs")
@@ -100,7 +105,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> Response:
-        return _answer(error.status_code, str(error.detail), dict(error.headers or {}))
+        detail = PLAINER.get(str(error.detail), str(error.detail))
+        return _answer(error.status_code, detail, dict(error.headers or {}))
 
 
 def _answer(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:

@@ -62,7 +62,7 @@ class Job:
     asked: float = field(default_factory=time.monotonic)  # when its owner last asked for it
     started: float | None = None
     ended: float | None = None
-    fetched: bool = False  # whether a result was
+    fetched: bool = False  # whether a result was, as a file
     listeners: list[Callable[[], None]] = field(default_factory=list)
     cancelling: bool = False
 
@@ -88,7 +88,7 @@ class Job:
         return not self.listeners and time.monotonic() - self.asked > patience
 
     def check(self) -> None:
-        """To be called between network calls: raises Cancelled where it is to stop."""
+        """To be called after every network call: raises Cancelled where it is to stop."""
         if self.cancelling:
             raise Cancelled
 

@@ -9,13 +9,13 @@ from annotated_types import Ge, Le
 from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
+from pixmend.efforts import QUALITIES
 from pixmend.errors import MaskError, OptionError
-from pixmend.filling import QUALITIES
 from pixmend.samplers import SAMPLERS
 from pixmend.web.errors import TooLargeError, UnknownError
 from pixmend.web.events import follow
 from pixmend.web.jobs import Job
-from pixmend.web.operations import Operation
+from pixmend.web.operations import Operation, since_clear
 from pixmend.web.schemas import Chosen, DenoisingAsked, ExtensionAsked, FillAsked, JobTold, PictureTold
 from pixmend.web.service import Service
 from pixmend.web.shared import PICTURE_FILE, PROBLEMS, VIEW, Here, Id, Part, Session, drawn, file_of, part_of
@@ -39,7 +39,7 @@ async def fill(service: Here, session: Session, asked: FillAsked) -> JobTold:
     choices = _choices(service, asked)
     hole, share = await service.run(_hole_to_fill, service, session, stored, asked.operations)
     # A picture's own alpha as the mask ends with the fill; a mask that was painted leaves the alpha as it is.
-    own_alpha = [operation.op for operation in asked.operations] == ["alpha"]
+    own_alpha = [operation.op for operation in since_clear(asked.operations)] == ["alpha"]
     work = service.worker.fill(None if own_alpha else hole, choices, blur=asked.blur, grow=asked.grow)
     return _told(service, service.submit(Job("fill", session, stored, work, (hole,), share)))
 
@@ -116,7 +116,7 @@ async def view_result(
 @router.get("/jobs/{id}/results/{index}/file", response_class=FileResponse, responses=PICTURE_FILE)
 async def get_result_file(service: Here, session: Session, id: Id, index: Index) -> FileResponse:
     """A result in the format of the original, with its metadata."""
-    return await file_of(service, service.result(id, index, session))
+    return await file_of(service, service.result(id, index, session, saved=True))
 
 
 @router.post("/jobs/{id}/results/{index}/keep", status_code=201)

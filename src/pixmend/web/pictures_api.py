@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse, Response
 
 import pixmend
 from pixmend.checkpoint import Model
-from pixmend.filling import QUALITIES, Filling
+from pixmend.efforts import QUALITIES
 from pixmend.images import encode, open_picture
 from pixmend.masks import KINDS
 from pixmend.samplers import SAMPLERS
@@ -111,4 +111,4 @@ async def render_mask(service: Here, session: Session, asked: MaskAsked) -> Resp
 
 def calls_of(quality: str, model: Model) -> int:
     """The network calls that a quality spends at the coarsest level."""
-    return len(Filling(model, quality=quality).first_times)
+    return QUALITIES[quality].first_steps(model.diffusion.T, model.steps)

@@ -18,7 +18,7 @@ from pixmend.signals import handling
 from pixmend.web.service import Service
 
 HEAD_SECONDS = 15.0  # for the head of a request, from its first byte or the connection's begin on
-MOST_CONNECTIONS = 1000
+MOST_CONNECTIONS = 500  # half of the files that a process may have open, on many systems
 LARGEST_HEAD = 32 << 10  # bytes
 
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what is wrong with a request is told who sent it

@@ -53,6 +53,7 @@ class Service:
         self.streams = 0  # of events, open now
         self.ending = False  # takes no more jobs
         self.closing = asyncio.Event()  # streams are to end
+        self.ending_since: float | None = None
         self.idle_since: float | None = None  # once it is ending: when the last job was over
         watch = self.metrics.watch
         watch("queue_jobs", "Jobs that wait.", lambda: len(self.turns))
@@ -79,17 +80,21 @@ class Service:
     def wind_down(self) -> None:
         """Take no more jobs and drop those that wait; the one that runs goes on."""
         self.ending = True
+        self.ending_since = self.ending_since or time.monotonic()
         for job in self.turns.order():
             self.cancel(job, "the server was told to end before the job's turn came")
 
     def is_wound_down(self) -> bool:
-        """Whether the last job is over, and its results were fetched or had their time to be."""
+        """Whether the last job is over, and its results were saved or had their time to be."""
         if self.worker.current is not None or len(self.turns):
             return False
         if self.idle_since is None:
             self.idle_since = time.monotonic()
-        waits = [job for job in self.jobs.all() if job.state == "done" and job.listeners and not job.fetched]
-        return not waits or time.monotonic() - self.idle_since > self.limits.end_seconds
+        if time.monotonic() - self.idle_since > self.limits.end_seconds:
+            return True
+        last = [job for job in self.jobs.all() if (job.ended or 0.0) > (self.ending_since or 0.0)]
+        wanted = [job for job in last if not job.is_abandoned(self.limits.patience_seconds)]
+        return all(job.fetched for job in wanted if job.state == "done")
 
     def close_streams(self) -> None:
         """Let all streams of events end."""
@@ -101,7 +106,7 @@ class Service:
         """Forget what expired, again and again."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            self.jobs.sweep()
+            await self.run(self.jobs.sweep)
             await self.run(self.store.sweep)
 
     async def run(self, function: Callable[..., T], *arguments: object, **named: object) -> T:
@@ -130,12 +135,12 @@ class Service:
             raise UnknownError("this id is of a mask; give that of a picture")
         return stored
 
-    def result(self, id: str, index: int, owner: str) -> Stored:
-        """A result of a job."""
+    def result(self, id: str, index: int, owner: str, *, saved: bool = False) -> Stored:
+        """A result of a job; `saved` where it is asked for as a file."""
         job = self.jobs.get(id, owner)
         stored = job.result(index).stored
         self.store.touch(stored)
-        job.fetched = True
+        job.fetched |= saved
         return stored
 
     def _decoded(self, path: Path, name: str) -> Picture:
@@ -159,7 +164,7 @@ class Service:
         if self.ending:
             raise EndingError("the server was told to end and takes no more jobs; try again when it is back")
         self._drop_abandoned(job.owner)
-        self.worker.hold(job)
+        self.store.hold(job.picture, *job.inputs)
         try:
             self.turns.put(job)
         except FullError:

@@ -186,6 +186,18 @@ class Store:
                 raise _gone(stored.id)
             self._touch(stored)
 
+    def hold(self, *needed: Stored) -> None:
+        """Let nothing of this go until it is released."""
+        with self.lock:
+            for stored in needed:
+                stored.pins += 1
+
+    def release(self, *needed: Stored) -> None:
+        """Let it go when its time comes."""
+        with self.lock:
+            for stored in needed:
+                stored.pins -= 1
+
     def remove(self, stored: Stored) -> None:
         """Forget it, and clean up."""
         with self.lock:
@@ -223,7 +235,7 @@ class Store:
             self.remove(stored)
             raise
         finally:
-            stored.pins -= 1
+            self.release(stored)
         return stored
 
     def _make_room(self, bytes: int) -> None:

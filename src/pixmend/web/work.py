@@ -52,8 +52,6 @@ class Worker:
         self.current: Job | None = None
         self.gives_way: Callable[[Job], bool] = lambda job: False  # whether the running job is to stop for others
         self.thread = threading.Thread(target=self._run, name="pixmend-worker", daemon=True)
-        for network in (model.network, *((denoiser.network,) if denoiser else ())):
-            network.register_forward_pre_hook(self._before_call)
 
     def start(self) -> None:
         """Begin to take jobs."""
@@ -86,13 +84,15 @@ class Worker:
 
         def work(job: Job) -> None:
             picture = job.picture.picture()
-            result = denoise(picture, level=level, model=self.denoiser, device=self.device, progress=job.tell)
+            result = denoise(
+                picture, level=level, model=self.denoiser, device=self.device, progress=self._progress(job)
+            )
             self._add_result(job, result.picture, level=result.level)
 
         return work
 
     def _options(self, job: Job, choices: Choices) -> dict[str, Any]:
-        told = {"progress": job.tell, "preview": Previews(job, self.store)}
+        told = {"progress": self._progress(job), "preview": Previews(job, self.store)}
         return {"model": self.model, "device": self.device, **asdict(choices), **told}
 
     def _add_results(self, job: Job, made: Inpainted) -> None:
@@ -106,37 +106,32 @@ class Worker:
         job.results.append(Result(stored, level))
         job.changed()
 
-    def _before_call(self, network: object, inputs: Any) -> None:
-        """Runs before every call of a network: here a job that is cancelled ends."""
-        job = self.current
-        if job is None:
-            return
-        if self.gives_way(job):
-            job.error, job.cancelling = "nobody asked for the job any more, and others waited", True
-        job.check()
-        job.calls += 1
-        self.metrics.calls.inc()
+    def _progress(self, job: Job) -> Callable[[int, int], None]:
+        """What is told after every call of the network: there a job that is cancelled ends."""
+
+        def tell(done: int, of: int) -> None:
+            if self.gives_way(job):
+                job.error, job.cancelling = "nobody asked for the job any more, and others waited", True
+            job.calls += 1
+            self.metrics.calls.inc()
+            job.tell(done, of)
+
+        return tell
 
     def end(self, job: Job, state: State) -> None:
         """A job is over."""
+        self.let_go(job)
         job.ended = time.monotonic()
         job.state = state
-        self.let_go(job)
         self.metrics.jobs.labels(job.kind, state).inc()
         if job.started is not None:
             self.metrics.seconds.labels(job.kind).observe(job.seconds or 0.0)
         job.changed()
 
-    def hold(self, job: Job) -> None:
-        """Keep what a job needs in the store."""
-        for stored in (job.picture, *job.inputs):
-            stored.pins += 1
-
     def let_go(self, job: Job) -> None:
         """A job needs nothing any more; what was made for it alone is removed."""
-        job.picture.pins -= 1
+        self.store.release(job.picture, *job.inputs)
         for stored in job.inputs:
-            stored.pins -= 1
             self.store.remove(stored)
 
     def _run(self) -> None:

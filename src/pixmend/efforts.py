@@ -1,0 +1,58 @@
+"""What is spent on a fill, and the record of what was: noise levels and network calls, level by level.
+
+docs/any-size.md has the table, and how the figures were found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pixmend.levels import Level
+from pixmend.schedules import step_subset
+from pixmend.windows import Part
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many network calls a quality spends."""
+
+    first: float  # times the model's own number of steps, at the coarsest level
+    finer_from: float  # of all noise levels: where the finer levels start
+    finer: tuple[int, ...]  # calls at the finer levels, from coarse to fine; the last for all that follow
+
+    def first_steps(self, T: int, own: int) -> int:
+        """Calls at the coarsest level, of a model with T noise levels that does well with `own`."""
+        return min(T, max(1, round(self.first * own)))
+
+    def finer_times(self, T: int, number: int) -> list[int]:
+        """The noise levels that are visited at a finer level, 1 the one above the coarsest."""
+        calls = min(self.finer[min(number, len(self.finer)) - 1], T)
+        return step_subset(max(round(self.finer_from * T), calls), calls)
+
+
+QUALITIES = {
+    "fast": Effort(0.67, 0.5, (1,)),
+    "balanced": Effort(1, 0.5, (2,)),
+    "best": Effort(2, 0.75, (4,)),
+}
+
+
+@dataclass
+class LevelRecord:
+    """What was done at one level of one window."""
+
+    level: Level
+    times: list[int]  # the noise levels that were visited
+    corners: list[tuple[int, int]]  # of the tiles of the last of them, in pixels of the area
+    tiles: int = 0  # of all steps and candidates
+    calls: int = 0  # of the network; one may be of many tiles
+    seconds: float = 0.0
+    network_seconds: float = 0.0
+
+
+@dataclass
+class PartRecord:
+    """What was done in one window, its levels from coarse to fine."""
+
+    part: Part
+    levels: list[LevelRecord] = field(default_factory=list)

@@ -1,0 +1,58 @@
+"""What was done, told: the numbers are those of the work, the drawing shows where it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pixmend.errors import OptionError, OutputExistsError
+from pixmend.explain import drawing, explanation, save_explanation
+from pixmend.images import open_picture
+from pixmend.inpainting import Inpainted, inpainting
+from pixmend.options import explanation_files
+from small_model import MODEL, box, noise_picture
+
+
+@pytest.fixture(scope="module")
+def result() -> Inpainted:
+    hole = box(120, 200, 10, 10, 40, 40) | box(120, 200, 90, 170, 94, 174)
+    return inpainting(noise_picture(120, 200), hole, model=MODEL, device="cpu", candidates=2, blur=0)
+
+
+def test_the_numbers_are_those_of_the_work(result: Inpainted) -> None:
+    told = explanation(result)
+    assert (told["picture"], told["candidates"]) == ({"height": 120, "width": 200}, 2)
+    assert [part["hole"] for part in told["windows"]] == [
+        {"top": 10, "left": 10, "bottom": 40, "right": 40},
+        {"top": 90, "left": 170, "bottom": 94, "right": 174},
+    ]
+    assert [[level["scale"] for level in part["levels"]] for part in told["windows"]] == [[8, 4, 2, 1], [1]]
+    levels = [level for part in told["windows"] for level in part["levels"]]
+    assert sum(level["network_calls"] for level in levels) == told["network_calls"] == result.network_calls
+    assert 0 < told["network_milliseconds"] <= sum(level["milliseconds"] for level in levels) <= told["milliseconds"]
+    for level in levels:
+        assert level["tiles"] >= 2 * len(level["noise_levels"]), "of two candidates"
+    assert told["windows"][1]["levels"][0]["tile_corners"] == [(0, 0)]
+
+
+def test_the_drawing_shows_the_picture_and_the_table(result: Inpainted) -> None:
+    sheet = drawing(result)
+    assert sheet.dtype == np.uint8
+    assert sheet.shape[0] > 240, "the picture, enlarged twofold, and text below"
+    red = [part[..., 0].mean() - part[..., 2].mean() for part in (sheet[40:60, 30:70], sheet[150:170, 150:190])]
+    assert red[0] > red[1] + 40, "holes are tinted red"
+
+
+def test_files(result: Inpainted, tmp_path: Path) -> None:
+    save_explanation(result, tmp_path / "a.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    save_explanation(result, tmp_path / "b.png")
+    assert json.loads((tmp_path / "b.json").read_text()) == json.loads((tmp_path / "a.json").read_text())
+    assert open_picture(tmp_path / "b.png").size == drawing(result).shape[:2]
+    with pytest.raises(OutputExistsError):
+        save_explanation(result, tmp_path / "a.png")
+    with pytest.raises(OptionError, match="explanation"):
+        explanation_files(tmp_path / "c.txt")

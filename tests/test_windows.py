@@ -1,0 +1,134 @@
+"""Windows: disjoint, inside the picture, covering all that is touched; halved until a hole is narrow."""
+
+from __future__ import annotations
+
+from itertools import combinations, pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from pixmend.levels import halved_hole, plan_levels
+from pixmend.masks import KINDS, draw_mask
+from pixmend.windows import WIDEST, Part, Window, count_halvings, find_parts
+
+SIZE = 16
+
+
+def hole_of(shape: tuple[int, int], *boxes: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+    hole = np.zeros(shape, bool)
+    for top, left, bottom, right in boxes:
+        hole[top:bottom, left:right] = True
+    return hole
+
+
+def check(hole: NDArray[np.bool_], parts: list[Part]) -> None:
+    covered = np.zeros(hole.shape, int)
+    for part in parts:
+        inside = Window(0, 0, *hole.shape)
+        assert part.window.hull(inside) == inside
+        assert part.window.hull(part.box) == part.window
+        part.window.of(covered)[:] += 1
+        assert part.window.of(hole).any()
+    assert covered.max(initial=0) <= 1, "no two share a pixel"
+    assert (covered[hole] == 1).all()
+    for a, b in combinations((part.window for part in parts), 2):
+        assert a.bottom < b.top or b.bottom < a.top or a.right < b.left or b.right < a.left, "no two touch"
+
+
+@settings(max_examples=80)
+@given(
+    st.integers(1, 200),
+    st.integers(1, 200),
+    st.sampled_from([kind for kind in KINDS if kind != "mixed"]),
+    st.integers(0, 999),
+)
+def test_windows_are_disjoint_inside_and_cover_all(h: int, w: int, kind: str, seed: int) -> None:
+    hole = draw_mask(kind, (h, w), np.random.default_rng(seed))
+    check(hole, find_parts(hole, SIZE))
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**31), st.sampled_from([1e-4, 1e-3, 1e-2]))
+def test_scattered_pixels(seed: int, share: float) -> None:
+    hole = np.random.default_rng(seed).random((300, 170)) < share
+    hole[3, 4] = True
+    check(hole, find_parts(hole, SIZE))
+
+
+def test_holes_far_apart_have_windows_of_their_own() -> None:
+    near = (10, 10, 12, 12), (20, 20, 22, 22)
+    parts = find_parts(hole_of((300, 400), *near, (256, 344, 296, 384)), SIZE)
+    assert len(parts) == 2
+    assert parts[0] == Part(Window(10, 10, 22, 22), Window(8, 8, 24, 24), 0)
+    assert parts[1].halvings == 3
+    assert parts[1].window == Window(172, 272, 300, 400), "sixteen pixels eight times, moved inside"
+
+
+def test_stripes_are_one_window() -> None:
+    stripes = np.zeros((500, 300), bool)
+    stripes[::10] = True
+    (part,) = find_parts(stripes, SIZE)
+    assert part.window == Window(0, 0, 500, 300)
+    assert part.halvings == 0
+
+
+def test_a_hole_that_is_joined_to_another_window_brings_it_together() -> None:
+    """The large hole's window reaches the small one; what comes of both is as coarse as the large one needs."""
+    (part,) = find_parts(hole_of((400, 400), (100, 100, 164, 164), (20, 20, 22, 22)), SIZE)
+    assert part.box == Window(20, 20, 164, 164)
+    assert part.halvings == 4
+
+
+@pytest.mark.parametrize("side", [1, 4, 5, 8, 9, 30, 64, 65])
+def test_a_hole_is_halved_until_it_is_narrow(side: int) -> None:
+    halvings = count_halvings(hole_of((256, 256), (96, 96, 96 + side, 96 + side)), SIZE)
+    widest = WIDEST * SIZE
+    assert side / 2**halvings <= widest + 1
+    assert halvings == 0 or (side + 1) / 2 ** (halvings - 1) > widest
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**31))
+def test_what_is_not_halved_holds_no_wide_square(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    boxes = (
+        (i, j, i + int(n), j + int(m))
+        for i, j, n, m in zip(*rng.integers(1, 50, (2, 9)), *rng.integers(1, 7, (2, 9)), strict=True)
+    )
+    hole = hole_of((60, 60), *boxes)
+    wider = int(WIDEST * SIZE) + 1
+    assert (count_halvings(hole, SIZE) > 0) == sliding_window_view(hole, (wider, wider)).all((2, 3)).any()
+
+
+def test_no_hole_is_halved_beyond_the_whole_picture_in_one_tile() -> None:
+    hole = np.ones((200, 100), bool)
+    hole[5, 5] = False
+    (part,) = find_parts(hole, SIZE)
+    assert part.halvings == 4, "200 / 16 is 12.5, and 200 / 8 is more than a tile"
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(1, 150), st.integers(1, 150), st.sampled_from(["rectangles", "thick", "scattered"]), st.integers(0, 99)
+)
+def test_levels_hold_the_hole_and_what_guides_them(h: int, w: int, kind: str, seed: int) -> None:
+    hole = draw_mask(kind, (h, w), np.random.default_rng(seed))
+    for part in find_parts(hole, SIZE):
+        levels = plan_levels(hole, part, SIZE)
+        assert len(levels) == part.halvings + 1
+        finest = levels[0].in_picture(part.window)
+        assert finest.of(hole).sum() == part.window.of(hole).sum()
+        assert levels[-1].in_picture(part.window) == part.window
+        for fine, coarse in pairwise(levels):
+            assert coarse.scale == 2 * fine.scale
+            assert coarse.area.hull(fine.area.halved()) == coarse.area
+        assert levels[-1].hole.any()
+
+
+def test_halving_a_hole_asks_for_half_of_what_is_there() -> None:
+    hole = np.array([[1, 0, 1, 1, 1], [0, 1, 0, 1, 1], [0, 1, 1, 1, 0]], bool)
+    assert halved_hole(hole).tolist() == [[False, True, True], [False, True, False]]
