@@ -72,6 +72,7 @@ function watchFiles() {
 // ------------------------------------------------------------------------------------------------------ the frame
 
 function showTab(name) {
+  say(""); // what was said is of the other tab
   shown = workspaces[name];
   for (const [each, { root }] of Object.entries(workspaces)) {
     root.hidden = each !== name;
