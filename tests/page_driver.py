@@ -121,7 +121,7 @@ class Visitor:
 
     def button(self, name: str) -> Locator:
         """The visible workspace's button that does something."""
-        return self.page.locator(f"main:not([hidden]) [data-do={name}]")
+        return self.page.locator(f".workspace:not([hidden]) [data-do={name}]")
 
     def do(self, name: str) -> None:
         self.button(name).click()
@@ -145,14 +145,14 @@ class Visitor:
 
     def extent(self) -> tuple[float, float, float, float]:
         """Where the fitted picture is on the screen: left, top, width and height, as the page's own sizes give it."""
-        box = self.page.locator("main:not([hidden]) .stage").bounding_box()
+        box = self.page.locator(".workspace:not([hidden]) .stage").bounding_box()
         assert box is not None
         size = re.search(r"(\d+) × (\d+)", self.page.locator("#about-picture").text_content() or "")
         assert size is not None
-        scale = float((self.page.locator("main:not([hidden]) .share").text_content() or "").rstrip(" %"))
+        scale = float((self.page.locator(".workspace:not([hidden]) .share").text_content() or "").rstrip(" %"))
         width, height = (int(side) for side in size.groups())
-        review = self.page.locator("main:not([hidden]) .review").bounding_box()
-        zoom = self.page.locator("main:not([hidden]) .zoom").bounding_box()
+        review = self.page.locator(".workspace:not([hidden]) .review").bounding_box()
+        zoom = self.page.locator(".workspace:not([hidden]) .zoom").bounding_box()
         bottom = review["height"] + 20 if review else 64 if zoom else 20
         room = box["height"] - 64 - bottom
         exact = min((box["width"] - 40) / width, room / height, 4)
@@ -200,7 +200,7 @@ class Visitor:
 
     def canvas(self) -> np.ndarray[Any, Any]:
         """What the canvas of the visible workspace shows: (H, W, 3)."""
-        address = self.page.evaluate("document.querySelector('main:not([hidden]) canvas').toDataURL()")
+        address = self.page.evaluate("document.querySelector('.workspace:not([hidden]) canvas').toDataURL()")
         with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as image:
             return np.asarray(image.convert("RGB"))
 
