@@ -21,7 +21,8 @@ export class Denoise {
     Object.assign(this, { root, repair });
     this.form = root.querySelector("form");
     this.found = root.querySelector(".found");
-    this.stage = new Stage(root.querySelector(".stage"), { failed: () => attempt(() => api.getPicture(this.picture.id)) });
+    const failed = () => attempt(() => api.getPicture(this.picture.id)); // its error says why
+    this.stage = new Stage(root.querySelector(".stage"), { failed });
     this.runner = new Runner(root.querySelector(".action"), {
       asking: () => this.#update(),
       changed: () => this.#update(),

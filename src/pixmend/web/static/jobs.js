@@ -28,8 +28,8 @@ export class Runner {
 
   /**
    * element: the workspace's `.action`, with its button and its progress. asking() is called when a job is about to be
-   * asked for; changed(job) when it begins, is found again, or has got further; step({step, candidate, url}) when a picture on the way can be seen; ended(job)
-   * when it is over, however it ended.
+   * asked for; changed(job) when it begins, is found again, or has got further; step({step, candidate, url}) when a
+   * picture on the way can be seen; ended(job) when it is over, however it ended.
    */
   constructor(element, { asking, changed, step = () => {}, ended }) {
     Object.assign(this, { asking, changed, step, ended });

@@ -187,7 +187,7 @@ export class Repair {
   }
 
   #jobEnded(job) {
-    if (job.state === "done") say(t("said.done", { share: percent(job.mask_share ?? 0), time: job.seconds.toFixed(1) }));
+    if (job.state === "done") say(t("said.done", { share: percent(job.mask_share), time: job.seconds.toFixed(1) }));
     if (this.results.shown < 0) this.results.select(job.results.length ? 0 : -1);
     this.stage.refit();
     this.#update();
