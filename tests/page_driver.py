@@ -32,6 +32,7 @@ STROKE = ((0.3, 0.4), (0.5, 0.6), (0.6, 0.4))
 OTHER_STROKE = ((0.2, 0.8), (0.8, 0.8))
 
 PATIENCE = 30_000  # milliseconds that a machine may take at most; nothing waits so long where all is well
+expect.set_options(timeout=PATIENCE)
 
 
 def chromium() -> str | None:
@@ -88,7 +89,7 @@ class Visitor:
         visitor.page.on("console", visitor._note)
         visitor.page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
         visitor.page.goto(address)
-        expect(visitor.page.locator("body[data-ready]")).to_be_visible(timeout=PATIENCE)
+        expect(visitor.page.locator("body[data-ready]")).to_be_visible()
         return visitor
 
     def _note(self, message: Any) -> None:
@@ -120,7 +121,7 @@ class Visitor:
 
     def button(self, name: str) -> Locator:
         """The visible workspace's button that does something."""
-        return self.page.locator(f"main:not([hidden]) [data-do={name}]")
+        return self.page.locator(f".workspace:not([hidden]) [data-do={name}]")
 
     def do(self, name: str) -> None:
         self.button(name).click()
@@ -144,14 +145,14 @@ class Visitor:
 
     def extent(self) -> tuple[float, float, float, float]:
         """Where the fitted picture is on the screen: left, top, width and height, as the page's own sizes give it."""
-        box = self.page.locator("main:not([hidden]) .stage").bounding_box()
+        box = self.page.locator(".workspace:not([hidden]) .stage").bounding_box()
         assert box is not None
         size = re.search(r"(\d+) × (\d+)", self.page.locator("#about-picture").text_content() or "")
         assert size is not None
-        scale = float((self.page.locator("main:not([hidden]) .share").text_content() or "").rstrip(" %"))
+        scale = float((self.page.locator(".workspace:not([hidden]) .share").text_content() or "").rstrip(" %"))
         width, height = (int(side) for side in size.groups())
-        review = self.page.locator("main:not([hidden]) .review").bounding_box()
-        zoom = self.page.locator("main:not([hidden]) .zoom").bounding_box()
+        review = self.page.locator(".workspace:not([hidden]) .review").bounding_box()
+        zoom = self.page.locator(".workspace:not([hidden]) .zoom").bounding_box()
         bottom = review["height"] + 20 if review else 64 if zoom else 20
         room = box["height"] - 64 - bottom
         exact = min((box["width"] - 40) / width, room / height, 4)
@@ -164,8 +165,8 @@ class Visitor:
     def fill(self) -> None:
         """Fill, and wait for the candidates."""
         self.do("run")
-        expect(self.candidates.first).to_be_visible(timeout=PATIENCE)
-        expect(self.button("run")).to_be_visible(timeout=PATIENCE)
+        expect(self.candidates.first).to_be_visible()
+        expect(self.button("run")).to_be_visible()
 
     @property
     def candidates(self) -> Locator:
@@ -191,15 +192,15 @@ class Visitor:
 
     def expect_said(self, *texts: str) -> None:
         pattern = "|".join(re.escape(text) for text in texts)
-        expect(self.page.locator("#said")).to_contain_text(re.compile(pattern), timeout=PATIENCE)
+        expect(self.page.locator("#said")).to_contain_text(re.compile(pattern))
 
     def expect_error(self, text: str) -> None:
-        expect(self.page.locator("#error")).to_be_visible(timeout=PATIENCE)
+        expect(self.page.locator("#error")).to_be_visible()
         expect(self.page.locator("#error p")).to_contain_text(text)
 
     def canvas(self) -> np.ndarray[Any, Any]:
         """What the canvas of the visible workspace shows: (H, W, 3)."""
-        address = self.page.evaluate("document.querySelector('main:not([hidden]) canvas').toDataURL()")
+        address = self.page.evaluate("document.querySelector('.workspace:not([hidden]) canvas').toDataURL()")
         with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as image:
             return np.asarray(image.convert("RGB"))
 

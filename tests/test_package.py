@@ -66,6 +66,9 @@ def test_wheel_holds_code_weights_and_photographs(wheel: Path) -> None:
         names = archive.namelist()
     sources = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*.py")}
     assert sources <= set(names)
+    page = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src/pixmend/web/static").rglob("*.*")}
+    assert "pixmend/web/static/index.html" in page
+    assert page <= set(names)
     assert {"pixmend/py.typed", "pixmend/assets/coffee.jpg", "pixmend/assets/README.md"} <= set(names)
     assert "pixmend/weights/default.safetensors" in names
     assert not [name for name in names if not name.startswith(("pixmend/", "pixmend-"))]

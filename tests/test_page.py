@@ -186,6 +186,18 @@ def test_a_reload_in_the_middle_finds_the_job_and_its_result(visitor: Visitor, h
     assert (visitor.mask() == mask).all()
 
 
+def test_a_reload_before_the_server_answered_finds_the_job_too(visitor: Visitor) -> None:
+    page = visitor.page
+    answers = []
+    page.route("**/api/fills", lambda route: answers.append(route.fetch()))  # the page is never told
+    visitor.drag(*STROKE)
+    visitor.do("run")
+    while not answers:
+        page.wait_for_timeout(20)
+    page.reload()
+    expect(visitor.candidates).to_have_count(2)
+
+
 def test_two_tabs_do_not_disturb_each_other(
     context: Callable[..., BrowserContext], come: Callable[..., Visitor], tmp_path: Path, host: Host
 ) -> None:

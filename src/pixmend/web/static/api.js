@@ -23,6 +23,7 @@ export const startFill = (request) => json("POST", "/api/fills", request);
 export const startExtension = (request) => json("POST", "/api/extensions", request);
 export const startDenoising = (request) => json("POST", "/api/denoisings", request);
 export const getJob = (id) => json("GET", `/api/jobs/${id}`);
+export const getJobs = () => json("GET", "/api/jobs");
 export const cancelJob = (id) => json("DELETE", `/api/jobs/${id}`);
 export const keepResult = (job, index) => json("POST", `/api/jobs/${job}/results/${index}/keep`);
 

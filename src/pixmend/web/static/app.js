@@ -72,6 +72,7 @@ function watchFiles() {
 // ------------------------------------------------------------------------------------------------------ the frame
 
 function showTab(name) {
+  say(""); // what was said is of the other tab
   shown = workspaces[name];
   for (const [each, { root }] of Object.entries(workspaces)) {
     root.hidden = each !== name;
@@ -144,7 +145,8 @@ async function begin() {
   await attempt(async () => {
     about = await api.about();
     $("#tab-denoise").hidden = !about.denoiser;
-    $("#version").textContent = t("help.version", { version: about.version, parameters: compact(about.model.parameters) });
+    const { version, model } = about;
+    $("#version").textContent = t("help.version", { version, parameters: compact(model.parameters) });
     for (const workspace of Object.values(workspaces)) workspace.configure(about);
     if (wantsDenoiser && about.denoiser) showTab("denoise");
     document.body.dataset.ready = "";

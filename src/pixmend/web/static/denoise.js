@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { number, onLanguage, t } from "./i18n.js";
-import { Runner } from "./jobs.js";
+import { findJob, Runner } from "./jobs.js";
 import { attempt, say } from "./messages.js";
 import { watchPointers } from "./pointers.js";
 import { store, stored } from "./session.js";
@@ -21,8 +21,13 @@ export class Denoise {
     Object.assign(this, { root, repair });
     this.form = root.querySelector("form");
     this.found = root.querySelector(".found");
-    this.stage = new Stage(root.querySelector(".stage"), { failed: () => attempt(() => api.getPicture(this.picture.id)) });
-    this.runner = new Runner(root.querySelector(".action"), { changed: () => this.#update(), ended: (job) => this.#ended(job) });
+    const failed = () => attempt(() => api.getPicture(this.picture.id)); // its error says why
+    this.stage = new Stage(root.querySelector(".stage"), { failed });
+    this.runner = new Runner(root.querySelector(".action"), {
+      asking: () => this.#update(),
+      changed: () => this.#update(),
+      ended: (job) => this.#ended(job),
+    });
     watchPointers(this.stage);
     this.form.addEventListener("input", (event) => {
       if (event.target.name === "level") this.form.elements.find.checked = false; // who sets it, knows it
@@ -39,7 +44,7 @@ export class Denoise {
     const kept = stored(STORED);
     if (!kept?.picture) return;
     await api.getPicture(kept.picture.id); // or an error that says that it has expired
-    const job = kept.job && (await attempt(() => api.getJob(kept.job)));
+    const job = await attempt(() => findJob(kept, kept.picture));
     this.open(kept.picture);
     write(this.form, kept.settings);
     if (job) this.runner.follow(job);
@@ -98,14 +103,14 @@ export class Denoise {
 
   #update() {
     const { level } = this.form.elements;
-    const { busy, job } = this.runner;
+    const { busy } = this.runner;
     level.nextElementSibling.textContent = number(level.valueAsNumber, 3);
     const told = this.job?.results[0].level;
     this.found.textContent = this.job ? t("level.found", { level: number(told, 3) }) : t("level.hint");
     this.root.querySelector("[data-do=run]").disabled = !this.picture || busy;
     this.root.querySelector("[data-do=repair]").hidden = !this.job || busy;
     this.stage.canvas.classList.add("resting");
-    if (this.picture) store(STORED, { picture: this.picture, job: busy ? job.id : this.job?.id, settings: read(this.form) });
+    if (this.picture) store(STORED, { picture: this.picture, ...this.runner.kept, settings: read(this.form) });
     this.changed();
   }
 }

@@ -51,7 +51,8 @@ export const number = (value, digits = 0) =>
   new Intl.NumberFormat(document.documentElement.lang, { maximumFractionDigits: digits }).format(value);
 
 /** A large number in short: 4.5M, 451万. */
-export const compact = (value) => new Intl.NumberFormat(document.documentElement.lang, { notation: "compact" }).format(value);
+export const compact = (value) =>
+  new Intl.NumberFormat(document.documentElement.lang, { notation: "compact" }).format(value);
 
 /** A share of one as per cent, with one digit behind the point. */
 export const percent = (share) => `${number(100 * share, 1)} %`;

@@ -1,7 +1,7 @@
 // A job of the server from the click to its end: asked for (again and again while the queue is full), followed by
 // events, cancelled, and found again after a reload. Each workspace has one runner, and one job at a time.
 
-import { ApiError, cancelJob, eventsUrl, getJob } from "./api.js";
+import { ApiError, cancelJob, eventsUrl, getJob, getJobs } from "./api.js";
 import { duration, onLanguage, percent, t } from "./i18n.js";
 import { attempt, clearError, fail, say } from "./messages.js";
 
@@ -10,18 +10,29 @@ const PATIENCE = 5; // seconds to wait where a full queue does not say how long
 
 const isOver = (job) => ["done", "failed", "cancelled"].includes(job.state);
 
+/**
+ * The job that a tab had before it was reloaded, or null: by its id; or, where the page was left before it was told the
+ * id of what it had asked for, the newest job of its picture.
+ */
+export async function findJob({ job, asked }, picture) {
+  if (!asked) return job ? getJob(job) : null;
+  const newest = (await getJobs()).find((each) => each.picture === picture.id);
+  return newest && newest.id !== asked.before ? newest : null;
+}
+
 export class Runner {
   job = null; // the last one, as the server told it
+  #asked = null; // while one is asked for: {before}, the id of the job before it
   #source = null; // its events
   #waiting = null; // an AbortController, while a job is asked for
 
   /**
-   * element: the workspace's `.action`, with its button and its progress. changed(job) is called when a job begins, is
-   * found again, or has got further; step({step, candidate, url}) when a picture on the way can be seen; ended(job)
-   * when it is over, however it ended.
+   * element: the workspace's `.action`, with its button and its progress. asking() is called when a job is about to be
+   * asked for; changed(job) when it begins, is found again, or has got further; step({step, candidate, url}) when a
+   * picture on the way can be seen; ended(job) when it is over, however it ended.
    */
-  constructor(element, { changed, step = () => {}, ended }) {
-    Object.assign(this, { changed, step, ended });
+  constructor(element, { asking, changed, step = () => {}, ended }) {
+    Object.assign(this, { asking, changed, step, ended });
     this.button = element.querySelector("[data-do=run]");
     this.progress = element.querySelector(".progress");
     this.text = element.querySelector(".progress p");
@@ -35,12 +46,21 @@ export class Runner {
     return this.#waiting !== null || this.#source !== null;
   }
 
+  /** What `findJob` needs after a reload. */
+  get kept() {
+    return { job: this.job?.id ?? null, asked: this.#asked };
+  }
+
   /** Ask for a job with `start`, a function that answers it, and follow it. */
   async run(start) {
     if (this.busy) return;
     clearError();
+    this.#asked = { before: this.job?.id ?? null };
+    this.asking();
     const job = await attempt(() => this.#submit(start));
+    this.#asked = null;
     if (job) this.follow(job);
+    else this.asking();
   }
 
   /** Follow a job that was asked for: now, or before a reload. */

@@ -17,7 +17,8 @@ const DEED_KEYS = {
 };
 
 /** Whether an element takes keys for itself. */
-const typing = (element) => element.closest?.("input:not([type=checkbox], [type=range], [type=radio]), select, textarea, dialog");
+const typing = (element) =>
+  element.closest?.("input:not([type=checkbox], [type=range], [type=radio]), select, textarea, dialog");
 
 /** workspace: returns the one that is shown; only the one for repairing has a painter and tools. */
 export function watchKeys(workspace) {

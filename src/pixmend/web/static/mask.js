@@ -24,7 +24,7 @@ export class MaskLayer {
     this.failed = failed;
   }
 
-  /** Draw the mask and, fainter, what `grow` pixels of margin add to it. `live` is a stroke that is still being drawn. */
+  /** Draw the mask and, fainter, what `grow` pixels of margin add to it. `live` is a stroke that still grows. */
   draw(context, view, picture, operations, { grow = 0, live = null } = {}) {
     const wanted = { view: view.key, picture: picture.id, operations, grow };
     const stale = !this.#drawn || Object.keys(wanted).some((name) => wanted[name] !== this.#drawn[name]);

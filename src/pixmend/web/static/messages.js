@@ -30,7 +30,8 @@ export async function attempt(action) {
   try {
     return await action();
   } catch (problem) {
-    if (!(problem instanceof ApiError || problem instanceof Unreachable || problem instanceof PageError)) console.error(problem);
+    const expected = [ApiError, Unreachable, PageError].some((kind) => problem instanceof kind);
+    if (!expected) console.error(problem);
     fail(problem);
     return null;
   }

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { onLanguage, percent, t } from "./i18n.js";
-import { Runner } from "./jobs.js";
+import { findJob, Runner } from "./jobs.js";
 import { MaskLayer } from "./mask.js";
 import { addOperation, downloadMask, restoreMargin, uploadMask } from "./masking.js";
 import { attempt, PageError, say } from "./messages.js";
@@ -37,6 +37,7 @@ export class Repair {
     });
     this.results = new Results(root.querySelector(".review"), () => this.#showResult());
     this.runner = new Runner(root.querySelector(".action"), {
+      asking: () => this.#update(),
       changed: (job) => this.#jobChanged(job),
       step: (step) => this.#showStep(step),
       ended: (job) => this.#jobEnded(job),
@@ -66,7 +67,7 @@ export class Repair {
     if (!kept?.past.length) return;
     const { picture } = kept.past.findLast((entry) => entry.picture);
     await api.getPicture(picture.id); // or an error that says that it has expired
-    const job = kept.job && (await attempt(() => api.getJob(kept.job)));
+    const job = await attempt(() => findJob(kept, picture));
     this.history.restore(kept);
     this.tools.fitTo(picture, kept.width);
     if (!job) return;
@@ -186,7 +187,7 @@ export class Repair {
   }
 
   #jobEnded(job) {
-    if (job.state === "done") say(t("said.done", { share: percent(job.mask_share ?? 0), time: job.seconds.toFixed(1) }));
+    if (job.state === "done") say(t("said.done", { share: percent(job.mask_share), time: job.seconds.toFixed(1) }));
     if (this.results.shown < 0) this.results.select(job.results.length ? 0 : -1);
     this.stage.refit();
     this.#update();
@@ -291,8 +292,8 @@ export class Repair {
   #keepForReload() {
     const { past, future } = this.history;
     if (!past.length) return;
-    const { job, shown, added } = this.results;
-    const kept = store(STORED, { past, future, job: job?.id ?? null, shown, added, width: this.painter.width });
+    const { shown, added } = this.results;
+    const kept = store(STORED, { past, future, ...this.runner.kept, shown, added, width: this.painter.width });
     if (!kept && !this.warned) say(t("said.unkept"));
     this.warned = !kept;
   }

@@ -3,7 +3,8 @@
 import { resultUrl, pictureUrl, viewUrl } from "./api.js";
 import { onLanguage, t } from "./i18n.js";
 
-const THUMBNAIL = 152; // pixels, two for one of CSS
+const THUMBNAIL = 152; // pixels of the shorter side, two for one of CSS
+const LONGEST = 1800; // and of the longer, however narrow the picture is
 
 const NOTHING = { left: 0, top: 0, right: 0, bottom: 0 };
 
@@ -59,7 +60,9 @@ export class Results {
       return;
     }
     const before = this.#button(-1, pictureUrl(this.picture.id), this.picture, t("before"));
-    const after = results.map((result, i) => this.#button(i, resultUrl(this.job.id, i), result, t("candidate", { n: i + 1 })));
+    const after = results.map((result, i) => {
+      return this.#button(i, resultUrl(this.job.id, i), result, t("candidate", { n: i + 1 }));
+    });
     this.strip.replaceChildren(before, ...after);
     this.#mark();
   }
@@ -71,7 +74,8 @@ export class Results {
     button.setAttribute("aria-label", label);
     const image = new Image();
     image.alt = "";
-    image.src = viewUrl(base, { left: 0, top: 0, width, height, scale: Math.min(1, THUMBNAIL / Math.min(width, height), 1800 / Math.max(width, height)) });
+    const scale = Math.min(1, THUMBNAIL / Math.min(width, height), LONGEST / Math.max(width, height));
+    image.src = viewUrl(base, { left: 0, top: 0, width, height, scale });
     const text = document.createElement("span");
     text.textContent = index < 0 ? label : index + 1;
     button.append(image, text);

@@ -41,7 +41,8 @@ export function check(form) {
 
 /** What is wrong with a field, in the browser's words. */
 function complaint(field) {
-  for (let around = field.closest("details"); around; around = around.parentElement.closest("details")) around.open = true;
+  const around = field.closest("details");
+  if (around) around.open = true;
   field.focus();
   const name = field.closest("label")?.querySelector("span")?.textContent ?? "";
   return new PageError(`${name}: ${field.validationMessage || t("error.empty")}`);

@@ -50,7 +50,7 @@ export class Stage {
     this.invalidate();
   }
 
-  /** Show a result upon it, at its place; null takes it away. What was shown on the way stays until the result comes. */
+  /** Show a result upon it, at its place; null takes it away. A picture on the way stays until the result comes. */
   showResult(base, place) {
     const came = () => (this.#step = null);
     this.#after = base && this.#tiles(base, place, came);
@@ -73,7 +73,8 @@ export class Stage {
   fit() {
     const { density } = this;
     const review = this.section.querySelector(".review")?.offsetHeight ?? 0; // 0 while it is hidden
-    const bottom = review ? review + ROOM.side : this.section.querySelector(".zoom").offsetHeight ? ROOM.bars : ROOM.side;
+    const zoom = this.section.querySelector(".zoom").offsetHeight; // 0 on a phone
+    const bottom = review ? review + ROOM.side : zoom ? ROOM.bars : ROOM.side;
     this.view.fit({ top: ROOM.bars * density, bottom: bottom * density, side: ROOM.side * density });
     this.#fitted = true;
     this.invalidate();
@@ -136,7 +137,8 @@ export class Stage {
   #resize() {
     const { clientWidth, clientHeight } = this.section;
     if (!clientWidth || !clientHeight) return; // in a tab that is not shown
-    this.view.canvas = { width: Math.round(clientWidth * this.density), height: Math.round(clientHeight * this.density) };
+    const { density } = this;
+    this.view.canvas = { width: Math.round(clientWidth * density), height: Math.round(clientHeight * density) };
     Object.assign(this.canvas, this.view.canvas);
     this.refit();
     this.#draw(); // at once: a canvas whose size was set is empty
@@ -176,6 +178,18 @@ export class Stage {
   }
 }
 
+/** How far keys move the divider. */
+const STEPS = {
+  ArrowLeft: -0.02,
+  ArrowDown: -0.02,
+  ArrowRight: 0.02,
+  ArrowUp: 0.02,
+  PageDown: -0.1,
+  PageUp: 0.1,
+  Home: -1,
+  End: 1,
+};
+
 /** The handle between before and after: a slider for the mouse, for fingers and for the arrow keys. */
 class Divider {
   #at = 0.5; // of what is seen of the picture, from the left
@@ -186,10 +200,11 @@ class Divider {
     this.stage = stage;
     element.addEventListener("pointerdown", (event) => element.setPointerCapture(event.pointerId));
     element.addEventListener("pointermove", (event) => {
-      if (element.hasPointerCapture(event.pointerId)) this.#move((stage.at(event).x - this.from) / (this.to - this.from));
+      if (!element.hasPointerCapture(event.pointerId)) return;
+      this.#move((stage.at(event).x - this.from) / (this.to - this.from));
     });
     element.addEventListener("keydown", (event) => {
-      const step = { ArrowLeft: -0.02, ArrowDown: -0.02, ArrowRight: 0.02, ArrowUp: 0.02, PageDown: -0.1, PageUp: 0.1, Home: -1, End: 1 }[event.key];
+      const step = STEPS[event.key];
       if (step === undefined) return;
       event.preventDefault();
       event.stopPropagation();
