@@ -2,7 +2,7 @@
 
     python bench/wide.py FOLDER_OF_LARGE_PHOTOGRAPHS [--sides 256 512] [--pictures 8] [--settings] [--keep FOLDER]
 
-Crops from row 200 and column 300 on of the first photographs of the sorted folder; holes that grow with the crop: a
+Crops of some photographs of the sorted folder; holes that grow with the crop: a
 square of 0.35 of its side in the middle, brush strokes of 0.05 to 0.08 in width, stripes of 0.04 in 0.1; no soft edge,
 one fill each with seed 0. Beside ours: the picture shrunk until the hole is narrow enough, filled there and enlarged;
 the network in tiles at the picture's own size alone; OpenCV's Telea. With --settings, ours with other settings of the
@@ -36,18 +36,17 @@ Pixels = NDArray[np.uint8]
 Hole = NDArray[np.bool_]
 Fill = Callable[[Pixels, Hole], Pixels]
 
-TOP, LEFT = 200, 300  # of the crops
 SETTINGS = (  # calls at the coarsest level, level from which finer ones start, their calls, widest hole in sizes
-    (2, 0.25, (1,), 0.5),
-    (3, 0.25, (1,), 0.5),
-    (6, 0.25, (1,), 0.5),
-    (3, 0.25, (2,), 0.5),
-    (3, 0.5, (1,), 0.5),
-    (3, 0.5, (2, 1), 0.5),
-    (3, 0.5, (3,), 0.5),
-    (3, 0.75, (3,), 0.5),
-    (3, 0.25, (1,), 0.25),
+    (3, 0.5, (2,), 0.5),
     (3, 0.5, (2,), 0.25),
+    (3, 0.5, (2,), 0.125),
+    (3, 0.6, (2,), 0.25),
+    (3, 0.75, (2,), 0.25),
+    (3, 0.75, (3,), 0.25),
+    (3, 0.75, (4,), 0.25),
+    (6, 0.5, (4, 3), 0.25),
+    (6, 0.75, (4,), 0.25),
+    (6, 0.9, (6,), 0.25),
 )
 KINDS: dict[str, dict[str, Any]] = {
     "centre": {"side": 0.35},
@@ -126,9 +125,10 @@ def cell(fills: list[Pixels], truths: list[Pixels], holes: list[Hole]) -> str:
     return f"{float(hole_psnr(x, x0, mask).mean()):.2f}; {sharpness}; {far:.1f}; {seam:.2f}"
 
 
-def print_row(name: str, fill: Fill, truths: list[Pixels], keep: Path | None) -> None:
+def print_row(name: str, fill: Fill, kinds: list[str], truths: list[Pixels], keep: Path | None) -> None:
     cells, side = [], len(truths[0])
-    for kind, parameters in KINDS.items():
+    for kind in kinds:
+        parameters = KINDS[kind]
         holes = [draw_mask(kind, (side, side), np.random.default_rng(n), **parameters) for n in range(len(truths))]
         fills = [fill(p, hole) for p, hole in zip(truths, holes, strict=True)]
         cells.append(cell(fills, truths, holes))
@@ -141,23 +141,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", type=Path, help="a model file; the one that ships with pixmend without")
+    parser.add_argument("--first", type=int, default=0, help="how many photographs to leave out before the first")
     parser.add_argument("--pictures", type=int, default=8)
+    parser.add_argument("--corner", type=int, nargs=2, default=[200, 300], help="row and column of the crops")
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--sides", type=int, nargs="+", default=[256, 512])
     parser.add_argument("--settings", action="store_true", help="ours alone, with other settings of the levels")
     parser.add_argument("--keep", type=Path, help="an existing folder for the fills, to look at")
     options = parser.parse_args()
     model = load_model(options.model)
-    files = picture_files(options.folder)[: options.pictures]
+    files = picture_files(options.folder)[options.first :][: options.pictures]
+    top, left = options.corner
     print(f"# Wide holes, coarse to fine\n\n{machine()}; {len(files)} photographs, one fill each, {model.sampler}.")
     for side in options.sides:
         truths = [
-            np.ascontiguousarray(open_picture(f).samples[TOP : TOP + side, LEFT : LEFT + side, :3]) for f in files
+            np.ascontiguousarray(open_picture(f).samples[top : top + side, left : left + side, :3]) for f in files
         ]
         truths = [picture for picture in truths if picture.shape == (side, side, 3)]
         print(f"\n## {len(truths)} crops of {side}x{side}: PSNR; three bands; 1000 x sliced Wasserstein; seam\n")
-        print(f"| | {' | '.join(KINDS)} |\n| --- |{' --- |' * len(KINDS)}")
+        print(f"| | {' | '.join(options.kinds)} |\n| --- |{' --- |' * len(options.kinds)}")
         for name, fill in with_settings(model) if options.settings else ways(model):
-            print_row(name, fill, truths, options.keep)
+            print_row(name, fill, options.kinds, truths, options.keep)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from pixmend import masks, soft_masks
 from pixmend.errors import OptionError
@@ -397,3 +398,13 @@ def test_radius_out_of_range(radius: int) -> None:
 def test_a_mask_beyond_all_memory_is_refused() -> None:
     with pytest.raises(OptionError, match="too large"):
         create_advanced_mask("centre", 1_000_000)
+
+
+@given(st.integers(0, 999), st.integers(0, 3), st.tuples(*[st.integers(0, 9)] * 4))
+def test_the_soft_mask_is_made_near_the_hole_alone(seed: int, radius: int, known: tuple[int, ...]) -> None:
+    """Known pixels further off than the edge reaches change nothing."""
+    hole = torch.zeros(1, 1, 24, 20)
+    hole[..., 6:18, 6:14] = create_advanced_mask("scattered", (12, 8), seed=seed)
+    around = functional.pad(hole, known)
+    assert torch.equal(feather(around, radius), functional.pad(feather(hole, radius), known))
+    assert automatic_radius(around) >= automatic_radius(hole), "more is known, as much is hole"

@@ -104,6 +104,11 @@ def test_what_is_not_halved_holds_no_wide_square(seed: int) -> None:
     assert (count_halvings(hole, SIZE) > 0) == sliding_window_view(hole, (wider, wider)).all((2, 3)).any()
 
 
+def test_a_network_far_larger_than_the_picture_halves_nothing() -> None:
+    assert count_halvings(hole_of((50, 60), (1, 1, 49, 59)), 10**6) == 0
+    assert count_halvings(np.ones((50, 60), bool), 10**6, most=3) == 3, "nothing is known at any level"
+
+
 def test_no_hole_is_halved_beyond_the_whole_picture_in_one_tile() -> None:
     hole = np.ones((200, 100), bool)
     hole[5, 5] = False

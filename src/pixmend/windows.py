@@ -149,6 +149,7 @@ def _with_edge(touched: Hole, box: Window) -> Hole:
 
 def _holds_square(hole: Hole, radius: int) -> bool:
     """Whether a square of side 2 radius + 1 fits into the hole, which goes on beyond the edges."""
+    radius = min(radius, max(hole.shape))  # wider ones hold all of it as well
     hole = np.pad(hole, radius, constant_values=True)
     for axis in (0, 1):
         covered = 1
