@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pixmend import backends, runtime
 from pixmend.adm import AdmConfig
-from pixmend.backends import Careful, check_backend, open_network, store, suits_openvino
+from pixmend.backends import Careful, check_backend, kept_open, open_network, store, suits_openvino
 from pixmend.backends.store import cached_name, read_cached, write_cached
 from pixmend.backends.with_torch import MOST_GRAPHS, Compute, Graphs, TorchNetwork
 from pixmend.checkpoint import Model
@@ -403,3 +403,16 @@ def test_a_compiler_that_fails_is_told_or_made_up_for(
     assert network.name == "openvino"
     with pytest.warns(UserWarning, match=f"{why}.*; torch computes the network instead"):
         assert off(network, x, t, model) < ROUNDED
+
+
+def test_a_network_is_opened_once_for_weights_that_stay() -> None:
+    model = small_model()
+    first = kept_open(model, "torch")
+    assert kept_open(model, "torch") is first
+    with torch.no_grad():
+        next(iter(model.network.parameters())).mul_(2)
+    changed = kept_open(model, "torch")
+    assert changed is not first, "what a backend compiled of the weights is out of date"
+    other = dataclasses.replace(model, network=small_model(seed=2).network)
+    assert kept_open(other, "torch") is not changed
+    assert kept_open(model, "torch") is changed

@@ -49,6 +49,8 @@ class Model:
     steps: int = 10  # network calls that look and measure best
     legs: list[dict[str, Any]] = field(default_factory=list)  # of training, oldest first
     terms: str = "not stated"  # of use of the weights
+    # What `backends.kept_open` keeps: opening takes longer than a small fill. A copy by `replace` begins without.
+    opened: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def new(

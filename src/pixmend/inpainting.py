@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixmend.backends import OpenNetwork, open_network
+from pixmend.backends import OpenNetwork, kept_open
 from pixmend.checkpoint import Model, load_model
 from pixmend.conditioning import enlarged
 from pixmend.efforts import PartRecord
@@ -138,7 +138,7 @@ def inpainting(
     elif not model.legs:
         warnings.warn("the model was never trained: its fill is noise", stacklevel=2)
     if backend is None or isinstance(backend, str):
-        backend = open_network(model, backend, device)
+        backend = kept_open(model, backend, device)
     filling = Filling(
         backend,
         model,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from pixmend.errors import BackendError, OptionError
 
@@ -137,6 +137,20 @@ def open_network(model: Model, backend: str | None = None, device: str | None = 
     from pixmend.backends.with_openvino import OpenVinoNetwork
 
     return Careful(OpenVinoNetwork(model), sure)
+
+
+def kept_open(model: Model, backend: str | None = None, device: str | None = None) -> OpenNetwork:
+    """`open_network`, once for a model: what it gives is kept for as long as the weights stay as they are."""
+    import torch
+
+    # Whatever writes into a tensor counts its version up; what replaces it has another identity.
+    weights = [(id(p), 0 if p.is_inference() else p._version) for p in model.network.parameters()]
+    key = backend, device, torch.get_num_threads()
+    of_weights, network = model.opened.get(key, (None, None))
+    if of_weights != weights:
+        network = open_network(model, backend, device)
+        model.opened[key] = weights, network
+    return cast(OpenNetwork, network)
 
 
 def suits_openvino(model: Model) -> bool:
