@@ -75,7 +75,7 @@ def extend(
             max_memory=max_memory,
             progress=tell,
         )
-    save_picture(result.pictures[0], output, overwrite=overwrite)
+    save_picture(result.pictures[0], output, overwrite=overwrite, note=lambda text: say("note", text))
     if explain:
         from pixmend.explain import save_explanation
 

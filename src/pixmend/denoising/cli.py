@@ -79,7 +79,7 @@ def picture(
     from pixmend.denoising.picture import denoise as take_noise_out
 
     result = take_noise_out(source, level=known, model=model, device=device)
-    save_picture(result.picture, output, overwrite=overwrite)
+    save_picture(result.picture, output, overwrite=overwrite, note=lambda text: say("note", text))
     if as_json:
         figures = {name: getattr(result, name) for name in ("level", "estimated", "seconds")}
         print(json.dumps({"output": str(output), **figures}))
