@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 # The networks of the tests are tiny: a second thread gains nothing, and on a busy machine two wait for each other.
 # Before torch is imported; what tests start in processes of their own inherits it.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# A shell that starts the tests in the background has Ctrl-C ignored, and whatever they start would ignore it as well.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("pixmend", deadline=None)  # no test measures speed
 settings.load_profile("pixmend")
