@@ -107,7 +107,7 @@ def killed_workers(soak: Soak) -> Row:
         child = breaking.Child(partial(kill_a_worker, soak, output, int(soak.rng.integers(1, 40))))
         assert child.wait().code == 0
         victim.check_end(output, soak.long)
-        assert "DataLoader worker" in (output.with_suffix(".run") / "notes.txt").read_text()
+        assert "a worker died" in (output.with_suffix(".run") / "notes.txt").read_text()
     return times, "its samples were prepared again; `notes.txt` names it; the training went on and ended equal"
 
 

@@ -38,7 +38,8 @@ def steadily(make: MakeLoader, workers: int, note: Callable[[str], None]) -> Ite
             if not workers or not _is_loss(error):
                 raise
             note(
-                f"batch {done}: {' '.join(str(error).split())}; prepared again, by {workers // 2} workers from here on"
+                f"batch {done}: a worker died ({' '.join(str(error).split())}); prepared again, by {workers // 2} "
+                "workers from here on"
             )
             workers //= 2
 
