@@ -23,14 +23,16 @@ import torch
 from numpy.typing import NDArray
 
 from machine import machine
-from metrics import band_energy, boundary_gradient, hole_psnr, ratio, sliced_wasserstein
+from patches import band_energy, sliced_wasserstein
 from pixmend import windows
 from pixmend.checkpoint import Model, load_model
 from pixmend.efforts import QUALITIES, Effort
+from pixmend.evaluation.metrics import boundary_gradient, hole_psnr
 from pixmend.images import open_picture, picture_files
 from pixmend.inpainting import inpainting
 from pixmend.masks import draw_mask
 from pixmend.windows import find_parts
+from quality import ratio
 
 Pixels = NDArray[np.uint8]
 Hole = NDArray[np.bool_]

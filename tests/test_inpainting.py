@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pixmend import budget, filling, levels
+from pixmend import budget, levels
+from pixmend.backends import with_torch
 from pixmend.checkpoint import Model, save_model
 from pixmend.efforts import QUALITIES
 from pixmend.errors import MaskError, MemoryLimitError, OptionError
@@ -281,7 +282,7 @@ def test_holes_far_apart_do_not_know_of_each_other() -> None:
 
 def test_the_result_does_not_depend_on_the_batch_of_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """In float32; what remains is the order of sums inside the network, 1e-6 of a step of 8 bits."""
-    monkeypatch.setattr(filling, "fast_dtype", lambda device: torch.float32)
+    monkeypatch.setattr(with_torch, "fast_dtype", lambda device: torch.float32)
     image, hole = noise_picture(90, 80), box(90, 80, 10, 10, 80, 60)
     results = []
     for pixels in (16 * 16, 5 * 16 * 16, 1000 * 16 * 16):

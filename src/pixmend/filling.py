@@ -23,7 +23,6 @@ from pixmend.efforts import QUALITIES, LevelRecord, PartRecord
 from pixmend.errors import MemoryLimitError, OptionError
 from pixmend.grain import match_grain
 from pixmend.levels import Level
-from pixmend.runtime import fast_dtype
 from pixmend.samplers import SAMPLERS, visited_times
 from pixmend.schedules import step_subset
 from pixmend.tiles import tile_corners, tiled
@@ -64,7 +63,7 @@ class Filling:
         own = self.effort.first_steps(T, model.steps)
         self.first_times = step_subset(T, own if steps is None else steps)
         self.limit, self.strict = memory_limit(max_memory, self.device), max_memory is not None
-        self.dtype = fast_dtype(self.device)
+        self.dtype = network.dtype
         self.records: list[PartRecord] = []
         self.calls = 0
         self.after_tiles = after_tiles

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixmend.components import connected
+
 Hole = NDArray[np.bool_]  # (H, W), true where a pixel may change
 
 WIDEST = 0.25  # of S: how wide a hole may be at the level where it is filled first
@@ -177,16 +179,14 @@ def _boxes(touched: Hole, cells: Hole, cell: int) -> Iterator[Window]:
             yield inner.within(area)
 
 
-def _groups(cells: Hole) -> Iterator[NDArray[np.int64]]:
+def _groups(cells: Hole) -> list[NDArray[np.intp]]:
     """The connected components of cells, corners count as well: (N, 2) of rows and columns each."""
-    left = set(zip(*(axis.tolist() for axis in cells.nonzero()), strict=True))
-    while left:
-        group = [left.pop()]
-        for i, j in group:  # grows while it is gone through
-            near = {(i + di, j + dj) for di in (-1, 0, 1) for dj in (-1, 0, 1)} & left
-            left -= near
-            group.extend(near)
-        yield np.array(group)
+    found = connected(cells)
+    if not len(found):
+        return []
+    order = np.argsort(found.part, kind="stable")
+    places = np.stack([found.rows, found.columns], axis=1)[order]
+    return np.split(places, np.flatnonzero(np.diff(found.part[order])) + 1)
 
 
 def _joined(parts: list[Part]) -> list[tuple[Window, int]]:
