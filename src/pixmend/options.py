@@ -24,6 +24,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="OUT", help="Where to write; the suffix is the format.")
 ]
+ModelFile = Annotated[Path | None, typer.Option(metavar="FILE", help="A model file; by default pixmend's own.")]
+Steps = Annotated[int | None, typer.Option(min=1, metavar="N", help="Network calls at the coarsest level.")]
 Quality = Annotated[str, typer.Option(metavar="NAME", help="fast, balanced or best: network calls a level.")]
 MaxMemory = Annotated[
     str | None, typer.Option(metavar="X", help="Such as 2GB, or 50% of what is free.", show_default="50%")

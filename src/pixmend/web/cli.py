@@ -16,7 +16,7 @@ import typer
 from pixmend.backends import check_backend
 from pixmend.console import say
 from pixmend.errors import OptionError
-from pixmend.options import Backend, Device, check_inputs
+from pixmend.options import Backend, Device, ModelFile, check_inputs
 from pixmend.web.hosts import is_loopback
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def serve(
     token: Annotated[
         str | None, typer.Option(metavar="T", help="What visitors must know; auto makes one.", show_default=False)
     ] = None,
-    model: Annotated[Path | None, typer.Option(metavar="FILE", help="A model file; by default pixmend's own.")] = None,
+    model: ModelFile = None,
     denoiser: Annotated[Path | None, typer.Option(metavar="FILE", help="A denoiser; by default pixmend's own.")] = None,
     no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
     max_megapixels: Annotated[float, typer.Option(min=0.01, metavar="X", help="Of one picture.")] = 50,
