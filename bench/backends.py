@@ -20,7 +20,7 @@ from machine import alternate, machine, medians
 from pixmend.backends import OpenNetwork, missing_packages
 from pixmend.backends.with_torch import TorchNetwork
 from pixmend.checkpoint import Model, load_model
-from pixmend.conditioning import denoiser, network_input, pull_push
+from pixmend.conditioning import denoiser, network_input, smooth_fill
 from pixmend.demo import ASSETS
 from pixmend.diffusion import Known
 from pixmend.images import load_image
@@ -73,7 +73,7 @@ def inputs(model: Model, t: int) -> Tensor:
     xt = model.diffusion.add_noise(x0, t, noise)
     if model.conditioning == "plain":
         return xt
-    guide = pull_push(x0, hole)
+    guide = smooth_fill(x0, hole)
     if model.conditioning == "residual":
         xt = model.diffusion.add_noise(x0 - guide, t, noise)
     return network_input(xt, x0, hole, guide)

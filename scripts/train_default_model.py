@@ -115,6 +115,7 @@ def run(options: argparse.Namespace) -> None:
             resume=resume,
             size=size,
             device=options.device,
+            balance=options.balance,
             progress=_Printer(),
         )
         print(f"leg {number}: {model.legs[-1]}", flush=True)
@@ -182,6 +183,7 @@ def main() -> None:
     running.add_argument("--batch", type=int, default=32)
     running.add_argument("--lr", type=float, default=5e-4)
     running.add_argument("--seed", type=int, default=0)
+    running.add_argument("--balance", type=float, default=1.0, help="0: every value counts alike; 1: every hole does")
     running.add_argument("--device")
     running.add_argument("--cache", type=Path)
     shipping = commands.add_parser("ship")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from pixmend.conditioning import INPUT_CHANNELS, denoiser, enlarged, network_input, pull_push, roughened
+from pixmend.conditioning import INPUT_CHANNELS, denoiser, enlarged, network_input, roughened, smooth_fill
 from pixmend.diffusion import Conditioning, Diffusion, Known
+from pixmend.masks import create_advanced_mask
 
 sides = st.integers(1, 33)
 seeds = st.integers(0, 2**32)
@@ -29,14 +32,14 @@ def never(x: Tensor) -> Tensor:
     raise AssertionError("no noise is needed here")
 
 
-# ------------------------------------------------------------------------------------------------------- pull-push
+# ----------------------------------------------------------------------------------------------------- smooth fill
 
 
 @settings(max_examples=150)
 @given(sides, sides, shares, seeds)
-def test_pull_push_at_every_size(h: int, w: int, share: float, seed: int) -> None:
+def test_smooth_fill_at_every_size(h: int, w: int, share: float, seed: int) -> None:
     x, hole = pictures((h, w), seed), holes((h, w), share, seed + 1)
-    filled = pull_push(x, hole)
+    filled = smooth_fill(x, hole)
     assert filled.shape == x.shape
     assert torch.equal(torch.where(hole > 0, 0.0, filled), torch.where(hole > 0, 0.0, x)), "known pixels are exact"
     for one, its_hole, fill in zip(x, hole, filled, strict=True):
@@ -44,9 +47,7 @@ def test_pull_push_at_every_size(h: int, w: int, share: float, seed: int) -> Non
         if known.numel() == 0:
             assert torch.equal(fill, torch.zeros_like(fill)), "nothing is known: the middle of the range"
             continue
-        low, high = known.amin(1)[:, None, None], known.amax(1)[:, None, None]
-        assert (fill >= low - 1e-5).all(), "an average of known pixels"
-        assert (fill <= high + 1e-5).all()
+        assert (fill.abs() <= 1).all(), "a thin plate swings beyond what holds it, but not beyond what a pixel can be"
 
 
 @given(sides, sides, shares, seeds)
@@ -54,20 +55,20 @@ def test_a_constant_picture_stays_constant(h: int, w: int, share: float, seed: i
     hole = holes((h, w), share, seed, batch=1)
     hole[..., h // 2, w // 2] = 0  # something is known
     x = torch.tensor([0.75, -1.0, 0.1])[:, None, None].expand(1, 3, h, w)
-    torch.testing.assert_close(pull_push(x * (1 - hole), hole), x, rtol=0, atol=1e-5)
+    torch.testing.assert_close(smooth_fill(x * (1 - hole), hole), x, rtol=0, atol=1e-5)
 
 
 @given(sides, sides, shares, seeds)
 def test_what_stands_in_the_hole_is_not_used(h: int, w: int, share: float, seed: int) -> None:
     x, hole = pictures((h, w), seed), holes((h, w), share, seed + 1)
     other = torch.where(hole > 0, 1e4 * pictures((h, w), seed + 2), x)
-    assert torch.equal(pull_push(other, hole), pull_push(x, hole))
+    assert torch.equal(smooth_fill(other, hole), smooth_fill(x, hole))
 
 
 @given(sides, sides, seeds)
 def test_a_picture_is_filled_alone(h: int, w: int, seed: int) -> None:
     x, hole = pictures((h, w), seed), holes((h, w), 0.6, seed + 1)
-    torch.testing.assert_close(pull_push(x, hole)[1:], pull_push(x[1:], hole[1:]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(smooth_fill(x, hole)[1:], smooth_fill(x[1:], hole[1:]), rtol=0, atol=1e-6)
 
 
 def test_one_known_pixel_gives_its_colour_everywhere() -> None:
@@ -75,22 +76,40 @@ def test_one_known_pixel_gives_its_colour_everywhere() -> None:
     x[..., 11, 4] = torch.tensor([0.5, -0.25, 1.0])
     hole[..., 11, 4] = 0
     expected = torch.tensor([0.5, -0.25, 1.0])[:, None, None].expand(1, 3, 19, 30)
-    torch.testing.assert_close(pull_push(x, hole), expected)
+    torch.testing.assert_close(smooth_fill(x, hole), expected)
 
 
-def test_pull_push_of_two_pixels_by_hand() -> None:
+def test_smooth_fill_of_two_pixels_by_hand() -> None:
     # 1x2, left known: the level below is the average weighted with what is known, which is the left one.
     x, hole = torch.tensor([[[[0.5, 9.0]]]]), torch.tensor([[[[0.0, 1.0]]]])
-    assert pull_push(x, hole).tolist() == [[[[0.5, 0.5]]]]
-    # 1x4, the ends known: two pixels below, 0 and 1, enlarged by two: at distances of 1/4 and 3/4 between them.
-    x, hole = torch.tensor([[[[0.0, 9.0, 9.0, 1.0]]]]), torch.tensor([[[[0.0, 1.0, 1.0, 0.0]]]])
-    torch.testing.assert_close(pull_push(x, hole), torch.tensor([[[[0.0, 0.25, 0.75, 1.0]]]]))
+    torch.testing.assert_close(smooth_fill(x, hole), torch.full_like(x, 0.5))
+
+
+def test_a_plane_goes_on_through_a_hole() -> None:
+    """A thin plate that is held in a plane lies in it."""
+    y, x = torch.meshgrid(torch.linspace(-0.5, 0.5, 48), torch.linspace(-0.4, 0.4, 48), indexing="ij")
+    plane, hole = (x + y).expand(1, 3, 48, 48), torch.zeros(1, 1, 48, 48)
+    hole[..., 14:34, 10:33] = 1
+    torch.testing.assert_close(smooth_fill(plane, hole), plane, rtol=0, atol=0.04)
+
+
+@pytest.mark.parametrize("kind", ["thin", "alternate-rows", "every-second-pixel", "scattered", "text", "rectangles"])
+def test_the_smooth_fill_is_nearly_the_biharmonic_of_scikit_image(kind: str) -> None:
+    """Its squared difference from a solution to the end is a fifth at most of that solution's own from the truth."""
+    restoration = pytest.importorskip("skimage.restoration", reason="needs scikit-image")
+    data = pytest.importorskip("skimage.data", reason="needs scikit-image")
+    picture = Image.fromarray(data.camera()).resize((64, 64), Image.Resampling.LANCZOS)
+    x, hole = np.asarray(picture, np.float64) / 127.5 - 1, create_advanced_mask(kind, 64, seed=3)
+    inside = hole[0, 0].numpy() > 0
+    solved = restoration.inpaint_biharmonic(np.where(inside, 0, x), inside).clip(-1, 1)
+    filled = smooth_fill(torch.from_numpy(x)[None, None].float(), hole)[0, 0].numpy()
+    assert np.mean((filled - solved)[inside] ** 2) < 0.2 * np.mean((x - solved)[inside] ** 2)
 
 
 def test_a_symmetric_hole_is_filled_symmetrically() -> None:
     x, hole = pictures((16, 16), batch=1), holes((16, 16), 0.7, batch=1)
-    torch.testing.assert_close(pull_push(x.flip(3), hole.flip(3)).flip(3), pull_push(x, hole), rtol=0, atol=1e-6)
-    torch.testing.assert_close(pull_push(x.mT, hole.mT).mT, pull_push(x, hole), rtol=0, atol=1e-6)
+    torch.testing.assert_close(smooth_fill(x.flip(3), hole.flip(3)).flip(3), smooth_fill(x, hole), rtol=0, atol=1e-6)
+    torch.testing.assert_close(smooth_fill(x.mT, hole.mT).mT, smooth_fill(x, hole), rtol=0, atol=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------------- roughened
@@ -202,7 +221,7 @@ def test_the_known_aware_network_is_told_what_is_known(given_guide: bool) -> Non
     known = Known(x0, soft, Diffusion(T=10, prediction="x0"), "known-aware", never)
     guide = pictures((8, 8), 2)
     denoise = denoiser(network, known, guide if given_guide else None)
-    expected_guide = guide if given_guide else pull_push(x0, (soft > 0).float())
+    expected_guide = guide if given_guide else smooth_fill(x0, (soft > 0).float())
     # (t + 1) / T: at t = 9 only soft = 1 is in the hole, at t = 4 the edge of one half has joined it.
     for t, hole in [(9, soft == 1), (5, soft == 1), (4, soft > 0), (0, soft > 0)]:
         denoise(x, t)
@@ -239,10 +258,10 @@ def test_the_output_is_read_as_the_prediction_says(conditioning: Conditioning) -
     torch.testing.assert_close(answer, x0)
 
 
-def test_pull_push_keeps_what_is_not_a_number_inside_the_hole() -> None:
+def test_smooth_fill_keeps_what_is_not_a_number_inside_the_hole() -> None:
     x, hole = torch.full((1, 3, 4, 4), 0.5), torch.zeros(1, 1, 4, 4)
     x[..., 1, 1], hole[..., 1, 1] = float("nan"), 1
-    torch.testing.assert_close(pull_push(x, hole), torch.full_like(x, 0.5))
+    torch.testing.assert_close(smooth_fill(x, hole), torch.full_like(x, 0.5))
 
 
 @pytest.mark.parametrize("side", [1, 2, 5, 31, 64, 65, 97])

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from pixmend import run_folder
 from pixmend.checkpoint import Model, load_model, save_model
-from pixmend.conditioning import pull_push, roughened
+from pixmend.conditioning import roughened, smooth_fill
 from pixmend.data import InpaintingDataset
 from pixmend.diffusion import Diffusion
 from pixmend.errors import FileMissingError, ModelFileError, OptionError, OutputExistsError, TrainingError
 from pixmend.loop import Report, TrainConfig
 from pixmend.run_folder import RunFolder, TrainingState
 from pixmend.runtime import memory_as_one_line
-from pixmend.training import InpaintingTask, guide_for, train_model
+from pixmend.training import FLAT, TYPICAL, InpaintingTask, balance_of, guide_for, train_model
 from pixmend.unet import UNetConfig
 
 SMALL = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16, time_channels=16)
@@ -151,10 +151,31 @@ def test_the_guide_holds_nothing_of_the_hole_unless_it_is_coarse(data: Inpaintin
 def test_the_guide_is_one_of_two_fills(data: InpaintingDataset) -> None:
     batch = {name: torch.stack([data[k][name] for k in range(20)]) for name in data[0]}
     x0, hole = batch["x0"].float() / 127.5 - 1, batch["hole"].float()
-    fill = pull_push(x0, hole)
+    fill = smooth_fill(x0, hole)
     rough = roughened(x0, hole, batch["guide_blur"], batch["guide_grain"], batch["guide_noise"])
     coarse = batch["guide_blur"][:, None, None, None] >= 0
     assert torch.equal(guide_for(batch, x0, hole), torch.where(coarse, rough, fill))
+
+
+def test_balance_divides_by_the_error_of_the_guide() -> None:
+    """Guides that are off by 0.1 and 0.2 everywhere in the hole, wherever else: at balance 1, four to one."""
+    x0, hole = torch.zeros(3, 3, 8, 8), torch.zeros(3, 1, 8, 8)
+    hole[0, :, :2], hole[1, :, 2:], hole[2, :, 1] = 1, 1, 1
+    guide = torch.tensor([0.1, 0.2, 0.0])[:, None, None, None] + 5 * (1 - hole)
+    squared = torch.tensor([0.01, 0.04, 0.0]) + FLAT
+    for balance in (0.5, 1.0):
+        expected = (squared / TYPICAL) ** -balance
+        torch.testing.assert_close(balance_of(x0, guide, hole, balance).flatten(), expected)
+    assert balance_of(x0, guide, hole, 0).tolist() == [[[[1.0]]]] * 3
+
+
+def test_balance_is_told_in_the_leg_and_kept_by_a_resumed_training(data: InpaintingDataset, tmp_path: Path) -> None:
+    model = train(data, tmp_path / "m.safetensors", balance=0.5)
+    assert model.legs[-1]["balance"] == 0.5
+    with pytest.raises(TrainingError, match=r"balance was 0.5 and is now None"):
+        train(data, tmp_path / "m.safetensors", resume=True)
+    with pytest.raises(OptionError, match=r"balance = 2 must be from 0 to 1"):
+        train_model(data, tmp_path / "n.safetensors", CONFIG, balance=2)
 
 
 # a shape whose norms are over several channels each: a bias before the norm of one channel learns only its rounding
@@ -186,7 +207,7 @@ def test_the_number_of_parts_may_change_on_the_way(data: InpaintingDataset, tmp_
 def test_too_little_memory_is_an_error_of_one_line() -> None:
     with pytest.raises(TrainingError, match="--accumulate 2"), memory_as_one_line():
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
-    with pytest.raises(RuntimeError, match="another"), memory_as_one_line():
+    with pytest.raises(RuntimeError, match=r"balance was 0.5 and is now None"), memory_as_one_line():
         raise RuntimeError("another")
 
 

@@ -38,12 +38,13 @@ HELD_OUT_SEED = 2**63 - 1
 class Views:
     """How a sample is cut from a picture; shares of all samples."""
 
-    enlarged: float = 0.15  # crops enlarged two- to fourfold, with grain: what the network sees of large pictures
+    enlarged: float = 0.25  # crops enlarged two- to fourfold, with grain: what the network sees of large pictures
+    scales: tuple[float, float] = (0, 1)  # what crops show: 0 a part pixel by pixel, 1 all of the shorter side, reduced
     grey: float = 0.05
     sepia: float = 0.05
     flip: bool = True  # left and right
     turn: bool = False  # up and down, and quarter turns: for pictures without an up, such as satellite tiles
-    coarse_guide: float = 0.3  # the guide is the reduced truth, roughened, instead of the pull-push fill
+    coarse_guide: float = 0.3  # the guide is the reduced truth, roughened, instead of the smooth fill
     whole: float = 0.15  # the hole is the whole picture
 
 
@@ -58,7 +59,7 @@ class InpaintingDataset(Dataset[Sample]):
 
     A sample is a dictionary: x0 (3, size, size) uint8; hole (1, size, size) uint8, 1 = hole; t () int64;
     noise (3, size, size) float32; and for the guide (see `training.guide_for`) guide_noise (3, size/2, size/2) float32,
-    guide_blur () and guide_grain () float32, both -1 where the guide is the pull-push fill.
+    guide_blur () and guide_grain () float32, both -1 where the guide is the smooth fill.
     """
 
     def __init__(
@@ -153,7 +154,8 @@ def _view(picture: Pixels, size: int, rng: np.random.Generator, views: Views) ->
     if enlarges:
         side = max(1, round(size / rng.uniform(2, 4)))
     else:
-        side = round(size * max(1.0, shorter / size) ** rng.random())  # uniform in the logarithm of the scale
+        low, high = views.scales
+        side = round(size * max(1.0, shorter / size) ** (low + (high - low) * rng.random()))  # even in log(scale)
     side = min(side, shorter)
     top, left = (int(rng.integers(n - side + 1)) for n in picture.shape[:2])
     crop = picture[top : top + side, left : left + side]

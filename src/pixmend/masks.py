@@ -124,22 +124,22 @@ def draw_mask(kind: str, shape: tuple[int, int], rng: Rng, *, area: Span | None 
 
 MIXTURE: Mapping[str, float] = MappingProxyType(
     {  # percent of the masks of `mixed` that leave something known
-        "irregular": 16,
-        "thick": 14,
+        "irregular": 12,
+        "thick": 10,
         "medium": 8,
-        "thin": 6,
-        "rectangles": 14,
-        "centre": 5,
-        "stripes": 6,
-        "half": 5,
-        "border": 7,
-        "expand": 4,
-        "scattered": 4,
-        "patches": 4,
-        "alternate-rows": 1,
-        "every-second-pixel": 2,
-        "text": 2,
-        "scratches": 2,
+        "thin": 12,
+        "rectangles": 11,
+        "centre": 4,
+        "stripes": 8,
+        "half": 3,
+        "border": 5,
+        "expand": 3,
+        "scattered": 6,
+        "patches": 3,
+        "alternate-rows": 3,
+        "every-second-pixel": 3,
+        "text": 5,
+        "scratches": 4,
     }
 )
 

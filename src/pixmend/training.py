@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Subset
 
 from pixmend import files, run_folder
 from pixmend.checkpoint import Model, Network, load_model, save_model
-from pixmend.conditioning import denoiser, network_input, pull_push, roughened
+from pixmend.conditioning import denoiser, network_input, roughened, smooth_fill
 from pixmend.data import InpaintingDataset
 from pixmend.diffusion import Known
 from pixmend.errors import OptionError, OutputError
@@ -31,6 +31,7 @@ from pixmend.signals import stop_on_signal
 __all__ = ["InpaintingTask", "Report", "TrainConfig", "train_model"]
 
 SHOWN = 8  # pictures in the grid that is drawn while training
+FLAT, TYPICAL = 0.003, 0.05  # mean squared errors of guides, of pictures in [-1, 1]
 
 
 def train_model(
@@ -44,6 +45,7 @@ def train_model(
     overwrite: bool = False,
     size: int | None = None,
     device: str | None = None,
+    balance: float = 0.0,
     progress: Progress | None = None,
     decoding: Callable[[int, int], None] | None = None,
     note: Callable[[str], None] = lambda text: None,
@@ -57,6 +59,8 @@ def train_model(
     model: an untrained one of another shape than the default. init: a model file to start from, with a fresh optimiser:
     fine-tuning, or one more leg of a long training. resume: go on where the training of `output` stopped, bit for bit.
     size: side of the training pictures in pixels, by default the model's. device: by default the best there is.
+    balance: from 0, where every value in a hole counts alike, to 1, where every hole does, hard or easy: the error of a
+    sample is divided by this power of the guide's own. Thin holes gain by it.
     decoding(done, of how many) is told while the pictures of a folder are read, note(text) of each that is left out,
     and progress(report) of each step.
     Ctrl-C (or SIGTERM, or SIGHUP: a terminal that closes) ends the training after the step that runs, with everything
@@ -66,6 +70,8 @@ def train_model(
     Raises DataError, ModelFileError, TrainingError, OptionError, each before any long work where that can be.
     """
     config, output = config or TrainConfig(), Path(output)
+    if not 0 <= balance <= 1:
+        raise OptionError(f"balance = {balance} must be from 0 to 1")
     folder = RunFolder(check_training(output, overwrite=overwrite, resume=resume))
     with joined() as processes, folder.lock() if processes.first else nullcontext():
         config.part_size(processes.count)
@@ -80,7 +86,7 @@ def train_model(
         if data.T != model.diffusion.T:
             raise OptionError(f"the samples have {data.T} noise levels, the model {model.diffusion.T}; make them alike")
         model = dataclasses.replace(model, size=data.size)
-        task = InpaintingTask(model, data, config, output)
+        task = InpaintingTask(model, data, config, output, balance)
         with stop_on_signal() as stop, _advising_to_resume():
             fit(task, config, folder, device=where, processes=processes, resume=resume, progress=progress, stop=stop)
         return load_model(output)
@@ -116,14 +122,17 @@ def _advising_to_resume() -> Iterator[None]:
 class InpaintingTask:
     """What an inpainting network is taught: to take noise out of the hole, told what is known around it."""
 
-    def __init__(self, model: Model, samples: InpaintingDataset, config: TrainConfig, output: Path) -> None:
-        self.model, self.samples, self.output = model, samples, output
+    def __init__(
+        self, model: Model, samples: InpaintingDataset, config: TrainConfig, output: Path, balance: float = 0.0
+    ) -> None:
+        self.model, self.samples, self.output, self.balance = model, samples, output, balance
         self.network = model.network
         self.held_out = held_out_samples(samples, config)
         self.identity: Mapping[str, Any] = {
             "model": {k: v for k, v in model.header.items() if k in ("architecture", "diffusion", "conditioning")},
             "legs": model.legs,
             "samples": samples.identity,
+            **({"balance": balance} if balance else {}),  # a training that was begun before there was one can go on
         }
 
     def weight(self, batch: Batch) -> Tensor:
@@ -131,7 +140,7 @@ class InpaintingTask:
         return batch["hole"].count_nonzero() * batch["x0"].shape[1]
 
     def error(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Squared error of the prediction, summed over the values in the holes."""
+        """Squared error of the prediction, summed over the values in the holes; with `balance`, weighted by sample."""
         diffusion, conditioning = self.model.diffusion, self.model.conditioning
         x0, hole = batch["x0"].float() / 127.5 - 1, batch["hole"].float()
         t, noise = batch["t"], batch["noise"]
@@ -139,8 +148,8 @@ class InpaintingTask:
         drawn = x0 - guide if conditioning == "residual" else x0
         xt = diffusion.add_noise(drawn, t, noise)
         told = xt if conditioning == "plain" else network_input(xt, x0, hole, guide)
-        squared = (network(told, t).float() - diffusion.target(drawn, t, noise)) ** 2
-        error: Tensor = (squared * hole).sum()
+        squared = (network(told, t).float() - diffusion.target(drawn, t, noise)) ** 2 * hole
+        error: Tensor = (squared * balance_of(x0, guide, hole, self.balance)).sum() if self.balance else squared.sum()
         return error
 
     @torch.no_grad()
@@ -179,20 +188,32 @@ class InpaintingTask:
 
     def save(self, network: nn.Module, leg: Mapping[str, Any], folder: RunFolder) -> None:
         """Write the model file, with this leg behind those that it was trained on before."""
-        told = {"conditioning": self.model.conditioning}  # a leg may change it, and says so
+        told: dict[str, Any] = {"conditioning": self.model.conditioning}  # a leg may change it, and says so
+        if self.balance:
+            told["balance"] = self.balance
         leg = {"pictures": len(self.samples), "size": self.samples.size, **told, **leg}
         model = dataclasses.replace(self.model, network=cast(Network, network), legs=[*self.model.legs, leg])
         save_model(self.output, model, overwrite=True)
 
 
 def guide_for(batch: Batch, x0: Tensor, hole: Tensor) -> Tensor:
-    """The guide of each sample: the pull-push fill, or, where guide_blur >= 0, the truth as a coarser level has it."""
+    """The guide of each sample: the smooth fill, or, where guide_blur >= 0, the truth as a coarser level has it."""
     blur, grain, noise = batch["guide_blur"], batch["guide_grain"], batch["guide_noise"]
     smooth, rough = (blur < 0).nonzero()[:, 0], (blur >= 0).nonzero()[:, 0]  # each fill takes milliseconds
     guide = torch.empty_like(x0)
-    guide[smooth] = pull_push(x0[smooth], hole[smooth])
+    guide[smooth] = smooth_fill(x0[smooth], hole[smooth])
     guide[rough] = roughened(x0[rough], hole[rough], blur[rough], grain[rough], noise[rough])
     return guide
+
+
+def balance_of(x0: Tensor, guide: Tensor, hole: Tensor, balance: float) -> Tensor:
+    """How much the error of each sample counts, (B, 1, 1, 1): less, the further its guide is from the truth.
+
+    The mean squared error of the guide in the hole says how hard the hole is. FLAT is added, lest a clear sky, where
+    there is nothing to learn, outweighs all else; TYPICAL is the error of a sample that counts as without balance.
+    """
+    difference = ((x0 - guide) ** 2 * hole).mean((1, 2, 3), keepdim=True) / hole.mean((1, 2, 3), keepdim=True)
+    return ((difference + FLAT) / TYPICAL) ** -balance
 
 
 def held_out_samples(samples: InpaintingDataset, config: TrainConfig) -> Subset[Any] | None:

@@ -52,6 +52,20 @@ def biharmonic() -> Method:
     return Method("scikit-image biharmonic", fill, identity=version, key="biharmonic")
 
 
+def guide() -> Method:
+    """What pixmend's networks are told to begin with (`conditioning.smooth_fill`); what they make better, or worse."""
+    import torch
+
+    from pixmend.conditioning import smooth_fill
+
+    def fill(picture: Pixels, hole: Hole, seed: int) -> Pixels:
+        x = torch.from_numpy(picture.transpose(2, 0, 1)[None] / np.float32(127.5) - 1)
+        filled = smooth_fill(x, torch.from_numpy(hole[None, None].astype(np.float32)))[0]
+        return np.rint((filled.numpy().transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
+
+    return Method("pixmend's guide alone", fill, identity="smooth", key="guide")
+
+
 def shiftmap() -> Method:
     """Pritch, Kav-Venaki and Peleg 2009, "Shift-map image editing", as OpenCV's contributed module xphoto has it."""
     return _xphoto("SHIFTMAP", "shiftmap", "INPAINT_SHIFTMAP")
@@ -69,6 +83,7 @@ BASELINES: dict[str, Callable[[], Method]] = {
     "telea": telea,
     "navier-stokes": navier_stokes,
     "biharmonic": biharmonic,
+    "guide": guide,
     "shiftmap": shiftmap,
     "fsr": fsr,
 }

@@ -1,0 +1,224 @@
+"""The choices behind the default model, one by one: short trainings that differ in one thing each.
+
+    python bench/ablations.py TRAINING_PHOTOGRAPHS PHOTOGRAPHS RESULTS [--only GROUP ...] [--size 32] [--kimg 80]
+
+Every variation sees the same samples (crops, holes, times and noise, as far as they are alike), the same number of
+them, in the same order, from the same seed; `--kimg` is chosen so that one takes about ten minutes. Then it is measured
+on PHOTOGRAPHS, that none was trained on: hole PSNR of single fills and of the mean of five, and sharpness. RESULTS
+keeps the trainings and what was measured: the program can be stopped, goes on, and prints all that is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from machine import machine
+from pixmend import conditioning
+from pixmend.checkpoint import Model, load_model
+from pixmend.conditioning import smooth_fill
+from pixmend.data import InpaintingDataset, Views
+from pixmend.diffusion import Conditioning, Diffusion
+from pixmend.evaluation.metrics import hole_psnr, inside_gradient
+from pixmend.runtime import tune_allocator
+from pixmend.training import TrainConfig, train_model
+from pixmend.unet import UNetConfig
+from quality import eight_bits, holes, middles, ours, ratio
+
+Guide = Callable[[Tensor, Tensor], Tensor]
+MEASURED = ("text", "alternate-rows", "thin", "stripes", "rectangles", "thick")  # small holes to large ones
+CALLS = (1, 2, 4, 8, 16)
+FILLS = 5
+
+
+def pull_push(x: Tensor, hole: Tensor) -> Tensor:
+    """The smooth fill without its smoothing."""
+    with patch.object(conditioning, "RATES", []), patch.object(conditioning, "_bend", torch.zeros_like):
+        return smooth_fill(x, hole)
+
+
+def nothing(x: Tensor, hole: Tensor) -> Tensor:
+    """No guide: zeros in the hole."""
+    return x * (1 - hole)
+
+
+def noise(x: Tensor, hole: Tensor) -> Tensor:
+    """Palette's: the network is shown the picture with its hole filled with noise."""
+    return torch.where(hole > 0, torch.randn_like(x), x)
+
+
+@dataclass(frozen=True)
+class Variation:
+    """One training; what is not said is as in the first of all, `DEFAULT`."""
+
+    group: str
+    name: str
+    told: Conditioning = "known-aware"
+    guide: Guide = smooth_fill
+    shape: UNetConfig = field(default_factory=UNetConfig)
+    diffusion: dict[str, Any] = field(default_factory=dict)
+    masks: str = "mixed"
+    views: Views = field(default_factory=Views)
+    balance: float = 0.0
+
+    @property
+    def folder(self) -> str:
+        return f"{self.group} {self.name}".replace(" ", "-").replace(",", "").replace("/", "-")
+
+
+DEFAULT = Variation("default", "as trained by `pixmend train`")
+UNGUIDED = Views(coarse_guide=0)  # without the coarser level's guide, as these ways have none
+ATTENDS = (False, False, False, True)
+VARIATIONS = [
+    DEFAULT,
+    Variation("told", "plain", told="plain"),
+    Variation("told", "residual", told="residual"),
+    Variation("told", "Palette", guide=noise, views=UNGUIDED),
+    Variation("guide", "none", guide=nothing, views=UNGUIDED),
+    Variation("guide", "pull-push", guide=pull_push),
+    Variation("guide", "smooth, never coarse", views=UNGUIDED),
+    Variation("predicted", "x0", diffusion={"prediction": "x0"}),
+    Variation("predicted", "eps", diffusion={"prediction": "eps"}),
+    Variation("schedule", "linear", diffusion={"schedule": "linear"}),
+    Variation("schedule", "zero-terminal", diffusion={"schedule": "zero-terminal"}),
+    Variation("loss", "balance 0.5", balance=0.5),
+    Variation("loss", "balance 1", balance=1.0),
+    Variation("masks", "rectangles", masks="rectangles"),
+    Variation("masks", "irregular", masks="irregular"),
+    Variation("masks", "mixed, no whole picture", views=Views(whole=0)),
+    Variation("masks", "mixed, 40 % whole", views=Views(whole=0.4)),
+    Variation("crops", "none enlarged", views=Views(enlarged=0)),
+    Variation("crops", "whole pictures", views=Views(enlarged=0, scales=(1, 1))),
+    Variation("crops", "pixel by pixel", views=Views(enlarged=0, scales=(0, 0))),
+    Variation("shape", "32-48-96-160, 2 blocks", shape=UNetConfig(channels=(32, 48, 96, 160), blocks=2)),
+    Variation("shape", "48-80-128-160", shape=UNetConfig(channels=(48, 80, 128, 160), attention=ATTENDS)),
+    Variation(
+        "shape",
+        "patch 2, 96-160-224",
+        shape=UNetConfig(patch=2, channels=(96, 160, 224), attention=(False, False, True)),
+    ),
+    Variation("shape", "no attention", shape=UNetConfig(attention=(False,) * 4)),
+]
+
+
+@contextmanager
+def guided_by(guide: Guide) -> Any:
+    """Training and sampling are told this guide instead of the smooth fill."""
+    with ExitStack() as stack:
+        for module in ("pixmend.training", "pixmend.conditioning"):
+            stack.enter_context(patch(f"{module}.smooth_fill", guide))
+        yield
+
+
+def trained(variation: Variation, options: argparse.Namespace) -> tuple[Model, float]:
+    """The model of a variation, trained, or loaded where it was; and the minutes that its training took."""
+    output = options.results / variation.folder / "model.safetensors"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    config = TrainConfig(
+        total_kimg=options.kimg, measure_kimg=options.kimg, ema_halflife_kimg=options.kimg / 20, save_minutes=2
+    )
+    done = output.exists() and load_model(output).legs[-1]["kimg"] >= options.kimg
+    if not done:
+        data = InpaintingDataset(
+            options.training,
+            options.size,
+            masks=variation.masks,
+            views=variation.views,
+            holdout=config.holdout,
+            cache=options.cache,
+        )
+        model = Model.new(
+            variation.shape, conditioning=variation.told, diffusion=Diffusion(**variation.diffusion), size=options.size
+        )
+        resume = (output.with_suffix(".run") / "state.safetensors").exists()
+        train_model(data, output, config, model=model, balance=variation.balance, resume=resume, device=options.device)
+    model = load_model(output)
+    if model.legs[-1]["kimg"] < options.kimg:
+        raise SystemExit("stopped; start again with the same arguments to go on")
+    return model, model.legs[-1]["minutes"]
+
+
+def measured(model: Model, truth: Tensor, sampler: str) -> dict[str, Any]:
+    """Of every kind of hole and number of calls: PSNR of single fills, of the mean of five, and sharpness."""
+    figures: dict[str, Any] = {}
+    for kind in MEASURED:
+        hole = holes(kind, len(truth), truth.shape[-1])
+        for calls in CALLS:
+            start = time.perf_counter()
+            fills = [
+                eight_bits(ours(model, sampler, calls, number, torch.device("cpu"))(truth * (1 - hole), hole))
+                for number in range(FILLS)
+            ]
+            one, mean, true = fills[0], torch.stack(fills).mean(dim=0), eight_bits(truth)
+            figures[f"{kind} {calls}"] = {
+                "psnr": float(hole_psnr(one / 127.5 - 1, truth, hole).mean()),
+                "psnr_of_mean": float(hole_psnr(mean / 127.5 - 1, truth, hole).mean()),
+                "sharpness": ratio(inside_gradient(one, hole), inside_gradient(true, hole)),
+                "seconds": time.perf_counter() - start,
+            }
+    return figures
+
+
+def report(results: dict[str, dict[str, Any]]) -> None:
+    """One table for each number of calls: PSNR of the mean of five / of single fills / sharpness."""
+    for calls in CALLS:
+        print(f"\n## {calls} call{'s' if calls > 1 else ''}: PSNR of the mean of five / of one fill, dB / sharpness\n")
+        print(f"| | {' | '.join(MEASURED)} |\n| --- |{' --- |' * len(MEASURED)}")
+        for variation in VARIATIONS:
+            if variation.folder in results:
+                figures = results[variation.folder]["figures"]
+                cells = [figures[f"{kind} {calls}"] for kind in MEASURED]
+                row = [f"{c['psnr_of_mean']:.2f} / {c['psnr']:.2f} / {c['sharpness']:.2f}" for c in cells]
+                print(f"| {variation.group}: {variation.name} | {' | '.join(row)} |")
+    print("\n## Cost\n\n| | parameters, M | minutes of training | held-out loss |\n| --- | --- | --- | --- |")
+    for variation in VARIATIONS:
+        if told := results.get(variation.folder):
+            figures = f"{told['parameters'] / 1e6:.2f} | {told['minutes']:.1f} | {told['held_out_loss']:.4f}"
+            print(f"| {variation.group}: {variation.name} | {figures} |")
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("training", type=Path)
+    parser.add_argument("photographs", type=Path)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--only", nargs="+", metavar="GROUP", choices=sorted({v.group for v in VARIATIONS}))
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--kimg", type=float, default=80.0)
+    parser.add_argument("--pictures", type=int, default=100)
+    parser.add_argument("--sampler", default="unipc")
+    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--device")
+    options = parser.parse_args()
+    tune_allocator()
+    truth = middles(options.photographs, options.pictures, options.size)
+    results = {}
+    for variation in VARIATIONS:
+        file = options.results / variation.folder / f"measured-{options.sampler}.json"
+        if not file.exists() and (options.only is None or variation.group in options.only):
+            with guided_by(variation.guide):
+                model, minutes = trained(variation, options)
+                figures = measured(model, truth, options.sampler)
+            told = {"minutes": minutes, "parameters": model.network.parameter_count, "figures": figures}
+            file.write_text(json.dumps({**told, "held_out_loss": model.legs[-1]["held_out_loss"]}))
+        if file.exists():
+            results[variation.folder] = json.loads(file.read_text())
+    print(
+        f"# Ablations: {options.kimg:g} kimg at {options.size}x{options.size}\n\n{machine()}; {len(truth)} photographs."
+    )
+    report(results)
+
+
+if __name__ == "__main__":
+    main()
