@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
@@ -37,7 +38,7 @@ from quality import eight_bits, holes, middles, ours, ratio
 
 Guide = Callable[[Tensor, Tensor], Tensor]
 MEASURED = ("text", "alternate-rows", "thin", "stripes", "rectangles", "thick")  # small holes to large ones
-CALLS = (1, 2, 4, 8, 16)
+CALLS = (1, 2, 4, 8)
 FILLS = 5
 
 
@@ -73,10 +74,10 @@ class Variation:
 
     @property
     def folder(self) -> str:
-        return f"{self.group} {self.name}".replace(" ", "-").replace(",", "").replace("/", "-")
+        return re.sub(r"[^a-zA-Z0-9.]+", "-", f"{self.group} {self.name}")
 
 
-DEFAULT = Variation("default", "as trained by `pixmend train`")
+DEFAULT = Variation("default", "as `pixmend train` has it")
 UNGUIDED = Views(coarse_guide=0)  # without the coarser level's guide, as these ways have none
 ATTENDS = (False, False, False, True)
 VARIATIONS = [
@@ -127,8 +128,11 @@ def trained(variation: Variation, options: argparse.Namespace) -> tuple[Model, f
     config = TrainConfig(
         total_kimg=options.kimg, measure_kimg=options.kimg, ema_halflife_kimg=options.kimg / 20, save_minutes=2
     )
-    done = output.exists() and load_model(output).legs[-1]["kimg"] >= options.kimg
-    if not done:
+
+    def finished() -> bool:
+        return output.exists() and round(load_model(output).legs[-1]["kimg"] * 1000 / config.batch_size) >= config.steps
+
+    if not finished():
         data = InpaintingDataset(
             options.training,
             options.size,
@@ -142,9 +146,9 @@ def trained(variation: Variation, options: argparse.Namespace) -> tuple[Model, f
         )
         resume = (output.with_suffix(".run") / "state.safetensors").exists()
         train_model(data, output, config, model=model, balance=variation.balance, resume=resume, device=options.device)
-    model = load_model(output)
-    if model.legs[-1]["kimg"] < options.kimg:
+    if not finished():
         raise SystemExit("stopped; start again with the same arguments to go on")
+    model = load_model(output)
     return model, model.legs[-1]["minutes"]
 
 
