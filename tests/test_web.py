@@ -274,6 +274,31 @@ def test_job_that_nobody_asks_for_gives_way_when_others_wait() -> None:
         assert (left["state"], "nobody asked" in left["error"]) == ("cancelled", True)
 
 
+def test_waiting_job_that_nobody_asks_for_gives_its_place_in_a_full_queue() -> None:
+    with serving(Limits(queue=1, patience_seconds=0)) as site:
+        visitors = site.visitor(), site.visitor()
+        picture, *theirs = [visitor.upload()["id"] for visitor in (site, *visitors)]
+        with site.gate.closed():
+            site.fill(picture, steps=50)
+            assert site.gate.reached.wait(60)
+            left = visitors[0].fill(theirs[0])
+            taken = visitors[1].fill(theirs[1])
+        assert visitors[1].over(taken)["state"] == "done"
+        left = visitors[0].client.get(f"/api/jobs/{left['id']}").json()
+        assert (left["state"], "nobody asked" in left["error"]) == ("cancelled", True)
+
+
+def test_what_lies_longest_unused_makes_room_for_a_download() -> None:
+    data = picture_file()
+    room = 2 * (len(data) + samples_of(data).nbytes)
+    with serving(Limits(disk_bytes=room)) as site:
+        first, second = site.upload(data)["id"], site.upload(data)["id"]
+        assert site.service.store.size == room
+        assert (samples_of(site.get(f"/api/pictures/{second}/file")) == samples_of(data)).all()
+        assert site.service.store.size <= room
+        assert site.client.get(f"/api/pictures/{first}").status_code == 410
+
+
 def test_failing_job_says_why_and_the_next_one_works(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = site.upload()["id"]
 

@@ -13,7 +13,7 @@ from pixmend.web.jobs import Job, Preview
 from pixmend.web.service import Service
 
 SILENCE_SECONDS = 15.0  # after which a comment shows that the connection still stands
-LEAST_SECONDS = 0.05  # between two events: nobody sees more
+LEAST_SECONDS = 0.05  # between two events of progress: nobody sees more
 
 
 def follow(service: Service, job: Job, tell: Callable[[], str]) -> AsyncIterator[str]:
@@ -24,11 +24,16 @@ def follow(service: Service, job: Job, tell: Callable[[], str]) -> AsyncIterator
 
 
 async def _events(service: Service, job: Job, tell: Callable[[], str]) -> AsyncIterator[str]:
-    loop, changed = asyncio.get_running_loop(), asyncio.Event()
+    loop, changed, ended = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+
+    def look() -> None:
+        changed.set()
+        if job.is_over:
+            ended.set()
 
     def wake() -> None:  # from the worker's thread
         with suppress(RuntimeError):  # the loop may have been closed meanwhile
-            loop.call_soon_threadsafe(changed.set)
+            loop.call_soon_threadsafe(look)
 
     service.streams += 1
     job.listeners.append(wake)
@@ -46,7 +51,9 @@ async def _events(service: Service, job: Job, tell: Callable[[], str]) -> AsyncI
                 last = told
             if over or service.closing.is_set():
                 return
-            await asyncio.sleep(LEAST_SECONDS)
+            with suppress(TimeoutError):  # the end is told at once
+                async with asyncio.timeout(LEAST_SECONDS):
+                    await ended.wait()
             try:
                 async with asyncio.timeout(SILENCE_SECONDS):
                     await changed.wait()

@@ -62,7 +62,7 @@ class Job:
     asked: float = field(default_factory=time.monotonic)  # when its owner last asked for it
     started: float | None = None
     ended: float | None = None
-    fetched: bool = False  # whether a result was, as a file
+    fetched: bool = False  # whether a result was, as a file, to its end
     listeners: list[Callable[[], None]] = field(default_factory=list)
     cancelling: bool = False
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le
 from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse, Response, StreamingResponse
+from starlette.background import BackgroundTask
 
 from pixmend.efforts import QUALITIES
 from pixmend.errors import MaskError, OptionError
@@ -116,7 +117,9 @@ async def view_result(
 @router.get("/jobs/{id}/results/{index}/file", response_class=FileResponse, responses=PICTURE_FILE)
 async def get_result_file(service: Here, session: Session, id: Id, index: Index) -> FileResponse:
     """A result in the format of the original, with its metadata."""
-    return await file_of(service, service.result(id, index, session, saved=True))
+    answer = await file_of(service, service.result(id, index, session))
+    answer.background = BackgroundTask(service.note_fetched, id, session)  # once it is sent
+    return answer
 
 
 @router.post("/jobs/{id}/results/{index}/keep", status_code=201)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -19,7 +20,7 @@ from pixmend.decoding import decode_file, header_size
 from pixmend.denoising.model_file import Denoiser
 from pixmend.errors import PixmendError
 from pixmend.images import Picture, mask_strength
-from pixmend.web.errors import EndingError, FullError, TooLargeError, UnknownError
+from pixmend.web.errors import EndingError, FullError, GoneError, TooLargeError, UnknownError
 from pixmend.web.jobs import Job, Jobs
 from pixmend.web.limits import Limits
 from pixmend.web.metrics import Metrics
@@ -139,13 +140,16 @@ class Service:
             raise UnknownError("this id is of a mask; give that of a picture")
         return stored
 
-    def result(self, id: str, index: int, owner: str, *, saved: bool = False) -> Stored:
-        """A result of a job; `saved` where it is asked for as a file."""
-        job = self.jobs.get(id, owner)
-        stored = job.result(index).stored
+    def result(self, id: str, index: int, owner: str) -> Stored:
+        """A result of a job."""
+        stored = self.jobs.get(id, owner).result(index).stored
         self.store.touch(stored)
-        job.fetched |= saved
         return stored
+
+    def note_fetched(self, id: str, owner: str) -> None:
+        """Note that a result of a job was sent as a file, to its end: a server that was told to end need not wait."""
+        with suppress(GoneError, UnknownError):  # the job was forgotten meanwhile
+            self.jobs.get(id, owner).fetched = True
 
     def _decoded(self, path: Path, name: str) -> Picture:
         try:

@@ -79,7 +79,7 @@ async def part_of(service: Service, stored: Stored, part: Part) -> Response:
 
 async def file_of(service: Service, stored: Stored) -> FileResponse:
     """A picture in its own format."""
-    path = await service.run(stored.file)
+    path = await service.run(service.store.file, stored)
     return FileResponse(path, media_type=f"image/{FORMATS[path.suffix].lower()}", filename=stored.name)
 
 

@@ -203,6 +203,17 @@ class Store:
         with self.lock:
             self._remove(stored)
 
+    def file(self, stored: Stored) -> Path:
+        """`stored.file()`; what lies longest unused makes room for it."""
+        self.hold(stored)
+        try:
+            path = stored.file()
+            with self.lock, suppress(OutputError):  # the file is there: nobody is refused what was made
+                self._make_room(0)
+        finally:
+            self.release(stored)
+        return path
+
     def sweep(self) -> None:
         """Forget what nobody asked for in a long time."""
         oldest = time.monotonic() - self.limits.keep_seconds
