@@ -207,7 +207,7 @@ def test_the_number_of_parts_may_change_on_the_way(data: InpaintingDataset, tmp_
 def test_too_little_memory_is_an_error_of_one_line() -> None:
     with pytest.raises(TrainingError, match="--accumulate 2"), memory_as_one_line():
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
-    with pytest.raises(RuntimeError, match=r"balance was 0.5 and is now None"), memory_as_one_line():
+    with pytest.raises(RuntimeError, match="another"), memory_as_one_line():
         raise RuntimeError("another")
 
 
