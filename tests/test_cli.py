@@ -203,6 +203,22 @@ def test_extend_and_explain(run: Run, folder: Path, tiny_model: Path) -> None:
     done = run("extend", folder / "picture.png", "-o", folder / "other.png", "--left", "wide", "--model", tiny_model)
     assert (done.code, done.err.count("\n")) == (OptionError.exit_code, 1)
     assert "wide" in done.err
+    more = ("--candidates", 2, "--sampler", "ddim", "--right", 9, "--model", tiny_model)
+    assert run("extend", folder / "picture.png", "-o", folder / "two.png", *more).code == 0
+    one, two = (samples(folder / f"two-{i}.png") for i in (1, 2))
+    assert (one[:, : SIZE[1]] == two[:, : SIZE[1]]).all()
+    assert (one != two).any()
+
+
+def test_no_two_things_are_written_to_one_file(run: Run, folder: Path, tiny_model: Path) -> None:
+    out = folder / "out.png"
+    before = contents(folder)
+    for more in (("--explain", out), ("--preview", out), ("--candidates", 2, "--explain", folder / "out-2.png")):
+        done = run(*inpaint(folder, tiny_model, "-o", out, "--overwrite", *more))
+        assert (done.code, contents(folder)) == (OptionError.exit_code, before)
+        assert "would be written twice" in done.err
+    done = run("extend", folder / "picture.png", "-o", out, "--left", 9, "--explain", out, "--model", tiny_model)
+    assert (done.code, contents(folder)) == (OptionError.exit_code, before)
 
 
 def test_inpaint_takes_a_budget_a_quality_and_explains(run: Run, folder: Path, tiny_model: Path) -> None:

@@ -156,6 +156,21 @@ def test_invert_grow_and_soft_masks() -> None:
     assert result.touched_share == pytest.approx(100 / 1600)
 
 
+@pytest.mark.parametrize("strength", [0.9, 0.3, 0.1, 0.05])
+def test_the_faintest_strength_takes_part(strength: float) -> None:
+    """A pixel joins the hole at the noise level of its strength, and few calls end above that of a faint one."""
+    image, mask = noise_picture(40, 40), np.zeros((40, 40), np.float32)
+    mask[10:20, 10:20] = strength
+    result = mend(image, mask, soft_mask=True, steps=3)
+    assert result.records[0].levels[-1].times[-1] < strength * 1000
+    assert (result.pictures[0].samples[12:18, 12:18] != np.asarray(image)[12:18, 12:18]).any()
+
+
+def test_a_soft_edge_that_leaves_nothing_known_is_named() -> None:
+    with pytest.raises(MaskError, match=r"with its soft edge covers the whole picture.*smaller --blur"):
+        mend(noise_picture(20, 20), box(20, 20, 5, 5, 15, 15), blur=20)
+
+
 @pytest.mark.parametrize(
     ("mask", "told"),
     [

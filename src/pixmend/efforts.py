@@ -30,6 +30,14 @@ class Effort:
         return step_subset(max(round(self.finer_from * T), calls), calls)
 
 
+def down_to(times: list[int], level: int) -> list[int]:
+    """The times, and after them ever half of the last one, until one is at most `level`."""
+    times = list(times)
+    while times[-1] > level:
+        times.append(times[-1] // 2)
+    return times
+
+
 QUALITIES = {
     "fast": Effort(0.67, 0.5, (1,)),
     "balanced": Effort(1, 0.75, (4, 3, 2)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -108,22 +108,26 @@ def _fits_gif(picture: Picture) -> bool:
     return has_palette or picture.samples.shape[2] == 1
 
 
-def save_animation(pictures: Sequence[Picture], path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+def save_animation(pictures: Iterable[Picture], path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Write pictures of one size as an endless GIF that rests on the last one, whole or not at all.
 
-    Reduced to at most 480 pixels wide and high, 256 colours a picture, without alpha. Raises OutputExistsError, and
-    OutputError for no pictures at all and for a failing disk.
+    Reduced, each as it comes, to at most 480 pixels wide and high; 256 colours a picture, without alpha. Raises
+    OutputExistsError, and OutputError for no pictures at all and for a failing disk.
     """
-    if not pictures:
+    frames = [_frame(picture) for picture in pictures]
+    if not frames:
         raise OutputError(f"{path} would be an animation of nothing; give at least one picture")
-    frames = [Image.fromarray(to_samples(picture.colour())) for picture in pictures]
-    for frame in frames:
-        frame.thumbnail((_GIF_SIDE, _GIF_SIDE))
     usual, last = _GIF_MILLISECONDS
     encoded = io.BytesIO()
     durations = [*[usual] * (len(frames) - 1), last]
     frames[0].save(encoded, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
     return write_atomically(Path(path), lambda stream: stream.write(encoded.getbuffer()), overwrite=overwrite)
+
+
+def _frame(picture: Picture) -> Image.Image:
+    frame = Image.fromarray(to_samples(picture.colour()))
+    frame.thumbnail((_GIF_SIDE, _GIF_SIDE))
+    return frame
 
 
 def encode(picture: Picture, stream: IO[bytes], file_format: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,8 @@ def drawing(result: Inpainted) -> NDArray[np.uint8]:
     height, width = result.job.picture.size
     step = max(1, -(-max(height, width) // SIDE))
     factor = max(1, SIDE // 2 // max(height, width)) / step  # small pictures are enlarged
-    shown = np.clip(result.job.picture.colour()[::step, ::step] * 63.5 + 159.5, 0, 255)  # pale: lines show
+    reduced = replace(result.job.picture, samples=result.job.picture.samples[::step, ::step])
+    shown = np.clip(reduced.colour() * 63.5 + 159.5, 0, 255)  # pale: lines show
     touched = result.job.soft[::step, ::step, None] > 0
     shown = np.where(touched, 0.5 * shown + 0.5 * HOLE, shown).astype(np.uint8)
     picture = Image.fromarray(shown).resize((max(1, int(width * factor)), max(1, int(height * factor))))

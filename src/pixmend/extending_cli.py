@@ -10,7 +10,7 @@ import typer
 
 from pixmend.backends import check_backend
 from pixmend.console import progress_bar, say, warnings_as_lines
-from pixmend.files import check_output
+from pixmend.inpainting_cli import Candidates, Sampler, check_outputs, numbered
 from pixmend.options import (
     AsJson,
     Backend,
@@ -39,8 +39,10 @@ def extend(
     bottom: Side = "0",
     model: ModelFile = None,
     steps: Steps = None,
+    sampler: Sampler = None,
     quality: Quality = "balanced",
     seed: Seed = 0,
+    candidates: Candidates = 1,
     explain: Explain = None,
     max_memory: MaxMemory = None,
     overwrite: Overwrite = False,
@@ -50,13 +52,13 @@ def extend(
 ) -> None:
     """Let a picture go on beyond its borders. What was there stays as it is."""
     check_backend(backend, device)
-    for path in [output, *explanation_files(explain)]:
-        check_output(path, overwrite)
+    outputs = numbered(output, candidates)
+    check_outputs([*outputs, *explanation_files(explain)], None, overwrite)
     check_inputs(image, model)
     from pixmend.images import check_savable, open_picture, save_picture
 
     picture = open_picture(image)
-    check_savable(picture, output)
+    check_savable(picture, outputs[0])
     for note in picture.notes:
         say("note", note)
     from pixmend.extending import extend as extended
@@ -70,6 +72,8 @@ def extend(
             bottom=bottom,
             model=model,
             steps=steps,
+            sampler=sampler,
+            candidates=candidates,
             quality=quality,
             seed=seed,
             backend=backend,
@@ -77,7 +81,8 @@ def extend(
             max_memory=max_memory,
             progress=tell,
         )
-    save_picture(result.pictures[0], output, overwrite=overwrite, note=lambda text: say("note", text))
+    for path, extended_picture in zip(outputs, result.pictures, strict=True):
+        save_picture(extended_picture, path, overwrite=overwrite, note=lambda text: say("note", text))
     if explain:
         from pixmend.explain import save_explanation
 
@@ -85,8 +90,8 @@ def extend(
     height, width = result.pictures[0].size
     if as_json:
         figures = {name: getattr(result, name) for name in ("hole_share", "network_calls", "seconds")}
-        print(json.dumps({"output": str(output), "width": width, "height": height, **figures}))
+        print(json.dumps({"outputs": [str(path) for path in outputs], "width": width, "height": height, **figures}))
         return
     print(f"{width} x {height} pixels, {result.hole_share:.1%} of them new")
     print(f"{result.seconds:.1f} s, {result.network_calls} network calls")
-    print("the result is in", output)
+    print("the result is in", *outputs)

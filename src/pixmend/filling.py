@@ -19,7 +19,7 @@ from pixmend.budget import MOST_PIXELS, STATE, Batches, memory_as_one_line, memo
 from pixmend.checkpoint import Model
 from pixmend.conditioning import denoiser
 from pixmend.diffusion import Known, Noise
-from pixmend.efforts import QUALITIES, LevelRecord, PartRecord
+from pixmend.efforts import QUALITIES, LevelRecord, PartRecord, down_to
 from pixmend.errors import MemoryLimitError, OptionError
 from pixmend.grain import match_grain
 from pixmend.levels import Level
@@ -46,11 +46,14 @@ class Filling:
         steps: int | None = None,
         sampler: str | None = None,
         quality: str = "balanced",
+        faintest: float = 1.0,
         max_memory: int | str | None = None,
         after_tiles: Callable[[int], None] = lambda tiles: None,
     ) -> None:
         """network: the model's, as `open_network` gives it. steps: at the coarsest level, in the place of what quality
-        says. after_tiles: told after every network call of how many tiles it was; what it raises ends the filling.
+        says. faintest: the weakest strength of the soft mask that has to take part, above 0; a pixel joins the hole at
+        the noise level of its strength. after_tiles: told after every network call of how many tiles it was; what it
+        raises ends the filling.
         """
         sampler = sampler or model.sampler
         if sampler not in SAMPLERS:
@@ -62,6 +65,7 @@ class Filling:
         T = model.diffusion.T
         own = self.effort.first_steps(T, model.steps)
         self.first_times = step_subset(T, own if steps is None else steps)
+        self.faintest = max(0, int(faintest * T) - 1)  # the noise level at which the weakest join
         self.limit, self.strict = memory_limit(max_memory, self.device), max_memory is not None
         self.dtype = network.dtype
         self.records: list[PartRecord] = []
@@ -70,9 +74,8 @@ class Filling:
 
     def times(self, halvings: int, of: int) -> list[int]:
         """The noise levels that are visited at a level, `halvings` below the finest one, in a window of so many."""
-        if halvings == of:
-            return self.first_times
-        return self.effort.finer_times(self.model.diffusion.T, of - halvings)
+        times = self.first_times if halvings == of else self.effort.finer_times(self.model.diffusion.T, of - halvings)
+        return times if halvings else down_to(times, self.faintest)  # coarser levels have no soft edge
 
     def tiles(self, levels: Sequence[Level], candidates: int) -> int:
         """How many tiles the network is going to be called on for a window: what progress counts."""

@@ -145,6 +145,7 @@ def inpainting(
         steps=steps,
         sampler=sampler,
         quality=quality,
+        faintest=float(soft[soft > 0].min()) if soft_mask else 1.0,
         max_memory=max_memory,
     )
     job = Job(picture, soft, find_parts(soft > 0, model.size), opaque=mask is None)
@@ -229,8 +230,9 @@ def _read(
             "or use --invert-mask"
         )
     if softened.min() > 0:
-        raise MaskError(
-            "the mask covers the whole picture, so that nothing is known to go on; leave some of it black, "
-            "or use --invert-mask"
-        )
+        painted = load_mask(mask, picture.size, blur=0, invert=invert, soft=soft)[0, 0]
+        what, advice = ("the mask", "leave some of it black, or use --invert-mask")
+        if painted.min() == 0:
+            what, advice = "the mask with its soft edge", "give a smaller --blur or --grow-mask"
+        raise MaskError(f"{what} covers the whole picture, so that nothing is known to go on; {advice}")
     return picture, softened

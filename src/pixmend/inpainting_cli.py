@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,7 +32,6 @@ from pixmend.inputs import (
     OptionalOutput,
     Preview,
     Tolerance,
-    check_preview,
     read_inputs,
     save_preview,
 )
@@ -54,6 +53,7 @@ from pixmend.options import (
 
 if TYPE_CHECKING:
     from pixmend.inpainting import Inpainted
+    from pixmend.pictures import Picture
 
 Mask = Annotated[
     Path | None,
@@ -61,6 +61,8 @@ Mask = Annotated[
 ]
 
 SAMPLER_HELP = "ddpm, ddim, dpmpp-2m, unipc, repaint or ddnm; the model knows best."
+Sampler = Annotated[str | None, typer.Option(metavar="NAME", help=SAMPLER_HELP, show_default=False)]
+Candidates = Annotated[int, typer.Option(min=1, metavar="N", help="Fills to make: OUT-1, OUT-2 and so on.")]
 
 
 def inpaint(
@@ -74,10 +76,10 @@ def inpaint(
     preview: Preview = None,
     model: ModelFile = None,
     steps: Steps = None,
-    sampler: Annotated[str | None, typer.Option(metavar="NAME", help=SAMPLER_HELP, show_default=False)] = None,
+    sampler: Sampler = None,
     quality: Quality = "balanced",
     seed: Seed = 0,
-    candidates: Annotated[int, typer.Option(min=1, metavar="N", help="Fills to make: OUT-1, OUT-2 and so on.")] = 1,
+    candidates: Candidates = 1,
     save_steps: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the pictures on the way here.")] = None,
     blur: Annotated[int | None, typer.Option(min=0, metavar="R", help="Radius of the soft edge, in pixels.")] = None,
     grow_mask: Annotated[int, typer.Option(min=0, metavar="N", help="Let the hole grow by N pixels first.")] = 0,
@@ -120,8 +122,10 @@ def inpaint(
         run_folder(image, output, work, of_folder, masks=mask)
         return
     of_folder.refuse_for_one_picture()
-    outputs = check_preview(preview, numbered(output, candidates) if output else [], overwrite)
-    check_outputs([*outputs, *explanation_files(explain)], save_steps, overwrite)
+    if output is None and preview is None:
+        raise OptionError("nothing would be written; give -o OUT, --preview FILE, or both")
+    outputs = numbered(output, candidates) if output else []
+    check_outputs([*outputs, *explanation_files(explain), *([preview] if preview else [])], save_steps, overwrite)
     check_inputs(image, mask, model)
     picture, hole, notes = read_inputs(image, hole_options, outputs, frame=frame)
     for text in notes:
@@ -160,9 +164,11 @@ def numbered(output: Path, candidates: int) -> list[Path]:
 
 
 def check_outputs(outputs: Sequence[Path], folder: Path | None, overwrite: bool) -> None:
-    """Refuse early what exists or cannot be written; folder: of the steps."""
-    for path in outputs:
+    """Refuse early what exists, cannot be written or would be written twice; folder: of the steps."""
+    for i, path in enumerate(outputs):
         check_output(path, overwrite)
+        if path.absolute() in [other.absolute() for other in outputs[:i]]:
+            raise OptionError(f"{path} would be written twice, with two things; give each a name of its own")
     if folder is None:
         return
     if folder.exists() and not folder.is_dir():
@@ -185,10 +191,14 @@ def _write(result: Inpainted, outputs: Sequence[Path], folder: Path | None, over
         folder.mkdir(exist_ok=True)
     for candidate in range(len(outputs)):
         end = f"-{candidate + 1}" if len(outputs) > 1 else ""
-        pictures = [result.step_picture(step, candidate) for step in range(len(result.steps[candidate]))]
-        for step, picture in enumerate(pictures):
-            save_picture(picture, folder / f"step-{step:03d}{end}.png", overwrite=overwrite)
-        save_animation(pictures, folder / f"steps{end}.gif", overwrite=overwrite)
+
+        def saved(candidate: int = candidate, end: str = end) -> Iterator[Picture]:
+            for step in range(len(result.steps[candidate])):
+                picture = result.step_picture(step, candidate)
+                save_picture(picture, folder / f"step-{step:03d}{end}.png", overwrite=overwrite)
+                yield picture  # one at a time: a large one has hundreds of megabytes
+
+        save_animation(saved(), folder / f"steps{end}.gif", overwrite=overwrite)
 
 
 def print_result(result: Inpainted, outputs: Sequence[Path], *, as_json: bool) -> None:

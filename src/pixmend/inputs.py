@@ -11,7 +11,6 @@ import typer
 
 from pixmend.console import say
 from pixmend.errors import OptionError
-from pixmend.files import check_output
 from pixmend.options import MUCH_GREY
 
 if TYPE_CHECKING:
@@ -81,17 +80,6 @@ def read_inputs(
     if line := reading.line(1.0 if options.soft else MUCH_GREY):
         notes.append(line)
     return picture, reading.strength, notes
-
-
-def check_preview(preview: Path | None, outputs: list[Path], overwrite: bool) -> list[Path]:
-    """Refuse early where nothing would be written, or where the preview cannot be; returns the outputs."""
-    if preview is None and not outputs:
-        raise OptionError("nothing would be written; give -o OUT, --preview FILE, or both")
-    if preview is not None:
-        check_output(preview, overwrite)
-        if preview in outputs:
-            raise OptionError(f"the preview and the result would both be {preview}; give two names")
-    return outputs
 
 
 def save_preview(picture: Picture, hole: Floats | None, path: Path, overwrite: bool, **how: Any) -> None:
