@@ -155,10 +155,10 @@ class _Printer:
         )
 
 
-def ship(file: Path, steps: int, sampler: str) -> None:
+def ship(file: Path, steps: int, sampler: str | None) -> None:
     """Put a model file into the package as the default, with its number of calls and terms of use."""
     model = load_model(file)
-    model.steps, model.sampler, model.terms = steps, sampler, TERMS
+    model.steps, model.sampler, model.terms = steps, sampler or model.sampler, TERMS
     print(save_model(DEFAULT_MODEL, model, overwrite=True), f"{DEFAULT_MODEL.stat().st_size / 2**20:.1f} MiB")
 
 
@@ -189,7 +189,7 @@ def main() -> None:
     shipping = commands.add_parser("ship")
     shipping.add_argument("file", type=Path)
     shipping.add_argument("--steps", type=int, required=True)
-    shipping.add_argument("--sampler", default="ddim")
+    shipping.add_argument("--sampler", help="left out: the one in FILE")
     options = parser.parse_args()
     if options.command == "pack":
         pack(options.photos, options.packed)

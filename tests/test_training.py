@@ -172,7 +172,7 @@ def test_balance_divides_by_the_error_of_the_guide() -> None:
 def test_balance_is_told_in_the_leg_and_kept_by_a_resumed_training(data: InpaintingDataset, tmp_path: Path) -> None:
     model = train(data, tmp_path / "m.safetensors", balance=0.5)
     assert model.legs[-1]["balance"] == 0.5
-    with pytest.raises(TrainingError, match=r"balance was 0.5 and is now None"):
+    with pytest.raises(TrainingError, match=r"balance was 0.5 and is now 0.0"):
         train(data, tmp_path / "m.safetensors", resume=True)
     with pytest.raises(OptionError, match=r"balance = 2 must be from 0 to 1"):
         train_model(data, tmp_path / "n.safetensors", CONFIG, balance=2)

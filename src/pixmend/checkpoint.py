@@ -25,6 +25,7 @@ from pixmend.model_files import REPAIRER, building_from, read_content, read_weig
 from pixmend.samplers import SAMPLERS
 from pixmend.unet import UNet, UNetConfig
 
+PLAIN_STEPS = 10  # where known pixels are put back around a network that is not told of them, few are not enough
 LARGEST_SIZE = 1 << 16  # pixels a side of the pictures that a model may claim to have seen
 
 Network = UNet | AdmUNet
@@ -45,8 +46,8 @@ class Model:
     diffusion: Diffusion
     conditioning: Conditioning = "known-aware"
     size: int = 64  # pixels; the side of the pictures that it was trained on
-    sampler: str = "ddim"
-    steps: int = 10  # network calls that look and measure best
+    sampler: str = "unipc"
+    steps: int = 4  # network calls that look and measure best; more make a network that was trained briefly busier
     legs: list[dict[str, Any]] = field(default_factory=list)  # of training, oldest first
     terms: str = "not stated"  # of use of the weights
     # What `backends.kept_open` keeps: opening takes longer than a small fill. A copy by `replace` begins without.
@@ -69,7 +70,8 @@ class Model:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = build(config)
-        return cls(network, diffusion or Diffusion(), conditioning, size)
+        steps = PLAIN_STEPS if conditioning == "plain" else cls.steps
+        return cls(network, diffusion or Diffusion(), conditioning, size, steps=steps)
 
     @property
     def header(self) -> dict[str, Any]:

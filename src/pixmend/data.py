@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 
 from pixmend.errors import DataError
 from pixmend.files import user_cache_folder
-from pixmend.masks import draw_mask
+from pixmend.masks import MIXTURE, draw_mask
 from pixmend.picture_cache import PictureCache, Pixels, Progress
 from pixmend.shards import Shards, names_shards
 
@@ -92,15 +92,16 @@ class InpaintingDataset(Dataset[Sample]):
     @property
     def identity(self) -> dict[str, Any]:
         """All that the samples depend on, as JSON."""
-        names = json.dumps(self._cache.hashes)
         return {
             "size": self.size,
             "seed": self.seed,
             "T": self.T,
             "masks": self.masks,
+            "blend": _short_hash(dict(MIXTURE)),
+            "guide": "smooth",
             "views": asdict(self.views),
             "holdout": self._holdout,
-            "pictures": hashlib.sha256(names.encode()).hexdigest()[:16],
+            "pictures": _short_hash(self._cache.hashes),
         }
 
     def __len__(self) -> int:
@@ -134,6 +135,10 @@ class InpaintingDataset(Dataset[Sample]):
     def _picture(self, k: int) -> int:
         round_, place = divmod(k, len(self.pictures))
         return int(sample_order(self.seed, round_, len(self.pictures))[place])
+
+
+def _short_hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=4)

@@ -24,7 +24,7 @@ from pixmend.images import save_tensor_as_image
 from pixmend.loop import Batch, Progress, Report, TrainConfig, fit
 from pixmend.processes import Processes, joined
 from pixmend.run_folder import RunFolder
-from pixmend.samplers import ddim
+from pixmend.samplers import SAMPLERS
 from pixmend.schedules import step_subset
 from pixmend.signals import stop_on_signal
 
@@ -132,7 +132,7 @@ class InpaintingTask:
             "model": {k: v for k, v in model.header.items() if k in ("architecture", "diffusion", "conditioning")},
             "legs": model.legs,
             "samples": samples.identity,
-            **({"balance": balance} if balance else {}),  # a training that was begun before there was one can go on
+            "balance": balance,
         }
 
     def weight(self, batch: Batch) -> Tensor:
@@ -179,7 +179,7 @@ class InpaintingTask:
 
         known = Known(x0, hole, diffusion, self.model.conditioning, noise)
         times = step_subset(diffusion.T, steps)
-        mended = ddim(
+        mended = SAMPLERS[self.model.sampler](
             denoiser(network, known), known.start(times[0]), times, diffusion, noise=noise, put_back=known.put_back
         )
         rows = [torch.cat(list(row), dim=-1) for row in (x0 * (1 - hole), mended, x0)]
