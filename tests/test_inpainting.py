@@ -145,6 +145,17 @@ def test_a_model_file_needs_its_path_alone(tmp_path: Path) -> None:
     assert np.array_equal(mend(image, hole, model=file).pictures[0].samples, mend(image, hole).pictures[0].samples)
 
 
+def test_colour_anywhere_in_a_picture_allows_colour_in_its_fill() -> None:
+    """Whether a picture is grey is a matter of all of it, not of the window around a hole."""
+    samples = np.repeat(np.asarray(noise_picture(300, 40))[..., :1], 3, axis=2)
+    hole = box(300, 40, 8, 8, 16, 16)
+    mended = mend(samples, hole, blur=0).pictures[0].samples[hole]
+    assert (mended == mended[:, :1]).all()
+    samples[-1, -1] = 255, 0, 0
+    mended = mend(samples, hole, blur=0).pictures[0].samples[hole]
+    assert (mended != mended[:, :1]).any()
+
+
 def test_invert_grow_and_soft_masks() -> None:
     image, hole = noise_picture(40, 40), box(40, 40, 10, 10, 20, 20)
     assert mend(image, ~hole, invert_mask=True, blur=0).hole_share == pytest.approx(100 / 1600)

@@ -102,7 +102,7 @@ def train(
     accumulate: Annotated[int, typer.Option(min=1, metavar="N", help="Parts of a batch, one by one.")] = 1,
     kimg: Annotated[float | None, typer.Option(metavar="X", help="Thousands of samples.", show_default="400")] = None,
     lr: Annotated[float | None, typer.Option(metavar="X", help="Learning rate.", show_default="0.0004")] = None,
-    balance: Annotated[float, typer.Option(min=0, max=1, metavar="X", help="1: easy holes count like hard ones.")] = 0,
+    balance: Annotated[float, typer.Option(min=0, max=1, metavar="X", help="1: errors relative to the guide's.")] = 0,
     seed: Seed = 0,
     init: Annotated[Path | None, typer.Option(metavar="MODEL", help="A model file to start from.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the training of MODEL stopped.")] = False,

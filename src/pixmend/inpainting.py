@@ -50,13 +50,14 @@ class Job:
     soft: NDArray[np.float32]  # (H, W), the soft mask
     parts: list[Part]
     opaque: bool  # whether the mask was the picture's own transparency, which ends with the fill
+    grey: bool  # whether all of the picture that is known is grey, and so the fill is to be
 
     def paste(self, samples: NDArray[Any], step: Step) -> None:
         """Lay the state of an area over samples, (H, W, C) of the whole picture; nothing but the area is touched."""
         soft = step.area.of(self.soft)
         values = enlarged(step.state.float().cpu(), soft.shape)[0].permute(1, 2, 0).numpy()
         part = replace(self.picture, samples=step.area.of(self.picture.samples))
-        step.area.of(samples)[:] = composite(part, values, soft, opaque=self.opaque).samples
+        step.area.of(samples)[:] = composite(part, values, soft, self.opaque, self.grey).samples
 
     def picture_at(self, step: Step, filled: NDArray[Any]) -> Picture:
         """The whole picture after a step; filled: samples in which the parts before are filled."""
@@ -148,10 +149,11 @@ def inpainting(
         faintest=float(soft[soft > 0].min()) if soft_mask else 1.0,
         max_memory=max_memory,
     )
-    job = Job(picture, soft, find_parts(soft > 0, model.size), opaque=mask is None)
+    touched = soft > 0
+    job = Job(picture, soft, find_parts(touched, model.size), mask is None, picture.is_grey_where(~touched))
     work = _Work(job, filling, [seed + i for i in range(candidates)], save_steps, preview)
     work.run(progress)
-    hole_share, touched_share = float((soft >= 1).mean()), float((soft > 0).mean())
+    hole_share, touched_share = float((soft >= 1).mean()), float(touched.mean())
     return Inpainted(
         [replace(picture, samples=samples) for samples in work.samples],
         hole_share,

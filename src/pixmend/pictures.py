@@ -19,6 +19,7 @@ Floats = NDArray[np.float32]
 Samples = NDArray[np.uint8] | NDArray[np.uint16] | Floats
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, the weights Pillow turns colour into grey with
+BAND = 256  # rows that are looked at together
 SLACK = 1 / 255  # how far beyond [-1, 1] a value may lie through rounding; half a level of 8 bits
 
 
@@ -124,10 +125,16 @@ class Picture:
         """`is_grey` of a part of the picture, region (H, W); no part at all is grey only in a grey picture."""
         if self.channels == 1:
             return True
-        if self.has_alpha:
-            region = region & (self.samples[..., 3] > 0)
-        red, green, blue = (self.samples[..., i] for i in range(3))
-        return bool(region.any() and not (region & ((red != green) | (green != blue))).any())
+        some = False
+        for top in range(0, len(region), BAND):  # most pictures show a colour in the first rows
+            part, samples = region[top : top + BAND], self.samples[top : top + BAND]
+            if self.has_alpha:
+                part = part & (samples[..., 3] > 0)
+            red, green, blue = (samples[..., i] for i in range(3))
+            if (part & ((red != green) | (green != blue))).any():
+                return False
+            some = some or bool(part.any())
+        return some
 
     def colour(self) -> Floats:
         """The colours as (H, W, 3) float32 in [-1, 1]; alpha is dropped, grey is repeated."""
@@ -165,18 +172,19 @@ def to_samples(values: Floats, dtype: type[np.uint8] | type[np.uint16] | np.dtyp
     return samples
 
 
-def composite(picture: Picture, fill: Floats, soft: Floats, opaque: bool = False) -> Picture:
+def composite(picture: Picture, fill: Floats, soft: Floats, opaque: bool = False, grey: bool | None = None) -> Picture:
     """The picture with `fill` laid over it by weights `soft`: exactly the picture's samples where soft is 0.
 
     fill: (H, W, 3) in [-1, 1], clipped. soft: (H, W) in [0, 1]; where it is 1, only the fill is left.
-    A picture that is grey where it is known gets a fill without colour; of mode "1", a fill of black and white. Alpha
-    is kept, or with `opaque` raised to full in proportion to soft: then alpha told where the hole is.
+    A picture that is grey where it is known gets a fill without colour, and so does a part of one, as `grey` says; one
+    of mode "1", a fill of black and white. Alpha is kept, or with `opaque` raised to full in proportion to soft: then
+    alpha told where the hole is.
     Raises PictureError for a fill of another size or with NaN, MaskError for such a soft mask.
     """
     _check_layers(picture, fill, soft)
     touched = soft > 0
     weight = soft[touched][:, None].astype(np.float32)  # (N, 1)
-    if picture.is_grey_where(~touched):
+    if picture.is_grey_where(~touched) if grey is None else grey:
         values = (fill[touched] @ LUMA)[:, None]  # (N, 1)
     else:
         values = fill[touched]  # (N, 3)
