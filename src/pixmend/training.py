@@ -59,8 +59,8 @@ def train_model(
     model: an untrained one of another shape than the default. init: a model file to start from, with a fresh optimiser:
     fine-tuning, or one more leg of a long training. resume: go on where the training of `output` stopped, bit for bit.
     size: side of the training pictures in pixels, by default the model's. device: by default the best there is.
-    balance: from 0, squared errors as they are, so that hard holes decide, to 1, errors relative to that of the guide, so
-    that easy holes, thin or in flat parts, count as much: a sample's error is divided by this power of its guide's.
+    balance: from 0, squared errors as they are, so that hard holes decide, to 1, errors relative to that of the guide,
+    so that easy holes, thin or in flat parts, count as much: a sample's error is divided by this power of its guide's.
     decoding(done, of how many) is told while the pictures of a folder are read, note(text) of each that is left out,
     and progress(report) of each step.
     Ctrl-C (or SIGTERM, or SIGHUP: a terminal that closes) ends the training after the step that runs, with everything
