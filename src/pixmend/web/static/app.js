@@ -116,6 +116,10 @@ function watchFrame() {
     showTab(other);
     $(`#tab-${other}`).focus();
   });
+  $(".skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address says which tab is open
+    shown.stage.canvas.focus();
+  });
   $("#language").addEventListener("click", () => {
     attempt(() => useLanguage(language === "zh" ? "en" : "zh", { remember: true }));
   });

@@ -107,7 +107,7 @@ export class Denoise {
     level.nextElementSibling.textContent = number(level.valueAsNumber, 3);
     const told = this.job?.results[0].level;
     this.found.textContent = this.job ? t("level.found", { level: number(told, 3) }) : t("level.hint");
-    this.root.querySelector("[data-do=run]").disabled = !this.picture || busy;
+    this.root.querySelector("[data-do=run]").disabled = !this.picture;
     this.root.querySelector("[data-do=repair]").hidden = !this.job || busy;
     this.stage.canvas.classList.add("resting");
     if (this.picture) store(STORED, { picture: this.picture, ...this.runner.kept, settings: read(this.form) });

@@ -31,7 +31,7 @@ export class Repair {
     });
     this.mask = new MaskLayer(() => this.stage.invalidate(), (error) => attempt(() => Promise.reject(error)));
     this.painter = new Painter(this.stage, {
-      may: () => (this.#canPaint ? this.history.picture : null),
+      may: () => (this.#canMark ? this.history.picture : null),
       done: (operations) => this.history.add({ operations }),
       changed: () => this.stage.invalidate(),
     });
@@ -46,7 +46,7 @@ export class Repair {
     watchPointers(this.stage, this.painter);
     this.form.addEventListener("input", () => this.#formChanged());
     root.querySelector("#mask-file").addEventListener("change", (event) => {
-      attempt(() => this.#canPaint && uploadMask(event.target, this.history, this.form));
+      attempt(() => this.#canMark && uploadMask(event.target, this.history, this.form));
     });
     onLanguage(() => this.about && offerChoices(this.form, this.about));
     this.#update();
@@ -100,7 +100,7 @@ export class Repair {
     const { history, stage, painter } = this;
     const deeds = {
       undo: () => this.#back(),
-      redo: () => history.redo(),
+      redo: () => this.#canMark && history.redo(),
       "mask-upload": () => this.root.querySelector("#mask-file").click(),
       "mask-download": () => downloadMask(history),
       dice: () => this.#throwDice(),
@@ -118,11 +118,11 @@ export class Repair {
     };
     await attempt(async () => {
       if (name in deeds) await deeds[name]();
-      else if (this.#canPaint) addOperation(name, history, this.form);
+      else if (this.#canMark) addOperation(name, history, this.form);
     });
   }
 
-  get #canPaint() {
+  get #canMark() {
     return Boolean(this.history.picture) && !this.runner.busy && this.results.shown < 0;
   }
 
@@ -152,13 +152,16 @@ export class Repair {
 
   /** The same again, with seeds that were not used yet. */
   async #others() {
-    const { seed, candidates } = this.form.elements;
-    const again = this.results.job.kind === "extension" ? () => this.#extend() : () => this.#fill();
-    seed.value = seed.valueAsNumber + candidates.valueAsNumber;
-    await again();
+    const { kind, results } = this.results.job;
+    const { seed } = this.form.elements;
+    seed.value = (seed.valueAsNumber || 0) + results.length;
+    this.#formChanged();
+    await (kind === "extension" ? this.#extend() : this.#fill());
   }
 
   #begin(added) {
+    // Where the button that was pressed goes away or rests meanwhile, Fill has the focus, and Cancel that takes its place.
+    if (document.activeElement?.matches("[data-do]")) this.runner.button.focus({ preventScroll: true });
     this.results.clear(added);
     this.#showResult();
     this.tools.closeSettings();
@@ -276,8 +279,8 @@ export class Repair {
   #update() {
     this.tools.update({
       undo: this.results.shown >= 0 || (this.history.canUndo && !this.runner.busy),
-      redo: this.history.canRedo && !this.runner.busy,
-      paint: this.#canPaint,
+      redo: this.history.canRedo && this.#canMark,
+      paint: this.#canMark,
       busy: this.runner.busy,
       picture: this.history.picture,
       marked: marksAnything(this.history.operations),

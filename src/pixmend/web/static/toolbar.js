@@ -64,7 +64,8 @@ export class ToolBar {
   update({ undo, redo, paint, busy, picture, marked, shown, comparing, extended }) {
     const { root, painter } = this;
     const can = { undo, redo, "mask-download": marked, others: !busy, keep: shown && !busy, compare: shown };
-    can.run = can.extend = Boolean(picture) && !busy;
+    can.run = Boolean(picture); // Cancel is in its place while a job runs
+    can.extend = Boolean(picture) && !busy;
     for (const name of ["invert", "clear", "grow", "shrink", "kind", "alpha", "mask-upload"]) can[name] = paint;
     for (const [name, possible] of Object.entries(can)) root.querySelector(`[data-do="${name}"]`).disabled = !possible;
     root.querySelector("[data-do=alpha]").hidden = !picture?.alpha;
