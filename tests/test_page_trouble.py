@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +14,9 @@ pytest.importorskip("prometheus_client")
 pytest.importorskip("python_multipart")
 pytest.importorskip("playwright")
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
-from page_driver import OTHER_STROKE, STROKE, Host, Visitor, sent
+from page_driver import HEIGHT, OTHER_STROKE, STROKE, WIDTH, Host, Visitor, grown, photograph, samples, sent
 
 pytestmark = pytest.mark.slow
 
@@ -86,3 +88,136 @@ def test_other_candidates_have_seeds_that_none_had(visitor: Visitor) -> None:
     expect(visitor.candidates).to_have_count(2)
     page.reload()
     expect(page.locator("[name=seed]")).to_have_value("3")
+
+
+def test_the_reason_why_a_job_failed_is_told_in_chinese_too(come: Callable[..., Visitor], picture: Path) -> None:
+    visitor = come(locale="zh-CN")
+    visitor.open(picture)
+    job = {"id": "x", "state": "failed", "error": "the job failed", "results": [], "mask_share": 0.1}
+    visitor.page.route("**/api/fills", lambda route: route.fulfill(status=202, json=job))
+    visitor.drag(*STROKE)
+    visitor.do("run")
+    visitor.expect_error("任务未能完成 (the job failed)")
+
+
+# ------------------------------------------------------------------------------------------- what comes at its own time
+
+
+def test_the_picture_that_was_chosen_last_is_seen(visitor: Visitor, tmp_path: Path) -> None:
+    page, held = visitor.page, list[Route]()
+    page.route("**/api/pictures", lambda route: route.continue_() if held else held.append(route))
+    with page.expect_request("**/api/pictures"):
+        page.set_input_files("#file", photograph(tmp_path / "slow.png", (HEIGHT, WIDTH)))
+    visitor.open(photograph(tmp_path / "quick.png", (HEIGHT, WIDTH)))
+    with page.expect_response("**/api/pictures"):
+        held[0].continue_()
+    visitor.drag(*STROKE)
+    expect(page.locator("#about-picture")).to_contain_text("quick.png")
+    visitor.do("undo")
+    visitor.do("undo")
+    expect(page.locator("#about-picture")).to_contain_text("picture.png")
+    expect(visitor.button("undo")).to_be_disabled()
+
+
+def test_an_uploaded_mask_is_for_the_picture_that_it_was_uploaded_for(visitor: Visitor, picture: Path) -> None:
+    page, held = visitor.page, list[Route]()
+    page.route("**/api/masks", lambda route: held.append(route))
+    with page.expect_request("**/api/masks"):
+        page.set_input_files("#mask-file", picture)
+    visitor.open(picture)
+    with page.expect_response("**/api/masks"):
+        held[0].continue_()
+    visitor.do("undo")  # the picture that was opened
+    expect(visitor.button("mask-download")).to_be_disabled()
+    expect(visitor.button("undo")).to_be_disabled()
+
+
+def test_a_result_is_kept_once(visitor: Visitor) -> None:
+    page, held = visitor.page, list[Route]()
+    page.route("**/keep", lambda route: held.append(route))
+    visitor.drag(*STROKE)
+    mask = visitor.mask()
+    visitor.fill()
+    page.keyboard.press("k")
+    page.keyboard.press("k")
+    visitor.do("compare")  # by now both keys were heard
+    for route in held:
+        route.continue_()
+    visitor.expect_said("Kept.")
+    assert len(held) == 1
+    visitor.do("undo")
+    assert (visitor.mask() == mask).all()
+
+
+# ---------------------------------------------------------------------------------------------- what the server forgets
+
+
+def test_what_undo_leads_to_is_asked_for_now_and_then(visitor: Visitor, host: Host, tmp_path: Path) -> None:
+    page, store = visitor.page, host.service.store
+    page.clock.install()
+    page.reload()
+    expect(visitor.button("invert")).to_be_enabled()
+    page.set_input_files("#mask-file", photograph(tmp_path / "mask.png", (HEIGHT, WIDTH)))
+    visitor.expect_said("The mask marks")
+    visitor.fill()
+    visitor.do("keep")
+    visitor.expect_said("Kept.")
+    visitor.drag(*STROKE)
+    visitor.fill()
+    owner = list(store.stored.values())[-1].owner
+    needed = [stored for stored in store.stored.values() if stored.owner == owner and stored.name != "view"]
+    assert len(needed) == 4  # the picture, its mask, what was kept, and the result that is shown
+    for stored in needed:
+        stored.used = 0.0
+    with page.expect_response("**/results/0/view?*width=1&*"):
+        page.clock.fast_forward(1000 * int(host.service.limits.keep_seconds / 2))
+    assert min(stored.used for stored in needed) > 0
+    store.sweep()
+    visitor.do("undo")
+    visitor.do("undo")
+    visitor.do("undo")
+    assert visitor.mask().any()
+
+
+def test_a_reload_finds_what_is_left_and_complains_once(visitor: Visitor, host: Host, picture: Path) -> None:
+    page = visitor.page
+    gone = list(host.service.store.stored.values())[-1]
+    page.get_by_role("tab", name="Denoise").click()
+    visitor.open(picture)
+    host.service.store.remove(gone)
+    page.reload()
+    visitor.expect_error("has expired")
+    expect(page.locator("#about-picture")).to_contain_text("picture.png")  # of the other tab
+    page.reload()
+    expect(page.locator("#about-picture")).to_contain_text("picture.png")
+    expect(page.locator("#error")).not_to_be_visible()
+    forgive(visitor, "410")
+
+
+def test_a_result_that_has_expired_says_so(visitor: Visitor, host: Host) -> None:
+    visitor.drag(*STROKE)
+    visitor.fill()
+    host.service.store.remove(list(host.service.store.stored.values())[-1])
+    visitor.page.reload()
+    visitor.expect_error("has expired")
+    forgive(visitor, "410")
+
+
+def test_what_did_not_come_is_asked_for_again(visitor: Visitor) -> None:
+    page = visitor.page
+    page.clock.install()
+    page.route("**/view?*", lambda route: route.fulfill(**refuse(503, "the server is ending")))
+    page.route("**/api/masks/render", lambda route: route.fulfill(**refuse(503, "the server is ending")))
+    page.reload()
+    visitor.expect_error("the server is ending")
+    page.locator("#error button").click()
+    page.locator("#repair summary").first.click()
+    visitor.do("kind")
+    visitor.expect_error("the server is ending")
+    page.unroute_all()
+    page.clock.fast_forward(10_000)
+    with page.expect_response("**/view?*") as view, page.expect_response("**/api/masks/render") as mask:
+        visitor.do("zoom-in")
+    assert view.value.ok
+    assert mask.value.ok
+    forgive(visitor, "503")

@@ -144,7 +144,7 @@ export class Runner {
   #end() {
     this.#close();
     const { state, error } = this.job;
-    if (state === "failed" || (state === "cancelled" && error)) fail(new ApiError(0, error));
+    if (state === "failed" || (state === "cancelled" && error)) fail(new ApiError("job", error));
     else if (state === "cancelled") say(t("job.cancelled"));
     this.ended(this.job);
   }

@@ -18,9 +18,9 @@ export class Stage {
   #fitted = true; // until the user zooms or moves
   #drawing = false;
 
-  /** overlay(context, view): drawn last; failed: called when a part of a picture did not come. */
-  constructor(section, { overlay = () => {}, forgetLive = () => {}, failed = () => {} } = {}) {
-    Object.assign(this, { section, overlay, forgetLive, failed });
+  /** overlay(context, view): drawn last. */
+  constructor(section, { overlay = () => {}, forgetLive = () => {} } = {}) {
+    Object.assign(this, { section, overlay, forgetLive });
     this.canvas = section.querySelector("canvas");
     this.context = this.canvas.getContext("2d");
     this.divider = new Divider(section.querySelector(".divider"), this);
@@ -69,6 +69,14 @@ export class Stage {
   get showsStep() {
     return this.#step !== null;
   }
+
+  /** What its buttons and keys ask for, by name. */
+  deeds = {
+    "zoom-in": () => this.zoomBy(1),
+    "zoom-out": () => this.zoomBy(-1),
+    "zoom-fit": () => this.fit(),
+    "zoom-actual": () => this.zoomToActual(),
+  };
 
   fit() {
     const { density } = this;
@@ -122,7 +130,7 @@ export class Stage {
       came();
       this.invalidate();
     };
-    return new Tiles(base, place, changed, this.failed);
+    return new Tiles(base, place, changed);
   }
 
   /** Have `place` be what is shown as a whole. */
@@ -222,6 +230,11 @@ class Divider {
     this.shown = false;
     this.element.hidden = true;
     this.stage.invalidate();
+  }
+
+  toggle() {
+    if (this.shown) this.hide();
+    else this.show();
   }
 
   /** From which canvas column on the result is seen; the handle goes there. */
