@@ -94,8 +94,10 @@ def test_chinese_where_the_browser_speaks_it(come: Callable[..., Visitor]) -> No
     expect(page.get_by_role("button", name="填充")).to_be_visible()
     untranslated = [text for text in page.locator("button:visible").all_inner_texts() if re.search("[a-z]{3}", text)]
     assert untranslated == ["English"]
+    expect(page.locator("#version")).to_contain_text("模型")
     page.click("#language")
     expect(page.get_by_role("button", name="Fill", exact=True)).to_be_visible()
+    expect(page.locator("#version")).to_contain_text("a model of")
     page.reload()
     expect(page.get_by_role("button", name="Fill", exact=True)).to_be_visible()
 
@@ -191,13 +193,14 @@ def test_noise_is_taken_out_and_the_result_repaired(come: Callable[..., Visitor]
     assert (samples(data) != samples(picture.read_bytes())).any()
     page.reload()
     expect(page.get_by_role("slider", name="Before and after")).to_be_visible()
-    page.locator("[name=level]").fill("0.2")
+    page.locator("[name=level]").fill("0.7")
     expect(page.locator("[name=find]")).not_to_be_checked()
     with page.expect_request("**/api/denoisings") as asked:
         visitor.do("run")
-    assert sent(asked.value)["level"] == 0.2
+    assert sent(asked.value)["level"] == 0.7
     expect(visitor.button("repair")).to_be_visible()
     visitor.do("repair")
     expect(page.get_by_role("tab", name="Repair")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#repair-canvas")).to_be_focused()
     visitor.drag(*STROKE)
     visitor.fill()

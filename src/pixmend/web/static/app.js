@@ -15,6 +15,7 @@ const repair = new Repair($("#repair"));
 const denoise = new Denoise($("#denoise"), (picture) => {
   repair.open(picture);
   showTab("repair");
+  repair.stage.canvas.focus({ preventScroll: true }); // the button that was pressed is not seen any more
 });
 const workspaces = { repair, denoise };
 let shown = repair;
