@@ -138,7 +138,9 @@ def test_of_several_candidates_the_first_is_shown_on_its_way(visitor: Visitor, p
         route.fulfill(path=picture)
 
     job = {"id": "x", "state": "running", "done": 1, "of": 9, "seconds_left": 1, "mask_share": 0.1, "results": []}
-    steps = [{"candidate": candidate, "step": 0, "url": f"/api/jobs/x/steps/{candidate}/0/view"} for candidate in (1, 0)]
+    steps = [
+        {"candidate": candidate, "step": 0, "url": f"/api/jobs/x/steps/{candidate}/0/view"} for candidate in (1, 0)
+    ]
     events = [("job", job), *(("step", step) for step in steps)]
     body = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
     page.route("**/events", lambda route: route.fulfill(body=body, content_type="text/event-stream"))

@@ -42,6 +42,17 @@ def test_who_paints_on_a_result_keeps_it(visitor: Visitor) -> None:
     assert (visitor.mask() == first).all()
 
 
+def test_what_was_seen_stays_until_what_was_kept_has_come(visitor: Visitor) -> None:
+    visitor.drag(*STROKE)
+    visitor.fill()
+    visitor.still()
+    visitor.page.route("**/api/pictures/*/view?*", lambda route: None)  # never answered
+    visitor.do("keep")
+    visitor.expect_said("Kept.")
+    ground = (visitor.still() == (0xCF, 0xD3, 0xDA)).all(axis=2)
+    assert ground.mean() < 0.001
+
+
 def test_what_is_painted_on_an_extended_picture_lies_where_it_was_painted(visitor: Visitor) -> None:
     page = visitor.page
     page.get_by_text("Extend the canvas").click()

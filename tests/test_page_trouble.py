@@ -16,7 +16,7 @@ pytest.importorskip("playwright")
 
 from playwright.sync_api import Route, expect
 
-from page_driver import HEIGHT, OTHER_STROKE, STROKE, WIDTH, Host, Visitor, grown, photograph, samples, sent
+from page_driver import HEIGHT, OTHER_STROKE, STROKE, WIDTH, Host, Visitor, photograph, sent
 
 pytestmark = pytest.mark.slow
 
@@ -82,9 +82,11 @@ def test_other_candidates_have_seeds_that_none_had(visitor: Visitor) -> None:
     page.fill("[name=seed]", "")
     visitor.fill()
     page.fill("[name=candidates]", "1")  # of the next ones
+    page.select_option("[name=quality]", "best")
     with page.expect_request("**/api/fills") as asked:
         visitor.do("others")
     assert sent(asked.value)["seed"] == 3  # after 0, 1 and 2
+    assert sent(asked.value)["quality"] == "best"
     expect(visitor.candidates).to_have_count(2)
     page.reload()
     expect(page.locator("[name=seed]")).to_have_value("3")

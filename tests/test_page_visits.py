@@ -102,6 +102,17 @@ def test_chinese_where_the_browser_speaks_it(come: Callable[..., Visitor]) -> No
     expect(page.get_by_role("button", name="Fill", exact=True)).to_be_visible()
 
 
+def test_dark_where_the_system_is(come: Callable[..., Visitor]) -> None:
+    grounds = {}
+    for scheme in ("light", "dark"):
+        style = (
+            come(color_scheme=scheme).page.locator(".bar").evaluate("each => getComputedStyle(each).backgroundColor")
+        )
+        grounds[scheme] = [int(value) for value in re.findall(r"\d+", style)]
+    assert min(grounds["light"]) > 200
+    assert max(grounds["dark"]) < 50
+
+
 def test_the_keyboard_alone_suffices(come: Callable[..., Visitor], picture: Path) -> None:
     visitor = come()
     page = visitor.page

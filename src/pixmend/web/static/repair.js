@@ -20,6 +20,7 @@ const NOTHING = []; // a mask that has not begun
 
 export class Repair {
   changed = () => {}; // set by the page, which shows the picture's name and its download
+  keeping = false; // whether a result is about to become the picture
 
   constructor(root) {
     this.root = root;
@@ -109,7 +110,7 @@ export class Repair {
       redo: () => this.#canMark && history.redo(),
       "mask-upload": () => this.root.querySelector("#mask-file").click(),
       "mask-download": () => downloadMask(history),
-      dice: () => this.#throwDice(),
+      dice: () => this.#setSeed(Math.floor(Math.random() * 1e6)),
       run: () => this.#fill(),
       extend: () => this.#extend(),
       others: () => this.#others(),
@@ -132,7 +133,11 @@ export class Repair {
   /** Where something can be painted, in the plane of the view, or null: on the picture, or on a result upon it. */
   get #paintable() {
     const { picture } = this.history;
-    return picture && !this.runner.busy && !this.keeping ? this.#seen : null;
+    return picture && !this.#busy ? this.#seen : null;
+  }
+
+  get #busy() {
+    return this.runner.busy || this.keeping;
   }
 
   /** Where what is shown lies. */
@@ -144,7 +149,7 @@ export class Repair {
   // ------------------------------------------------------------------------------------------- jobs and results
 
   async #fill() {
-    if (this.runner.busy) return;
+    if (this.#busy) return;
     const { picture, operations } = this.history;
     if (!picture) return;
     if (!marksAnything(operations)) throw new PageError(t("error.unmarked"));
@@ -155,7 +160,7 @@ export class Repair {
   }
 
   async #extend() {
-    if (this.runner.busy) return;
+    if (this.#busy) return;
     check(this.form);
     const { left, right, top, bottom, ...values } = read(this.form);
     if (!(left || right || top || bottom)) throw new PageError(t("error.sides"));
@@ -168,9 +173,7 @@ export class Repair {
   /** The same again, with seeds that were not used yet. */
   async #others() {
     const { kind, results } = this.results.job;
-    const { seed } = this.form.elements;
-    seed.value = (seed.valueAsNumber || 0) + results.length;
-    this.#formChanged();
+    this.#setSeed((this.form.elements.seed.valueAsNumber || 0) + results.length);
     await (kind === "extension" ? this.#extend() : this.#fill());
   }
 
@@ -182,8 +185,8 @@ export class Repair {
     this.tools.closeSettings();
   }
 
-  #throwDice() {
-    this.form.elements.seed.value = Math.floor(Math.random() * 1e6);
+  #setSeed(seed) {
+    this.form.elements.seed.value = seed;
     this.#formChanged();
   }
 
@@ -226,7 +229,7 @@ export class Repair {
   /** What is shown becomes the picture that is painted on, with what was painted on it: the very same samples. */
   async #keep(...operations) {
     const { job, shown } = this.results;
-    if (shown < 0 || this.runner.busy || this.keeping) return;
+    if (shown < 0 || this.#busy) return;
     this.keeping = true;
     const picture = await api.keepResult(job.id, shown).finally(() => (this.keeping = false));
     if (this.results.job !== job) return; // another picture was opened meanwhile
@@ -247,7 +250,7 @@ export class Repair {
   /** Undo: from a result back to the mask, else the last step. */
   #back() {
     if (this.results.shown >= 0) this.results.select(-1);
-    else if (!this.runner.busy) this.history.undo();
+    else if (!this.#busy) this.history.undo();
   }
 
   // ------------------------------------------------------------------------------------------------ what is seen
@@ -283,25 +286,21 @@ export class Repair {
     steps.placeholder = this.about.qualities.find(({ name }) => name === quality.value)?.calls ?? "";
     const { left, right, top, bottom, ...settings } = read(this.form);
     store("settings", settings); // but not the sides: they are for this picture alone
-    this.#showSides({ left, right, top, bottom });
+    const { picture } = this.history;
+    // Chequered, what the canvas would be extended by is shown.
+    if (picture && this.results.shown < 0) this.stage.bound(placeOn(picture, { left, right, top, bottom }));
     this.stage.invalidate();
     this.#update();
-  }
-
-  /** Show, chequered, what the canvas would be extended by. */
-  #showSides(added) {
-    const { picture } = this.history;
-    if (picture && this.results.shown < 0) this.stage.bound(placeOn(picture, added));
   }
 
   /** Enable what can be done now, keep what a reload needs, and tell the page. */
   #update() {
     this.tools.update({
-      undo: this.results.shown >= 0 || (this.history.canUndo && !this.runner.busy),
+      undo: this.results.shown >= 0 || (this.history.canUndo && !this.#busy),
       redo: this.history.canRedo && this.#canMark,
       paint: this.#paintable !== null,
       mark: this.#canMark,
-      busy: this.runner.busy,
+      busy: this.#busy,
       picture: this.history.picture,
       marked: marksAnything(this.history.operations),
       shown: this.results.shown >= 0,

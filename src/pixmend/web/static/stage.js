@@ -14,6 +14,7 @@ export class Stage {
   spaceUsed = false; // and has done so since the bar was pressed
   #before = null;
   #after = null;
+  #last = null; // what was seen in the same place before, until the picture comes
   #step = null; // a picture on the way: {image, place}
   #fitted = true; // until the user zooms or moves
   #drawing = false;
@@ -41,7 +42,10 @@ export class Stage {
 
   /** Show the picture at an address, {width, height}; null shows none. */
   show(base, size) {
-    this.#before = base && this.#tiles(base, { left: 0, top: 0, ...size });
+    const place = { left: 0, top: 0, ...size };
+    const last = this.#after ?? this.#before;
+    this.#last = last && isSame(last.place, place) ? last : null;
+    this.#before = base && this.#tiles(base, place, () => (this.#last = null));
     this.#after = this.#step = null;
     this.divider.hide();
     this.section.querySelector(".empty").hidden = Boolean(base);
@@ -135,8 +139,7 @@ export class Stage {
 
   /** Have `place` be what is shown as a whole. */
   bound(place) {
-    const { left, top, width, height } = this.view.bounds;
-    const same = left === place.left && top === place.top && width === place.width && height === place.height;
+    const same = isSame(this.view.bounds, place);
     this.view.bounds = place;
     if (!same) this.fit();
     else this.refit();
@@ -157,6 +160,7 @@ export class Stage {
     context.clearRect(0, 0, view.canvas.width, view.canvas.height);
     if (!this.#before) return;
     this.#drawGround();
+    this.#last?.draw(context, view);
     this.#before.draw(context, view);
     if (this.#step) context.drawImage(this.#step.image, ...view.pixels(this.#step.place));
     if (this.#after) this.#drawAfter();
@@ -185,6 +189,8 @@ export class Stage {
     context.fillRect(...view.pixels(view.bounds));
   }
 }
+
+const isSame = (one, other) => ["left", "top", "width", "height"].every((name) => one[name] === other[name]);
 
 /** How far keys move the divider. */
 const STEPS = {
