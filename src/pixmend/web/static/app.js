@@ -20,14 +20,15 @@ const denoise = new Denoise($("#denoise"), (picture) => {
 const workspaces = { repair, denoise };
 let shown = repair;
 let about = null;
-let opening = 0; // counts what is to be opened: what was chosen last is what is seen, whichever comes first
+let chosen = 0; // how many files were chosen so far
+let opened = 0; // which of them is open: one that was chosen before it comes too late
 
 // ------------------------------------------------------------------------------------------------- opening pictures
 
 /** Send a file to the server, and show it in the workspace that is open. */
 async function open(file) {
   const workspace = shown;
-  const turn = ++opening;
+  const turn = ++chosen;
   await attempt(async () => {
     if (about && file.size > about.limits.bytes) {
       throw new PageError(t("error.bytes", { limit: number(about.limits.bytes / 1e6) }));
@@ -35,13 +36,14 @@ async function open(file) {
     say(t("said.opening", { name: file.name }));
     try {
       const picture = await api.openPicture(file);
-      if (turn !== opening) return;
+      if (turn < opened) return;
+      opened = turn;
       workspace.open(picture);
       const notes = picture.notes.length ? t("said.notes", { notes: picture.notes.join("; ") }) : "";
       say(`${t("said.opened", { name: picture.name })} ${notes}`.trim());
       workspace.stage.canvas.focus({ preventScroll: true });
     } catch (error) {
-      if (turn === opening) say("");
+      if (turn === chosen) say("");
       throw error;
     }
   });
