@@ -102,6 +102,21 @@ def test_the_reason_why_a_job_failed_is_told_in_chinese_too(come: Callable[..., 
     visitor.expect_error("任务未能完成 (the job failed)")
 
 
+def test_a_file_that_is_too_large_is_told_so_before_it_is_sent(visitor: Visitor, tmp_path: Path) -> None:
+    page = visitor.page
+
+    def limit(route: Route) -> None:
+        told = route.fetch().json()
+        route.fulfill(json={**told, "limits": {**told["limits"], "bytes": 3_000_000}})
+
+    page.route("**/api/about", limit)
+    page.reload()
+    expect(page.locator("body[data-ready]")).to_be_visible()
+    (tmp_path / "large.png").write_bytes(bytes(3_000_001))
+    page.set_input_files("#file", tmp_path / "large.png")
+    visitor.expect_error("3 MB")
+
+
 # ------------------------------------------------------------------------------------------- what comes at its own time
 
 
