@@ -130,6 +130,27 @@ def test_pictures_on_the_way_are_shown(visitor: Visitor) -> None:
     expect(visitor.candidates).to_have_count(2)
 
 
+def test_of_several_candidates_the_first_is_shown_on_its_way(visitor: Visitor, picture: Path) -> None:
+    page, asked = visitor.page, list[str]()
+
+    def show(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(path=picture)
+
+    job = {"id": "x", "state": "running", "done": 1, "of": 9, "seconds_left": 1, "mask_share": 0.1, "results": []}
+    steps = [
+        {"candidate": candidate, "step": 0, "url": f"/api/jobs/x/steps/{candidate}/0/view"} for candidate in (1, 0)
+    ]
+    events = [("job", job), *(("step", step) for step in steps)]
+    body = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
+    page.route("**/events", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
+    page.route("**/steps/**", show)
+    visitor.drag(*STROKE)
+    with page.expect_response("**/steps/0/**"):
+        visitor.do("run")
+    assert {url.split("/")[-3] for url in asked} == {"0"}
+
+
 def test_before_and_after_can_be_compared(visitor: Visitor) -> None:
     page = visitor.page
     visitor.drag(*STROKE)

@@ -94,10 +94,23 @@ def test_chinese_where_the_browser_speaks_it(come: Callable[..., Visitor]) -> No
     expect(page.get_by_role("button", name="填充")).to_be_visible()
     untranslated = [text for text in page.locator("button:visible").all_inner_texts() if re.search("[a-z]{3}", text)]
     assert untranslated == ["English"]
+    expect(page.locator("#version")).to_contain_text("模型")
     page.click("#language")
     expect(page.get_by_role("button", name="Fill", exact=True)).to_be_visible()
+    expect(page.locator("#version")).to_contain_text("a model of")
     page.reload()
     expect(page.get_by_role("button", name="Fill", exact=True)).to_be_visible()
+
+
+def test_dark_where_the_system_is(come: Callable[..., Visitor]) -> None:
+    grounds = {}
+    for scheme in ("light", "dark"):
+        style = (
+            come(color_scheme=scheme).page.locator(".bar").evaluate("each => getComputedStyle(each).backgroundColor")
+        )
+        grounds[scheme] = [int(value) for value in re.findall(r"\d+", style)]
+    assert min(grounds["light"]) > 200
+    assert max(grounds["dark"]) < 50
 
 
 def test_the_keyboard_alone_suffices(come: Callable[..., Visitor], picture: Path) -> None:
@@ -191,13 +204,14 @@ def test_noise_is_taken_out_and_the_result_repaired(come: Callable[..., Visitor]
     assert (samples(data) != samples(picture.read_bytes())).any()
     page.reload()
     expect(page.get_by_role("slider", name="Before and after")).to_be_visible()
-    page.locator("[name=level]").fill("0.2")
+    page.locator("[name=level]").fill("0.7")
     expect(page.locator("[name=find]")).not_to_be_checked()
     with page.expect_request("**/api/denoisings") as asked:
         visitor.do("run")
-    assert sent(asked.value)["level"] == 0.2
+    assert sent(asked.value)["level"] == 0.7
     expect(visitor.button("repair")).to_be_visible()
     visitor.do("repair")
     expect(page.get_by_role("tab", name="Repair")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#repair-canvas")).to_be_focused()
     visitor.drag(*STROKE)
     visitor.fill()

@@ -152,6 +152,7 @@ def test_uploaded_mask_comes_back(site: Site) -> None:
     Image.fromarray(mask).save(stream, "PNG")
     answer = site.client.post("/api/masks", files={"file": stream.getvalue()}, data={"picture": picture})
     assert answer.json()["share"] == mask.mean()
+    assert site.client.get(f"/api/masks/{answer.json()['id']}").json() == answer.json()
     np.testing.assert_array_equal(render(site, picture, {"op": "uploaded", "mask": answer.json()["id"]}), mask)
     small = site.client.post("/api/masks", files={"file": picture_file((8, 8))}, data={"picture": picture})
     assert (small.status_code, "picture's size" in small.json()["detail"]) == (400, True)

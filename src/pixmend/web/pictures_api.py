@@ -98,6 +98,13 @@ async def upload_mask(
     return MaskTold(id=mask.id, share=share)
 
 
+@router.get("/masks/{id}")
+async def get_mask(service: Here, session: Session, id: Id) -> MaskTold:
+    """What is known of an uploaded mask."""
+    hole = await service.run(service.store.get(id, session).hole)
+    return MaskTold(id=id, share=float(hole.mean()))
+
+
 @router.post("/masks/render", response_class=Response, responses=MASK)
 async def render_mask(service: Here, session: Session, asked: MaskAsked) -> Response:
     """The mask that operations draw, at the picture's own size, as a file that `pixmend inpaint --mask` reads."""

@@ -1,12 +1,17 @@
 // What the server offers, as functions. Each answers what the server answered, or throws an ApiError.
 
-/** What the server refused: its status, its one line, and after how many seconds to try again (429). */
+/** What the server refused: its status ("job" for a job that failed), its one line, and when to try again (429). */
 export class ApiError extends Error {
   constructor(status, detail, retryAfter = null) {
     super(detail);
     this.name = "ApiError";
     this.status = status;
     this.retryAfter = retryAfter;
+  }
+
+  /** Whether what was asked for is not there, or not any more. */
+  get gone() {
+    return this.status === 404 || this.status === 410;
   }
 }
 
@@ -27,10 +32,17 @@ export const getJobs = () => json("GET", "/api/jobs");
 export const cancelJob = (id) => json("DELETE", `/api/jobs/${id}`);
 export const keepResult = (job, index) => json("POST", `/api/jobs/${job}/results/${index}/keep`);
 
+/** Ask for something for the sake of asking: the server forgets what nobody asked for in a long time. */
+export const touch = (address) => call("GET", address);
+
 export const pictureUrl = (id) => `/api/pictures/${id}`;
 export const resultUrl = (job, index) => `/api/jobs/${job}/results/${index}`;
 export const eventsUrl = (job) => `/api/jobs/${job}/events`;
 export const fileUrl = (base) => `${base}/file`;
+export const maskUrl = (id) => `/api/masks/${id}`;
+
+/** The smallest part of the picture or result at `base`. */
+export const pixelUrl = (base) => viewUrl(base, { left: 0, top: 0, width: 1, height: 1, scale: 1 });
 
 /** The picture or result at `base`, or a part of it, at a scale of at most 1. */
 export function viewUrl(base, { left, top, width, height, scale }) {

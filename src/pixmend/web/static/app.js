@@ -7,34 +7,43 @@ import { watchKeys } from "./keys.js";
 import { attempt, PageError, say } from "./messages.js";
 import { Repair } from "./repair.js";
 
+const TIMES_KEPT = 6; // within the time for which the server keeps what nobody asks for
+
 const $ = (selector) => document.querySelector(selector);
 
 const repair = new Repair($("#repair"));
 const denoise = new Denoise($("#denoise"), (picture) => {
   repair.open(picture);
   showTab("repair");
+  repair.stage.canvas.focus({ preventScroll: true }); // the button that was pressed is not seen any more
 });
 const workspaces = { repair, denoise };
 let shown = repair;
 let about = null;
+let chosen = 0; // how many files were chosen so far
+let opened = 0; // which of them is open: one that was chosen before it comes too late
 
 // ------------------------------------------------------------------------------------------------- opening pictures
 
 /** Send a file to the server, and show it in the workspace that is open. */
 async function open(file) {
   const workspace = shown;
+  const turn = ++chosen;
   await attempt(async () => {
     if (about && file.size > about.limits.bytes) {
-      throw new PageError(t("error.bytes", { limit: number(about.limits.bytes / 2 ** 20) }));
+      throw new PageError(t("error.bytes", { limit: number(about.limits.bytes / 1e6) }));
     }
     say(t("said.opening", { name: file.name }));
     try {
       const picture = await api.openPicture(file);
+      if (turn < opened) return;
+      opened = turn;
       workspace.open(picture);
-      say([t("said.opened", { name: picture.name }), ...picture.notes].join(" "));
+      const notes = picture.notes.length ? t("said.notes", { notes: picture.notes.join("; ") }) : "";
+      say(`${t("said.opened", { name: picture.name })} ${notes}`.trim());
       workspace.stage.canvas.focus({ preventScroll: true });
     } catch (error) {
-      say("");
+      if (turn === chosen) say("");
       throw error;
     }
   });
@@ -116,13 +125,23 @@ function watchFrame() {
     showTab(other);
     $(`#tab-${other}`).focus();
   });
+  $(".skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address says which tab is open
+    shown.stage.canvas.focus();
+  });
   $("#language").addEventListener("click", () => {
     attempt(() => useLanguage(language === "zh" ? "en" : "zh", { remember: true }));
   });
   onLanguage(() => {
     $("#language").textContent = language === "zh" ? "English" : "中文";
     $("#language").lang = language === "zh" ? "en" : "zh";
+    if (about) showVersion();
   });
+}
+
+function showVersion() {
+  const { version, model } = about;
+  $("#version").textContent = t("help.version", { version, parameters: compact(model.parameters) });
 }
 
 function watchHelp() {
@@ -145,14 +164,24 @@ async function begin() {
   await attempt(async () => {
     about = await api.about();
     $("#tab-denoise").hidden = !about.denoiser;
-    const { version, model } = about;
-    $("#version").textContent = t("help.version", { version, parameters: compact(model.parameters) });
+    showVersion();
     for (const workspace of Object.values(workspaces)) workspace.configure(about);
     if (wantsDenoiser && about.denoiser) showTab("denoise");
     document.body.dataset.ready = "";
-    await repair.restore();
-    await denoise.restore();
   });
+  if (!about) return;
+  for (const workspace of Object.values(workspaces)) await attempt(() => workspace.restore());
+  keepAlive();
+}
+
+/** What this tab can come back to is asked for now and then: the server forgets what nobody asks for. */
+function keepAlive() {
+  const once = async () => {
+    for (const address of new Set(Object.values(workspaces).flatMap(({ needed }) => needed))) {
+      await api.touch(address).catch(() => {}); // what is gone says so when it is wanted
+    }
+  };
+  setInterval(once, (1000 * about.limits.keep_seconds) / TIMES_KEPT);
 }
 
 begin();

@@ -5,7 +5,7 @@ import { number, onLanguage, t } from "./i18n.js";
 import { findJob, Runner } from "./jobs.js";
 import { attempt, say } from "./messages.js";
 import { watchPointers } from "./pointers.js";
-import { store, stored } from "./session.js";
+import { findPicture, store, stored } from "./session.js";
 import { read, write } from "./settings.js";
 import { Stage } from "./stage.js";
 
@@ -21,8 +21,7 @@ export class Denoise {
     Object.assign(this, { root, repair });
     this.form = root.querySelector("form");
     this.found = root.querySelector(".found");
-    const failed = () => attempt(() => api.getPicture(this.picture.id)); // its error says why
-    this.stage = new Stage(root.querySelector(".stage"), { failed });
+    this.stage = new Stage(root.querySelector(".stage"));
     this.runner = new Runner(root.querySelector(".action"), {
       asking: () => this.#update(),
       changed: () => this.#update(),
@@ -43,7 +42,7 @@ export class Denoise {
   async restore() {
     const kept = stored(STORED);
     if (!kept?.picture) return;
-    await api.getPicture(kept.picture.id); // or an error that says that it has expired
+    await findPicture(STORED, kept.picture);
     const job = await attempt(() => findJob(kept, kept.picture));
     this.open(kept.picture);
     write(this.form, kept.settings);
@@ -62,16 +61,19 @@ export class Denoise {
     return api.fileUrl(this.job ? api.resultUrl(this.job.id, 0) : api.pictureUrl(this.picture.id));
   }
 
+  /** The addresses of what is shown. */
+  get needed() {
+    if (!this.picture) return [];
+    return [api.pictureUrl(this.picture.id), ...(this.job ? [api.pixelUrl(api.resultUrl(this.job.id, 0))] : [])];
+  }
+
   async act(name) {
     const { stage } = this;
     const deeds = {
+      ...stage.deeds,
       run: () => this.#run(),
       repair: async () => this.repair(await api.keepResult(this.job.id, 0)),
-      compare: () => this.job && (stage.divider.shown ? stage.divider.hide() : stage.divider.show()),
-      "zoom-in": () => stage.zoomBy(1),
-      "zoom-out": () => stage.zoomBy(-1),
-      "zoom-fit": () => stage.fit(),
-      "zoom-actual": () => stage.zoomToActual(),
+      compare: () => this.job && stage.divider.toggle(),
       settings: () => this.#toggleSettings(),
     };
     if (name in deeds) await attempt(async () => deeds[name]());
@@ -107,7 +109,7 @@ export class Denoise {
     level.nextElementSibling.textContent = number(level.valueAsNumber, 3);
     const told = this.job?.results[0].level;
     this.found.textContent = this.job ? t("level.found", { level: number(told, 3) }) : t("level.hint");
-    this.root.querySelector("[data-do=run]").disabled = !this.picture || busy;
+    this.root.querySelector("[data-do=run]").disabled = !this.picture;
     this.root.querySelector("[data-do=repair]").hidden = !this.job || busy;
     this.stage.canvas.classList.add("resting");
     if (this.picture) store(STORED, { picture: this.picture, ...this.runner.kept, settings: read(this.form) });

@@ -63,7 +63,7 @@ export function duration(seconds) {
   return t("minutes", { n: number(Math.round(seconds / 60)) });
 }
 
-/** Fill in the words below `root`: `data-t` is an element's text, `data-t-label` its label and tooltip. */
+/** Fill in the words below `root`: `data-t` is an element's text, `data-t-label` its label and tooltip; or that alone. */
 function translate(root) {
   for (const element of root.querySelectorAll("[data-t]")) element.textContent = t(element.dataset.t);
   for (const element of root.querySelectorAll("[data-t-label]")) {
@@ -71,6 +71,7 @@ function translate(root) {
     element.setAttribute("aria-label", label);
     if (element.matches("button, a")) element.title = label;
   }
+  for (const element of root.querySelectorAll("[data-t-title]")) element.title = t(element.dataset.tTitle);
 }
 
 function remembered() {

@@ -28,7 +28,7 @@ export class Runner {
 
   /**
    * element: the workspace's `.action`, with its button and its progress. asking() is called when a job is about to be
-   * asked for; changed(job) when it begins, is found again, or has got further; step({step, candidate, url}) when a
+   * asked for, and when none came of it or it was lost; changed(job) when it begins, is found again, or has got further; step({step, candidate, url}) when a
    * picture on the way can be seen; ended(job) when it is over, however it ended.
    */
   constructor(element, { asking, changed, step = () => {}, ended }) {
@@ -138,12 +138,13 @@ export class Runner {
     if (this.#source !== source) return;
     this.#close();
     if (job) this.follow(job);
+    else this.asking(); // it is lost, and another can be asked for
   }
 
   #end() {
     this.#close();
     const { state, error } = this.job;
-    if (state === "failed" || (state === "cancelled" && error)) fail(new ApiError(0, error));
+    if (state === "failed" || (state === "cancelled" && error)) fail(new ApiError("job", error));
     else if (state === "cancelled") say(t("job.cancelled"));
     this.ended(this.job);
   }

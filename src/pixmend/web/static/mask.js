@@ -2,9 +2,11 @@
 // size. The server draws the same operations at the picture's own size (see operations.js).
 
 import { renderMask } from "./api.js";
+import { attempt } from "./messages.js";
 
 const COLOUR = "#ff2f6e";
 const MARGIN = 1024; // at most so much is drawn beyond the canvas, for what grows in from there
+const REST = 5000; // milliseconds before a mask that did not come from the server is asked for again
 const RASTER = 2048; // the longer side at which masks that only the server can draw are shown
 
 /** Lies in the processor's memory, where pixels can be read; the layer's canvases are the graphics card's. */
@@ -15,13 +17,13 @@ export class MaskLayer {
   #grown = document.createElement("canvas");
   #scratch = document.createElement("canvas");
   #rasters = new Map(); // what only the server can draw: key -> canvas, or null while it is fetched
+  #used = new Set(); // the keys of those that are part of the mask
   #drawn = null; // what #hole and #grown show
   #offset = 0; // so much is drawn beyond each edge of the canvas
 
-  /** changed: called when a mask from the server came; failed: called with the error when it did not. */
-  constructor(changed, failed) {
+  /** changed: called when a mask from the server came. */
+  constructor(changed) {
     this.changed = changed;
-    this.failed = failed;
   }
 
   /** Draw the mask and, fainter, what `grow` pixels of margin add to it. `live` is a stroke that still grows. */
@@ -51,7 +53,9 @@ export class MaskLayer {
     const reach = growing.reduce((sum, pixels) => sum + pixels, Math.max(0, grow));
     this.#offset = Math.min(MARGIN, Math.ceil(reach * view.scale));
     const context = this.#fresh(this.#hole, view);
+    this.#used.clear();
     for (const operation of operations) this.#apply(context, this.#shifted(view), picture, operation);
+    for (const key of this.#rasters.keys()) if (!this.#used.has(key)) this.#rasters.delete(key);
     if (grow > 0) {
       this.#fresh(this.#grown, view).drawImage(this.#hole, 0, 0);
       this.#dilate(this.#grown, grow * view.scale);
@@ -133,13 +137,15 @@ export class MaskLayer {
 
   #drawRaster(context, view, picture, operation) {
     const key = `${picture.id} ${JSON.stringify(operation)}`;
+    this.#used.add(key);
     if (!this.#rasters.has(key)) {
       this.#rasters.set(key, null);
-      fetchRaster(picture, operation).then((raster) => {
+      attempt(() => fetchRaster(picture, operation)).then((raster) => {
         this.#rasters.set(key, raster);
+        if (!raster) setTimeout(() => this.#rasters.delete(key), REST);
         this.refresh();
         this.changed();
-      }, this.failed);
+      });
     }
     const raster = this.#rasters.get(key);
     if (!raster) return;
@@ -194,7 +200,7 @@ function harden(context) {
 }
 
 /** Where the picture lies, in whole pixels, so that no half-covered edge ever grows. */
-const extent = (view, { width, height }) => view.pixels({ left: 0, top: 0, width, height });
+const extent = (view, { left = 0, top = 0, width, height }) => view.pixels({ left, top, width, height });
 
 function clipTo(context, view, picture) {
   context.beginPath();

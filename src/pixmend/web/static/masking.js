@@ -26,7 +26,9 @@ export async function uploadMask(input, history, form) {
   const [file] = input.files;
   input.value = ""; // so that the same file can be chosen again
   if (!file) return;
-  const { id, share } = await send(file, history.picture.id);
+  const { picture } = history;
+  const { id, share } = await send(file, picture.id);
+  if (history.picture !== picture) return; // another one is painted on by now
   add(uploaded(id), history, form);
   say(t("said.mask", { share: percent(share) }));
 }

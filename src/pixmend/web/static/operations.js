@@ -1,6 +1,8 @@
 // The mask is a list of vector operations in the picture's pixels; pixel (0, 0) covers [0, 1) x [0, 1). The server
 // draws them at the picture's own size; the page draws the same into its view (mask.js). Nothing is lost in between.
 
+import { maskUrl, pictureUrl } from "./api.js";
+
 export const stroke = (points, width, erase) => ({ op: "stroke", points, width, erase });
 export const lasso = (points, erase) => ({ op: "lasso", points, erase });
 export const uploaded = (mask) => ({ op: "uploaded", mask });
@@ -19,6 +21,12 @@ export const rectangle = ([x0, y0], [x1, y1], erase) => ({
   bottom: Math.max(y0, y1),
   erase,
 });
+
+/** What was drawn by hand, so many pixels further to the right and down. */
+export function moved({ points, left, right, top, bottom, ...rest }, dx, dy) {
+  if (rest.op === "rectangle") return { ...rest, left: left + dx, right: right + dx, top: top + dy, bottom: bottom + dy };
+  return points ? { ...rest, points: points.map(([u, v]) => [u + dx, v + dy]) } : rest;
+}
 
 /** Whether an operation was drawn by hand, and so may be less exact than what it is to cover. */
 export const isDrawn = ({ op }) => op === "stroke" || op === "lasso" || op === "rectangle";
@@ -61,6 +69,14 @@ export class History {
   restore({ past, future }) {
     Object.assign(this, { past, future });
     this.#update();
+  }
+
+  /** The addresses of the pictures and of the uploaded masks that undo and redo can lead to. */
+  get needed() {
+    return [...this.past, ...this.future].flatMap(({ picture, operations }) => {
+      if (picture) return [pictureUrl(picture.id)];
+      return operations.filter(({ op }) => op === "uploaded").map(({ mask }) => maskUrl(mask));
+    });
   }
 
   get canUndo() {

@@ -15,13 +15,13 @@ export class Painter {
   pen = null; // where the mouse is over the picture, or the keyboard's cursor; in the picture's plane
   byKeys = false; // whether keys moved it there
 
-  /** may: whether painting is possible now, and on which picture; done: called with what a gesture has added. */
-  constructor(stage, { may, done, changed }) {
-    Object.assign(this, { stage, may, done, changed });
+  /** where: answers the area that can be painted on now, or null; done: called with what a gesture has added. */
+  constructor(stage, { where, done, changed }) {
+    Object.assign(this, { stage, where, done, changed });
   }
 
   get paints() {
-    return this.tool in TOOLS && Boolean(this.may());
+    return this.tool in TOOLS && Boolean(this.where());
   }
 
   get hasWidth() {
@@ -30,9 +30,9 @@ export class Painter {
 
   /** Begin a gesture; false where there is nothing to paint with or on, and the picture is moved instead. */
   begin(point) {
-    const picture = this.may();
-    if (!picture || !(this.tool in TOOLS)) return false;
-    this.gesture = TOOLS[this.tool](point, { width: this.width, shape: this.shape, picture });
+    const area = this.where();
+    if (!area || !(this.tool in TOOLS)) return false;
+    this.gesture = TOOLS[this.tool](point, { width: this.width, shape: this.shape, area });
     this.changed();
     return true;
   }

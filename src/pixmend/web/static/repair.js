@@ -6,19 +6,21 @@ import { findJob, Runner } from "./jobs.js";
 import { MaskLayer } from "./mask.js";
 import { addOperation, downloadMask, restoreMargin, uploadMask } from "./masking.js";
 import { attempt, PageError, say } from "./messages.js";
-import { History, marksAnything } from "./operations.js";
+import { History, marksAnything, moved } from "./operations.js";
 import { Painter } from "./painter.js";
 import { watchPointers } from "./pointers.js";
 import { placeOn, Results } from "./results.js";
-import { store, stored } from "./session.js";
+import { findPicture, store, stored } from "./session.js";
 import { check, fillRequest, limitTo, offerChoices, read, write } from "./settings.js";
 import { Stage } from "./stage.js";
 import { ToolBar } from "./toolbar.js";
 
 const STORED = "repair";
+const NOTHING = []; // a mask that has not begun
 
 export class Repair {
   changed = () => {}; // set by the page, which shows the picture's name and its download
+  keeping = false; // whether a result is about to become the picture
 
   constructor(root) {
     this.root = root;
@@ -27,12 +29,11 @@ export class Repair {
     this.stage = new Stage(root.querySelector(".stage"), {
       overlay: (context, view) => this.#drawOverlay(context, view),
       forgetLive: () => this.mask.refresh(),
-      failed: () => this.#pictureGone(),
     });
-    this.mask = new MaskLayer(() => this.stage.invalidate(), (error) => attempt(() => Promise.reject(error)));
+    this.mask = new MaskLayer(() => this.stage.invalidate());
     this.painter = new Painter(this.stage, {
-      may: () => (this.#canPaint ? this.history.picture : null),
-      done: (operations) => this.history.add({ operations }),
+      where: () => this.#paintable,
+      done: (operations) => attempt(() => this.#painted(operations)),
       changed: () => this.stage.invalidate(),
     });
     this.results = new Results(root.querySelector(".review"), () => this.#showResult());
@@ -46,7 +47,7 @@ export class Repair {
     watchPointers(this.stage, this.painter);
     this.form.addEventListener("input", () => this.#formChanged());
     root.querySelector("#mask-file").addEventListener("change", (event) => {
-      attempt(() => this.#canPaint && uploadMask(event.target, this.history, this.form));
+      attempt(() => this.#canMark && uploadMask(event.target, this.history, this.form));
     });
     onLanguage(() => this.about && offerChoices(this.form, this.about));
     this.#update();
@@ -66,7 +67,7 @@ export class Repair {
     const kept = stored(STORED);
     if (!kept?.past.length) return;
     const { picture } = kept.past.findLast((entry) => entry.picture);
-    await api.getPicture(picture.id); // or an error that says that it has expired
+    await findPicture(STORED, picture);
     const job = await attempt(() => findJob(kept, picture));
     this.history.restore(kept);
     this.tools.fitTo(picture, kept.width);
@@ -95,41 +96,60 @@ export class Repair {
     return this.history.picture;
   }
 
+  /** The addresses of all that undo, redo or the strip can lead to. */
+  get needed() {
+    return [...this.history.needed, ...this.results.needed];
+  }
+
   /** Do what a button or a key asks for. */
   async act(name) {
     const { history, stage, painter } = this;
     const deeds = {
+      ...stage.deeds,
       undo: () => this.#back(),
-      redo: () => history.redo(),
+      redo: () => this.#canMark && history.redo(),
       "mask-upload": () => this.root.querySelector("#mask-file").click(),
       "mask-download": () => downloadMask(history),
-      dice: () => this.#throwDice(),
+      dice: () => this.#setSeed(Math.floor(Math.random() * 1e6)),
       run: () => this.#fill(),
       extend: () => this.#extend(),
       others: () => this.#others(),
       keep: () => this.#keep(),
       compare: () => this.#compare(),
       escape: () => (painter.gesture ? painter.cancel() : this.results.job && this.results.select(-1)),
-      "zoom-in": () => stage.zoomBy(1),
-      "zoom-out": () => stage.zoomBy(-1),
-      "zoom-fit": () => stage.fit(),
-      "zoom-actual": () => stage.zoomToActual(),
       settings: () => this.tools.toggleSettings(),
     };
     await attempt(async () => {
       if (name in deeds) await deeds[name]();
-      else if (this.#canPaint) addOperation(name, history, this.form);
+      else if (this.#canMark) addOperation(name, history, this.form);
     });
   }
 
-  get #canPaint() {
-    return Boolean(this.history.picture) && !this.runner.busy && this.results.shown < 0;
+  /** Whether the mask, which is seen, can be changed. */
+  get #canMark() {
+    return this.#paintable !== null && this.results.shown < 0;
+  }
+
+  /** Where something can be painted, in the plane of the view, or null: on the picture, or on a result upon it. */
+  get #paintable() {
+    const { picture } = this.history;
+    return picture && !this.#busy ? this.#seen : null;
+  }
+
+  get #busy() {
+    return this.runner.busy || this.keeping;
+  }
+
+  /** Where what is shown lies. */
+  get #seen() {
+    const { picture } = this.history;
+    return this.results.shown < 0 ? { left: 0, top: 0, ...picture } : placeOn(picture, this.results.added);
   }
 
   // ------------------------------------------------------------------------------------------- jobs and results
 
   async #fill() {
-    if (this.runner.busy) return;
+    if (this.#busy) return;
     const { picture, operations } = this.history;
     if (!picture) return;
     if (!marksAnything(operations)) throw new PageError(t("error.unmarked"));
@@ -140,32 +160,33 @@ export class Repair {
   }
 
   async #extend() {
-    if (this.runner.busy) return;
+    if (this.#busy) return;
     check(this.form);
     const { left, right, top, bottom, ...values } = read(this.form);
     if (!(left || right || top || bottom)) throw new PageError(t("error.sides"));
-    const { quality, steps, seed, candidates } = fillRequest(values);
+    const { blur, grow, ...chosen } = fillRequest(values); // there is no mask to soften or grow
     this.#begin({ left, right, top, bottom });
-    const request = { picture: this.history.picture.id, left, right, top, bottom, quality, steps, seed, candidates };
+    const request = { picture: this.history.picture.id, left, right, top, bottom, ...chosen };
     await this.runner.run(() => api.startExtension(request));
   }
 
   /** The same again, with seeds that were not used yet. */
   async #others() {
-    const { seed, candidates } = this.form.elements;
-    const again = this.results.job.kind === "extension" ? () => this.#extend() : () => this.#fill();
-    seed.value = seed.valueAsNumber + candidates.valueAsNumber;
-    await again();
+    const { kind, results } = this.results.job;
+    this.#setSeed((this.form.elements.seed.valueAsNumber || 0) + results.length);
+    await (kind === "extension" ? this.#extend() : this.#fill());
   }
 
   #begin(added) {
+    // Where the button that was pressed goes away or rests meanwhile, Fill has the focus, and Cancel that takes its place.
+    if (document.activeElement?.matches("[data-do]")) this.runner.button.focus({ preventScroll: true });
     this.results.clear(added);
     this.#showResult();
     this.tools.closeSettings();
   }
 
-  #throwDice() {
-    this.form.elements.seed.value = Math.floor(Math.random() * 1e6);
+  #setSeed(seed) {
+    this.form.elements.seed.value = seed;
     this.#formChanged();
   }
 
@@ -175,9 +196,9 @@ export class Repair {
     this.#update();
   }
 
-  /** Show a picture on the way, unless one that was asked for before is still to come. */
-  #showStep({ url }) {
-    if (this.loading || this.results.shown >= 0) return;
+  /** Show the first candidate on its way, unless a picture that was asked for before is still to come. */
+  #showStep({ url, candidate }) {
+    if (candidate > 0 || this.loading || this.results.shown >= 0) return;
     this.loading = Object.assign(new Image(), { src: url });
     const place = placeOn(this.history.picture, this.results.added);
     const done = () => (this.loading = null);
@@ -201,30 +222,35 @@ export class Repair {
   }
 
   #compare() {
-    const { divider } = this.stage;
-    if (this.results.shown < 0) return;
-    if (divider.shown) divider.hide();
-    else divider.show();
+    if (this.results.shown >= 0) this.stage.divider.toggle();
     this.#update();
   }
 
-  /** What is shown becomes the picture that is painted on: the very same samples, on the server. */
-  async #keep() {
+  /** What is shown becomes the picture that is painted on, with what was painted on it: the very same samples. */
+  async #keep(...operations) {
     const { job, shown } = this.results;
-    if (shown < 0 || this.runner.busy) return;
-    const picture = await api.keepResult(job.id, shown);
-    this.results.clear();
-    this.runner.leave();
+    if (shown < 0 || this.#busy) return;
+    this.keeping = true;
+    const picture = await api.keepResult(job.id, shown).finally(() => (this.keeping = false));
+    if (this.results.job !== job) return; // another picture was opened meanwhile
     write(this.form, { left: 0, right: 0, top: 0, bottom: 0 });
     this.history.add({ picture });
+    if (operations.length) this.history.add({ operations });
     this.stage.canvas.focus({ preventScroll: true }); // the button that was pressed is gone
     say(t("said.kept"));
+  }
+
+  /** A gesture is over. Who paints on a result goes on with it. */
+  async #painted(operations) {
+    const { left, top } = this.#seen;
+    if (this.results.shown < 0) this.history.add({ operations });
+    else await this.#keep(...operations.map((each) => moved(each, -left, -top)));
   }
 
   /** Undo: from a result back to the mask, else the last step. */
   #back() {
     if (this.results.shown >= 0) this.results.select(-1);
-    else if (!this.runner.busy) this.history.undo();
+    else if (!this.#busy) this.history.undo();
   }
 
   // ------------------------------------------------------------------------------------------------ what is seen
@@ -244,10 +270,13 @@ export class Repair {
 
   #drawOverlay(context, view) {
     const { picture, operations } = this.history;
-    if (this.results.shown < 0 && !this.stage.showsStep) {
-      const { grow: margin } = read(this.form);
-      const live = this.painter.gesture?.live ?? null;
-      this.mask.draw(context, view, picture, operations, { grow: margin ?? 0, live });
+    const live = this.painter.gesture?.live ?? null;
+    const grow = read(this.form).grow ?? 0;
+    if (this.results.shown >= 0) {
+      const result = { id: this.results.base, ...this.#seen };
+      if (live) this.mask.draw(context, view, result, NOTHING, { grow, live });
+    } else if (!this.stage.showsStep) {
+      this.mask.draw(context, view, picture, operations, { grow, live });
     }
     this.painter.draw(context, view);
   }
@@ -257,33 +286,25 @@ export class Repair {
     steps.placeholder = this.about.qualities.find(({ name }) => name === quality.value)?.calls ?? "";
     const { left, right, top, bottom, ...settings } = read(this.form);
     store("settings", settings); // but not the sides: they are for this picture alone
-    this.#showSides({ left, right, top, bottom });
+    const { picture } = this.history;
+    // Chequered, what the canvas would be extended by is shown.
+    if (picture && this.results.shown < 0) this.stage.bound(placeOn(picture, { left, right, top, bottom }));
     this.stage.invalidate();
     this.#update();
-  }
-
-  /** Show, chequered, what the canvas would be extended by. */
-  #showSides(added) {
-    const { picture } = this.history;
-    if (picture && this.results.shown < 0) this.stage.bound(placeOn(picture, added));
-  }
-
-  #pictureGone() {
-    attempt(() => api.getPicture(this.history.picture.id)); // its error says why
   }
 
   /** Enable what can be done now, keep what a reload needs, and tell the page. */
   #update() {
     this.tools.update({
-      undo: this.results.shown >= 0 || (this.history.canUndo && !this.runner.busy),
-      redo: this.history.canRedo && !this.runner.busy,
-      paint: this.#canPaint,
-      busy: this.runner.busy,
+      undo: this.results.shown >= 0 || (this.history.canUndo && !this.#busy),
+      redo: this.history.canRedo && this.#canMark,
+      paint: this.#paintable !== null,
+      mark: this.#canMark,
+      busy: this.#busy,
       picture: this.history.picture,
       marked: marksAnything(this.history.operations),
       shown: this.results.shown >= 0,
       comparing: this.stage.divider.shown,
-      extended: this.results.job?.kind === "extension",
     });
     this.#keepForReload();
     this.changed();

@@ -1,6 +1,6 @@
 // The strip of candidates: what was there before, and what the job has made of it so far. One of them is shown.
 
-import { resultUrl, pictureUrl, viewUrl } from "./api.js";
+import { pictureUrl, pixelUrl, resultUrl, viewUrl } from "./api.js";
 import { onLanguage, t } from "./i18n.js";
 
 const THUMBNAIL = 152; // pixels of the shorter side, two for one of CSS
@@ -50,6 +50,11 @@ export class Results {
   /** The address of what is shown, or null for what was there before. */
   get base() {
     return this.shown < 0 ? null : resultUrl(this.job.id, this.shown);
+  }
+
+  /** The addresses of a pixel of each. */
+  get needed() {
+    return (this.job?.results ?? []).map((_, i) => pixelUrl(resultUrl(this.job.id, i)));
   }
 
   #build() {

@@ -14,13 +14,14 @@ export class Stage {
   spaceUsed = false; // and has done so since the bar was pressed
   #before = null;
   #after = null;
+  #last = null; // what was seen in the same place before, until the picture comes
   #step = null; // a picture on the way: {image, place}
   #fitted = true; // until the user zooms or moves
   #drawing = false;
 
-  /** overlay(context, view): drawn last; failed: called when a part of a picture did not come. */
-  constructor(section, { overlay = () => {}, forgetLive = () => {}, failed = () => {} } = {}) {
-    Object.assign(this, { section, overlay, forgetLive, failed });
+  /** overlay(context, view): drawn last. */
+  constructor(section, { overlay = () => {}, forgetLive = () => {} } = {}) {
+    Object.assign(this, { section, overlay, forgetLive });
     this.canvas = section.querySelector("canvas");
     this.context = this.canvas.getContext("2d");
     this.divider = new Divider(section.querySelector(".divider"), this);
@@ -41,7 +42,10 @@ export class Stage {
 
   /** Show the picture at an address, {width, height}; null shows none. */
   show(base, size) {
-    this.#before = base && this.#tiles(base, { left: 0, top: 0, ...size });
+    const place = { left: 0, top: 0, ...size };
+    const last = this.#after ?? this.#before;
+    this.#last = last && isSame(last.place, place) ? last : null;
+    this.#before = base && this.#tiles(base, place, () => (this.#last = null));
     this.#after = this.#step = null;
     this.divider.hide();
     this.section.querySelector(".empty").hidden = Boolean(base);
@@ -69,6 +73,14 @@ export class Stage {
   get showsStep() {
     return this.#step !== null;
   }
+
+  /** What its buttons and keys ask for, by name. */
+  deeds = {
+    "zoom-in": () => this.zoomBy(1),
+    "zoom-out": () => this.zoomBy(-1),
+    "zoom-fit": () => this.fit(),
+    "zoom-actual": () => this.zoomToActual(),
+  };
 
   fit() {
     const { density } = this;
@@ -122,13 +134,12 @@ export class Stage {
       came();
       this.invalidate();
     };
-    return new Tiles(base, place, changed, this.failed);
+    return new Tiles(base, place, changed);
   }
 
   /** Have `place` be what is shown as a whole. */
   bound(place) {
-    const { left, top, width, height } = this.view.bounds;
-    const same = left === place.left && top === place.top && width === place.width && height === place.height;
+    const same = isSame(this.view.bounds, place);
     this.view.bounds = place;
     if (!same) this.fit();
     else this.refit();
@@ -149,6 +160,7 @@ export class Stage {
     context.clearRect(0, 0, view.canvas.width, view.canvas.height);
     if (!this.#before) return;
     this.#drawGround();
+    this.#last?.draw(context, view);
     this.#before.draw(context, view);
     if (this.#step) context.drawImage(this.#step.image, ...view.pixels(this.#step.place));
     if (this.#after) this.#drawAfter();
@@ -177,6 +189,8 @@ export class Stage {
     context.fillRect(...view.pixels(view.bounds));
   }
 }
+
+const isSame = (one, other) => ["left", "top", "width", "height"].every((name) => one[name] === other[name]);
 
 /** How far keys move the divider. */
 const STEPS = {
@@ -222,6 +236,11 @@ class Divider {
     this.shown = false;
     this.element.hidden = true;
     this.stage.invalidate();
+  }
+
+  toggle() {
+    if (this.shown) this.hide();
+    else this.show();
   }
 
   /** From which canvas column on the result is seen; the handle goes there. */

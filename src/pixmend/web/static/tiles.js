@@ -1,20 +1,21 @@
 // A picture of any size, fetched in tiles: level n has the picture at the scale of 1 / 2^n, and no more is fetched than
 // what is seen, at the level that the screen can show. So no canvas and no download is ever as large as the picture.
 
-import { viewUrl } from "./api.js";
+import { touch, viewUrl } from "./api.js";
+import { attempt } from "./messages.js";
 
 const SIDE = 960; // of a tile, in pixels of its level: below a megapixel the server sends it without loss
 const KEPT = 64; // tiles held in memory, at most 4 MB each
+const REST = 5000; // milliseconds before a tile that did not come is asked for again, if it is still seen when drawn
 
 export class Tiles {
   #tiles = new Map(); // key -> {image, ready}, the least recently drawn first
 
   /** base: the picture's address; place: where it lies, in the plane of the view; changed: called when a tile came. */
-  constructor(base, place, changed, failed = () => {}) {
+  constructor(base, place, changed) {
     this.base = base;
     this.place = place;
     this.changed = changed;
-    this.failed = failed;
     this.coarsest = Math.max(0, Math.ceil(Math.log2(Math.max(place.width, place.height) / SIDE)));
   }
 
@@ -60,7 +61,10 @@ export class Tiles {
           tile.ready = true;
           this.changed();
         },
-        () => this.failed(),
+        () => {
+          setTimeout(() => this.#tiles.delete(key), REST);
+          attempt(() => touch(tile.image.src)); // its error says why
+        },
       );
     }
     this.#tiles.set(key, tile);

@@ -61,15 +61,15 @@ export class ToolBar {
   }
 
   /** Show what is chosen, and enable what is possible. */
-  update({ undo, redo, paint, busy, picture, marked, shown, comparing, extended }) {
+  update({ undo, redo, paint, mark, busy, picture, marked, shown, comparing }) {
     const { root, painter } = this;
     const can = { undo, redo, "mask-download": marked, others: !busy, keep: shown && !busy, compare: shown };
-    can.run = can.extend = Boolean(picture) && !busy;
-    for (const name of ["invert", "clear", "grow", "shrink", "kind", "alpha", "mask-upload"]) can[name] = paint;
+    can.run = Boolean(picture); // Cancel is in its place while a job runs
+    can.extend = Boolean(picture) && !busy;
+    for (const name of ["invert", "clear", "grow", "shrink", "kind", "alpha", "mask-upload"]) can[name] = mark;
     for (const [name, possible] of Object.entries(can)) root.querySelector(`[data-do="${name}"]`).disabled = !possible;
     root.querySelector("[data-do=alpha]").hidden = !picture?.alpha;
     root.querySelector("[data-do=compare]").setAttribute("aria-pressed", String(comparing));
-    root.querySelector("[data-do=compare]").hidden = extended;
     for (const button of root.querySelectorAll("[data-tool]")) {
       button.setAttribute("aria-pressed", String(button.dataset.tool === painter.tool));
       button.disabled = !picture;

@@ -52,12 +52,12 @@ class Lasso extends Path {
   }
 }
 
-/** Whole pixels only, and none beyond the picture. */
+/** Whole pixels only, and none beyond the area that can be painted on. */
 class Rectangle {
-  constructor(point, { shape, picture }) {
+  constructor(point, { shape, area }) {
     this.from = this.to = point;
     this.shape = shape;
-    this.picture = picture;
+    this.area = area;
   }
 
   move(point) {
@@ -66,11 +66,12 @@ class Rectangle {
 
   get corners() {
     const { left, top, right, bottom } = rectangle(this.from, this.to, false);
-    const within = (value, size) => Math.min(Math.max(value, 0), size);
-    const { width, height } = this.picture;
+    const { area } = this;
+    const across = (u) => Math.min(Math.max(u, area.left), area.left + area.width);
+    const down = (v) => Math.min(Math.max(v, area.top), area.top + area.height);
     return [
-      [within(Math.floor(left), width), within(Math.floor(top), height)],
-      [within(Math.ceil(right), width), within(Math.ceil(bottom), height)],
+      [across(Math.floor(left)), down(Math.floor(top))],
+      [across(Math.ceil(right)), down(Math.ceil(bottom))],
     ];
   }
 
