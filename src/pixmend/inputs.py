@@ -66,11 +66,11 @@ def read_inputs(
 
     Whatever is wrong with either, or cannot be saved, is told before torch is loaded.
     """
-    from pixmend.images import check_savable, mask_from_color, open_picture, read_mask
+    from pixmend.images import fitted, mask_from_color, open_picture, read_mask
 
     picture = open_picture(image, frame)
     for path in outputs:
-        check_savable(picture, path)
+        picture = fitted(picture, path)
     notes = list(picture.notes)
     if options.color:
         hole = mask_from_color(picture, options.color, options.tolerance or 0)

@@ -70,10 +70,9 @@ def picture(
     of_folder.refuse_for_one_picture()
     check_output(output, overwrite)
     check_inputs(image, model)
-    from pixmend.images import check_savable, open_picture, save_picture
+    from pixmend.images import fitted, open_picture, save_picture
 
-    source = open_picture(image)
-    check_savable(source, output)
+    source = fitted(open_picture(image), output)
     for note in source.notes:
         say("note", note)
     from pixmend.denoising.picture import denoise as take_noise_out
