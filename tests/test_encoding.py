@@ -257,7 +257,7 @@ LONG = {"exif": exif_block(1) + bytes(66000), "xmp": b"<x>" + b"x" * 66000 + b"<
 
 @pytest.mark.parametrize("name", LONG)
 def test_metadata_that_a_jpeg_has_no_room_for_costs_no_picture(tmp_path: Path, name: str) -> None:
-    metadata = replace(Metadata(exif=exif_block(1), xmp=XMP, comment=b"hello", dpi=(72, 72)), **{name: LONG[name]})
+    metadata = replace(Metadata(exif=exif_block(1), xmp=XMP, comment=b"hello", dpi=(72, 72)), **{name: LONG[name]})  # type: ignore[arg-type]
     picture = Picture(noise(8, 8, 3), metadata=metadata)
     ready = fitted(picture, tmp_path / "out.jpg")
     shown = name if name == "comment" else name.upper()

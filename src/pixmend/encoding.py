@@ -117,7 +117,7 @@ def fitted(picture: Picture, path: str | os.PathLike[str]) -> Picture:
     lost = _too_long(replace(kept, xmp=kept.xmp and without_xmp_previews(kept.xmp)), file_format)
     if not lost:
         return picture
-    less = _with_metadata(picture, replace(kept, **dict.fromkeys(lost)))
+    less = _with_metadata(picture, _without(kept, lost))
     return replace(less, notes=(*picture.notes, _left_out(lost, file_format)))
 
 
@@ -125,6 +125,11 @@ def _too_long(kept: Metadata, file_format: str) -> list[str]:
     """The names of the metadata for which a format has no room."""
     room = _ROOM_IN_JPEG if file_format == "JPEG" else {}
     return [name for name, most in room.items() if len(getattr(kept, name) or b"") > most]
+
+
+def _without(kept: Metadata, names: list[str]) -> Metadata:
+    nothing: dict[str, Any] = dict.fromkeys(names)
+    return replace(kept, **nothing)
 
 
 def _left_out(names: list[str], file_format: str) -> str:
@@ -180,7 +185,7 @@ def encode(picture: Picture, stream: IO[bytes], file_format: str) -> str | None:
             picture = _with_metadata(picture, refreshed(picture.metadata, showing(picture), quarter_turn=turn >= 5))
         told = [f"{file_format} rounds colours: known samples may differ by a few levels"] * (file_format in _LOSSY)
         if lost := _too_long(picture.metadata, file_format):
-            picture = _with_metadata(picture, replace(picture.metadata, **dict.fromkeys(lost)))
+            picture = _with_metadata(picture, _without(picture.metadata, lost))
             told.append(_left_out(lost, file_format))
         options = _options(picture, file_format)
         if picture.samples.dtype != np.uint8 and picture.samples.shape[2] > 1:
