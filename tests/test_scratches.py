@@ -162,6 +162,16 @@ def test_the_command_writes_the_mask(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert not np.asarray(Image.open(mask)).any()
 
 
+def test_the_command_takes_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scan, mask = tmp_path / "scan.tif", tmp_path / "mask.png"
+    second = scratched(230)
+    Image.fromarray(second[::-1].copy()).save(scan, save_all=True, append_images=[Image.fromarray(second)])
+    assert main(["mask", "--scratches", str(scan), "-o", str(mask)]) == PictureError.exit_code
+    assert "choose one with --frame 1 to 2" in capsys.readouterr().err
+    assert main(["mask", "--scratches", str(scan), "--frame", "2", "-o", str(mask)]) == 0
+    assert np.array_equal(np.asarray(Image.open(mask)) > 0, find_scratches(second))
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -172,6 +182,7 @@ def test_the_command_writes_the_mask(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--scratches", "text.png", "--polarity", "grey"], OptionError.exit_code),
         (["thick", "16", "--scratches", "text.png"], OptionError.exit_code),
         (["thick", "16", "--sensitivity", "0.5"], OptionError.exit_code),
+        (["thick", "16", "--frame", "2"], OptionError.exit_code),
         (["thick"], OptionError.exit_code),
         ([], OptionError.exit_code),
     ],

@@ -50,7 +50,10 @@ def decode_file(path: str | os.PathLike[str], frame: int | None = None) -> Pictu
     with _opened(path) as (image, stream):
         frames = 1 if image.format in _STILLS else int(getattr(image, "n_frames", 1))
         if frame is None and frames > 1:
-            raise PictureError(f"{path} holds {frames} frames or pages; choose one with --frame 1 to {frames}")
+            raise PictureError(
+                f"{path} holds {frames} frames or pages; choose one with --frame 1 to {frames} or, where there is no "
+                "such option, save it as a file of its own"
+            )
         if frame is not None and not 1 <= frame <= frames:
             raise OptionError(f"{path} has no frame {frame}; give {f'1 to {frames}' if frames > 1 else '1, or none'}")
         if frames > 1:

@@ -32,7 +32,7 @@ MaskColor = Annotated[
 Tolerance = Annotated[
     int | None, typer.Option(min=0, max=255, metavar="N", help="By how much --mask-color may differ.", show_default="0")
 ]
-Frame = Annotated[int | None, typer.Option(min=1, metavar="N", help="Which frame or page of IMAGE to repair.")]
+Frame = Annotated[int | None, typer.Option(min=1, metavar="N", help="Which frame or page of IMAGE to take.")]
 Preview = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write IMAGE with its mask in red here; without -o, only that.")
 ]

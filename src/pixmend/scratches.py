@@ -43,10 +43,12 @@ LEAST = 3  # pixels of a spot; fewer are grain
 ROWS = 256  # of a band
 
 
-def find_scratches(source: Source, *, sensitivity: float = 0.5, polarity: Polarity = "both") -> Hole:
+def find_scratches(
+    source: Source, *, sensitivity: float = 0.5, polarity: Polarity = "both", frame: int | None = None
+) -> Hole:
     """Where a picture seems damaged by scratches, dust or creases: (H, W), true = to be filled.
 
-    source: what `open_picture` takes; alpha is not looked at. sensitivity: from 0, only what stands out most, to 1,
+    source, frame: what `open_picture` takes; alpha is not looked at. sensitivity: from 0, only what stands out most, to 1,
     also what is faint; every 0.25 halves or doubles the contrast that is asked for. polarity: damage lighter than what
     is around it, darker, or both. Raises OptionError, and what `open_picture` raises.
     """
@@ -54,7 +56,7 @@ def find_scratches(source: Source, *, sensitivity: float = 0.5, polarity: Polari
         raise OptionError(f"sensitivity {sensitivity} is out of range; give a number from 0 (least) to 1 (most)")
     if polarity not in get_args(Polarity):
         raise OptionError(f"polarity {polarity!r} is not known; choose {', '.join(get_args(Polarity))}")
-    grey = _luminance(open_picture(source))
+    grey = _luminance(open_picture(source, frame))
     strictness = 4 ** (1 - 2 * sensitivity)
     found = np.zeros(grey.shape, np.bool_)
     for reduction in REDUCTIONS:
