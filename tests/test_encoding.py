@@ -169,6 +169,43 @@ def test_png_chunks_are_kept_as_they_stand(tmp_path: Path) -> None:
     assert once.read_bytes() == data
 
 
+@pytest.mark.parametrize(
+    ("depth", "colour_type", "rows", "ground", "kept"),
+    [
+        (8, 2, bytes(12), b"\0\1\0\2\0\3", b"\0\1\0\2\0\3"),
+        (16, 2, bytes(24), b"\1\1\2\2\3\3", b"\1\1\2\2\3\3"),
+        (4, 0, bytes(2), b"\0\x0a", b"\0\xaa"),  # of 15 as of 255
+        (8, 3, bytes(4), b"\0", None),  # an index, whose entry may be given to another colour
+        (8, 2, bytes(12), b"\1\1\2\2\3\3", None),  # damage
+        (8, 2, bytes(12), b"", None),
+    ],
+)
+def test_background_of_a_png(
+    tmp_path: Path, depth: int, colour_type: int, rows: bytes, ground: bytes, kept: bytes | None
+) -> None:
+    before = [(b"PLTE", bytes(3)), (b"bKGD", ground)] if colour_type == 3 else [(b"bKGD", ground)]
+    (tmp_path / "source.png").write_bytes(png(2, 2, depth, colour_type, rows, before=before))
+    data = save_picture(decode_file(tmp_path / "source.png"), tmp_path / "out.png").read_bytes()
+    assert (chunk(b"bKGD", kept) in data) if kept else (b"bKGD" not in data)
+
+
+def test_page_number_and_photoshop_resources_of_a_tiff(tmp_path: Path) -> None:
+    resources = b"8BIM\x04\x0a\0\0\0\0\0\1\1\0"
+    thumbnail = b"8BIM\x04\x0c\0\0\0\0\0\4\xff\xd8\xff\xd9"
+    tags = Image.Exif()
+    tags[297], tags[34377] = (1, 3), resources + thumbnail
+    Image.fromarray(noise(9, 9, 3)).save(tmp_path / "source.tif", exif=tags)
+    before = decode_file(tmp_path / "source.tif")
+    soft = np.zeros((9, 9), np.float32)
+    soft[2:4] = 1
+    for name, picture, kept in (
+        ("same", before, resources + thumbnail),
+        ("mended", composite(before, np.zeros((9, 9, 3), np.float32), soft), resources),
+    ):
+        with Image.open(save_picture(picture, tmp_path / f"{name}.tif")) as out:
+            assert (out.getexif()[297], out.getexif()[34377]) == ((1, 3), kept)
+
+
 def test_jpeg_is_encoded_as_its_source_was(tmp_path: Path) -> None:
     source = tmp_path / "source.jpg"
     smooth = Image.fromarray(np.add.outer(np.arange(64), 2 * np.arange(64))[..., None].repeat(3, 2).astype(np.uint8))

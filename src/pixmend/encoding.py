@@ -18,7 +18,7 @@ from pixmend.files import check_output, write_atomically
 from pixmend.heif import register_heif
 from pixmend.jpeg_editing import came_as_jpeg, encode_jpeg_again
 from pixmend.jpeg_segments import EXIF_HEAD, LONGEST, XMP_HEAD
-from pixmend.metadata import EXIF_PREFIX, XMP_KEYWORD, calm, can_be_rewritten, tiff_exif
+from pixmend.metadata import EXIF_PREFIX, PHOTOSHOP, PNG_GROUND, XMP_KEYWORD, calm, can_be_rewritten, tiff_exif
 from pixmend.modes import stored_image
 from pixmend.pictures import Metadata, Picture, to_samples
 from pixmend.previews import refreshed, showing, without_xmp_previews
@@ -181,8 +181,9 @@ def encode(picture: Picture, stream: IO[bytes], file_format: str) -> str | None:
         if file_format == "JPEG" and came_as_jpeg(picture):
             return encode_jpeg_again(picture, stream)
         turn = read.orientation if read is not None and picture.metadata is read.metadata else 1
-        if (picture.metadata.exif or picture.metadata.xmp) and (turn != 1 or not picture.is_as_read):
-            picture = _with_metadata(picture, refreshed(picture.metadata, showing(picture), quarter_turn=turn >= 5))
+        kept = picture.metadata
+        if (kept.exif or kept.xmp or kept.photoshop) and (turn != 1 or not picture.is_as_read):
+            picture = _with_metadata(picture, refreshed(kept, showing(picture), quarter_turn=turn >= 5))
         told = [f"{file_format} rounds colours: known samples may differ by a few levels"] * (file_format in _LOSSY)
         if lost := _too_long(picture.metadata, file_format):
             picture = _with_metadata(picture, _without(picture.metadata, lost))
@@ -250,16 +251,24 @@ def _options(picture: Picture, file_format: str) -> dict[str, Any]:
 def _png_info(picture: Picture) -> PngImagePlugin.PngInfo:
     info = PngImagePlugin.PngInfo()
     for kind, data in picture.metadata.png_chunks:
-        info.add(kind, data)
+        if kind != PNG_GROUND or _is_ground(data, picture):
+            info.add(kind, data)
     if picture.metadata.xmp:
         info.add(b"iTXt", XMP_KEYWORD + bytes(5) + picture.metadata.xmp)  # neither compressed, nor of a language
     return info
+
+
+def _is_ground(data: bytes, picture: Picture) -> bool:
+    """Whether a PNG's background is in such samples as the picture's; an index may stand for a new colour by now."""
+    return len(data) == 2 * picture.channels and (picture.samples.dtype == np.uint16 or not any(data[::2]))
 
 
 def _tiff_options(picture: Picture) -> dict[str, Any]:
     tags = tiff_exif(picture.metadata.exif) if picture.metadata.exif else Image.Exif()
     if picture.metadata.xmp:
         tags[700] = picture.metadata.xmp
+    if picture.metadata.photoshop:
+        tags[PHOTOSHOP] = picture.metadata.photoshop
     # libtiff, which compresses, gets no EXIF or GPS directory from Pillow, and texts in ASCII only.
     # And what it has compressed of YCbCr, it gives back as RGB.
     return {"exif": tags, "compression": "raw" if tags or picture.mode == "YCbCr" else "tiff_adobe_deflate"}

@@ -64,7 +64,9 @@ def showing(picture: Picture, orientation: int = 1) -> Showing:
 def refreshed(metadata: Metadata, show: Showing, *, quarter_turn: bool = False) -> Metadata:
     """Metadata whose previews show the result. quarter_turn: the old ones lie across it."""
     exif = metadata.exif and refreshed_exif(metadata.exif, show, quarter_turn=quarter_turn)
-    return replace(metadata, exif=exif, xmp=metadata.xmp and without_xmp_previews(metadata.xmp))
+    xmp, photoshop = metadata.xmp, metadata.photoshop
+    xmp, photoshop = xmp and without_xmp_previews(xmp), photoshop and without_photoshop_previews(photoshop)
+    return replace(metadata, exif=exif, xmp=xmp, photoshop=photoshop)
 
 
 def refreshed_segments(segments: list[Segment], show: Showing) -> list[Segment]:

@@ -48,9 +48,9 @@ def find_scratches(
 ) -> Hole:
     """Where a picture seems damaged by scratches, dust or creases: (H, W), true = to be filled.
 
-    source, frame: what `open_picture` takes; alpha is not looked at. sensitivity: from 0, only what stands out most, to 1,
-    also what is faint; every 0.25 halves or doubles the contrast that is asked for. polarity: damage lighter than what
-    is around it, darker, or both. Raises OptionError, and what `open_picture` raises.
+    source, frame: what `open_picture` takes; alpha is not looked at. sensitivity: from 0, only what stands out most, to
+    1, also what is faint; every 0.25 halves or doubles the contrast that is asked for. polarity: damage lighter than
+    what is around it, darker, or both. Raises OptionError, and what `open_picture` raises.
     """
     if not 0 <= sensitivity <= 1:
         raise OptionError(f"sensitivity {sensitivity} is out of range; give a number from 0 (least) to 1 (most)")
