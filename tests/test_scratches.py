@@ -95,6 +95,15 @@ def test_grey_colour_alpha_and_16_bits_are_alike() -> None:
         assert np.array_equal(find_scratches(picture), found)
 
 
+def test_floats_count_within_their_range(tmp_path: Path) -> None:
+    values = scratched(230).astype(np.float32)
+    values[0, 0], values[0, 1] = 0, 255
+    hole = find_scratches(values.astype(np.uint8))
+    Image.fromarray(values + 40_000).save(tmp_path / "offset.tif")
+    assert np.array_equal(find_scratches(tmp_path / "offset.tif"), hole)
+    assert hole.any()
+
+
 def test_a_mirrored_or_turned_picture_has_a_mirrored_or_turned_mask(bench: Any) -> None:
     """Bands, blocks and rounding are laid out from the top left: only a few pixels may depend on them."""
     scan, _ = bench.damaged(np.full((256, 320, 3), 0.5, np.float32), np.random.default_rng(5))

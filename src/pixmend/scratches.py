@@ -174,10 +174,12 @@ def _bands(grey: Floats, margin: int) -> Iterator[Floats]:
 
 def _luminance(picture: Picture) -> Floats:
     """(H, W) float32 in [0, 1], rows by rows."""
-    weights = (LUMA if picture.channels == 3 else np.ones(1, np.float32)) / np.float32(picture.levels)
+    black, white = picture.span
+    weights = (LUMA if picture.channels == 3 else np.ones(1, np.float32)) / np.float32(white - black)
     grey = np.empty(picture.size, np.float32)
     for top in range(0, len(grey), ROWS):
-        grey[top : top + ROWS] = picture.samples[top : top + ROWS, :, : picture.channels] @ weights
+        samples = picture.samples[top : top + ROWS, :, : picture.channels]
+        grey[top : top + ROWS] = (samples - np.float32(black)) @ weights
     return grey
 
 
