@@ -29,11 +29,11 @@ class Metadata:
     icc_profile: bytes | None = None
     exif: bytes | None = None  # a TIFF structure as it stood in the file, but for an orientation of 1
     xmp: bytes | None = None
-    photoshop: bytes | None = None  # of a TIFF: image resources
     dpi: tuple[float, float] | None = None  # across, down
     comment: bytes | None = None  # of a JPEG
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()  # (type, data): texts, gamma and the like
     jpeg: Mapping[str, Any] = field(default_factory=dict)  # Pillow's options that encode as the source was encoded
+    photoshop: bytes | None = None  # of a TIFF: image resources
 
 
 @dataclass(frozen=True, eq=False)
