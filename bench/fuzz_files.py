@@ -24,13 +24,30 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from pixmend.adapters import export_model, import_model
+from pixmend.adapters import export_model, guided, import_model
+from pixmend.adapters.mapping import name_layers, to_theirs
+from pixmend.adm import AdmUNet
 from pixmend.checkpoint import Model, load_model, read_header, save_model
 from pixmend.denoising.cifar import BATCHES, read_pictures
 from pixmend.denoising.model_file import Denoiser, load_denoiser, save_denoiser
 from pixmend.denoising.unpickling import RefusedPickle, load_plain
-from pixmend.images import decode_thumbnail_of, mask_strength, open_picture, open_thumbnail
+from pixmend.errors import OutputError
+from pixmend.folders.journal import FOLDER, JOURNAL, Journal
+from pixmend.folders.pairing import Found, Task
+from pixmend.folders.runner import make_plan
+from pixmend.heif import register_heif
+from pixmend.images import (
+    composite,
+    decode_thumbnail_of,
+    encode,
+    fitted,
+    mask_strength,
+    open_picture,
+    open_thumbnail,
+    save_picture,
+)
 from pixmend.picture_cache import PictureCache, seal
+from pixmend.pictures import Picture
 from pixmend.run_folder import RunFolder
 from pixmend.sealed import DamagedError, sealed, unsealed
 from pixmend.shards import Shards
@@ -280,6 +297,18 @@ def _pictures() -> list[bytes]:
             stream, kind, exif=exif, icc_profile=b"profile" * 40, xmp=b"<x tiff:Orientation='6'/>", dpi=(72, 72)
         )
         found.append(stream.getvalue())
+    for shape, dtype, kind in (
+        ((9, 7, 3), np.uint16, "PNG"),
+        ((9, 7, 2), np.uint16, "PNG"),
+        ((9, 7, 4), np.uint16, "TIFF"),
+        ((9, 7, 2), np.uint16, "TIFF"),
+        ((9, 7, 3), np.float32, "TIFF"),
+        ((9, 7, 1), np.float32, "TIFF"),
+        *([((16, 24, 3), np.uint8, "HEIF")] if register_heif() else []),
+    ):
+        stream = io.BytesIO()
+        encode(Picture(rng.integers(0, 200, shape).astype(dtype)), stream, kind)
+        found.append(stream.getvalue())
     return found
 
 
@@ -291,6 +320,59 @@ def _read_picture(folder: Path, content: bytes) -> None:
 def _read_mask(folder: Path, content: bytes) -> None:
     (folder / "f").write_bytes(content)
     mask_strength(folder / "f")
+
+
+def _save_picture(folder: Path, content: bytes) -> None:
+    """As a repair does: what the file says goes into another, in its own format and in JPEG."""
+    (folder / "f").write_bytes(content)
+    picture = open_picture(folder / "f")
+    soft = np.zeros(picture.size, np.float32)
+    soft[: max(1, picture.size[0] // 4), : max(1, picture.size[1] // 4)] = 1
+    mended = composite(picture, np.zeros((*picture.size, 3), np.float32), soft)
+    for name in ("out", "out.png", "out.jpg"):
+        with contextlib.suppress(OutputError):  # an alpha, or another reason
+            save_picture(fitted(mended, folder / name), folder / name, overwrite=True)
+
+
+def _read_second(folder: Path, content: bytes) -> None:
+    (folder / "f").write_bytes(content)
+    open_picture(folder / "f", 2)
+
+
+def _films() -> list[bytes]:
+    """Files of two frames or pages."""
+    rng, found = np.random.default_rng(0), []
+    frames = [Image.fromarray(rng.integers(0, 4, (20, 24, 3), np.uint8) * 60) for _ in range(2)]
+    for kind, mode in (("GIF", "RGB"), ("GIF", "P"), ("TIFF", "RGB"), ("TIFF", "L"), ("WEBP", "RGBA"), ("PNG", "RGB")):
+        stream = io.BytesIO()
+        first, second = (frame.convert(mode) for frame in frames)
+        first.save(stream, kind, save_all=True, append_images=[second])
+        found.append(stream.getvalue())
+    return found
+
+
+def _journals() -> list[bytes]:
+    mark = {"size": 3, "mtime_ns": None, "sha256": "a"}
+    rows: list[dict[str, Any]] = [{"event": "settings", "id": "b", "settings": {"command": "inpaint", "seed": 0}}]
+    for name in ("a.png", "sub/b.png"):
+        rows.append({"event": "writing", "picture": name, "settings": "b", "input": mark, "mask": mark, "output": "c"})
+        rows.append({"event": "done", "picture": name, "hole_share": 0.1})
+    return ["".join(json.dumps(row) + "\n" for row in rows[:count]).encode() for count in (5, 4)]
+
+
+def _read_journal(folder: Path, content: bytes) -> None:
+    (folder / FOLDER).mkdir(exist_ok=True)
+    (folder / FOLDER / JOURNAL).write_bytes(content)
+    with Journal.opened(folder) as journal:
+        tasks = [Task(name, folder / "a.png", None, folder / name) for name in ("a.png", "sub/b.png")]
+        make_plan(Found(tasks), journal, {"command": "inpaint", "seed": 1}, overwrite=False)
+
+
+def in_lines(content: bytes, rng: random.Random) -> bytes:
+    """A change of the JSON in one line."""
+    lines = content.splitlines()
+    at = rng.randrange(len(lines))
+    return b"".join(line + b"\n" for line in [*lines[:at], in_json(lines[at], rng), *lines[at + 1 :]])
 
 
 def _read_thumbnail(folder: Path, content: bytes) -> None:
@@ -320,12 +402,16 @@ def _read_denoiser(folder: Path, content: bytes) -> None:
     load_denoiser(folder / "m.safetensors")
 
 
-GUIDED = {"image_size": 8, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,1", "num_head_channels": 32}
+GUIDED = {"image_size": 8, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1", "num_head_channels": 32}
+GUIDED |= {"use_new_attention_order": True}  # else weights are put into another order, which costs time alone
 
 
+@cache
 def _checkpoints() -> list[bytes]:
-    """What torch.save writes, now and before 1.6. The names do not fit: what reads the tensors comes before that."""
-    weights = {"output_blocks.0.weight": torch.ones(4, 3), "input_blocks.0.0.weight": torch.ones(2, 3, 3, 3).half()}
+    """What torch.save writes, now and before 1.6, of weights that fit the description."""
+    network = AdmUNet(guided.config_of(guided.DEFAULTS | GUIDED))
+    layers = name_layers(network, guided.places(network.config), guided.PARTS)
+    weights = {name: value.half() for name, value in to_theirs(network, layers).items()}
     found = []
     for zipped_ in (True, False):
         stream = io.BytesIO()
@@ -512,6 +598,8 @@ def _descriptions() -> list[bytes]:
 
 LOADERS: dict[str, Make] = {
     "pictures": _plain(_read_picture, _pictures, any_bytes, png),
+    "saved": _plain(_save_picture, _pictures, any_bytes, png),
+    "second-frames": _plain(_read_second, _films, any_bytes, png),
     "masks": _plain(_read_mask, _pictures, any_bytes, png),
     "thumbnails": _plain(_read_thumbnail, _pictures, any_bytes, png),
     "models": _plain(_read_model, _model_files, safetensors),
@@ -527,5 +615,6 @@ LOADERS: dict[str, Make] = {
     "tar-shards": _plain(_read_shard, _tars, tar, any_bytes),
     "shard-indices": _plain(_read_shard_index, _shard_index, resealed(any_bytes)),
     "picture-caches": lambda: Loader(_cache_index(), _read_cache, [resealed(in_json)], _prepare_cache),
+    "journals": _plain(_read_journal, _journals, in_lines),
     "states": _plain(_read_state, _states, stated),
 }

@@ -155,6 +155,22 @@ def test_any_format_and_mode_is_read_and_bad_files_are_listed_once(tmp_path: Pat
     assert all(p.shape[2] == 3 and p.dtype == np.uint8 for p in samples.pictures)
 
 
+def test_links_are_not_followed_out_of_the_folder(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    for place in (folder / "a.png", elsewhere / "b.png"):
+        Image.new("RGB", (40, 30), "red").save(place)
+    (folder / "within.png").symlink_to("a.png")
+    (folder / "out.png").symlink_to(elsewhere / "b.png")
+    (folder / "up.png").symlink_to("../elsewhere/b.png")
+    samples = dataset(folder)
+    assert len(samples) == 2
+    (told,) = samples.skipped
+    assert told.startswith("2 links that lead out of")
+    assert dataset(folder).skipped == [told], "also where all was decoded before"
+
+
 def test_large_pictures_are_reduced_to_a_few_times_the_size(tmp_path: Path) -> None:
     folder = tmp_path / "large"
     folder.mkdir()

@@ -221,6 +221,20 @@ def test_command_with_and_without_its_name(run: Callable[..., Done], model_file:
     assert told["estimated"] is True
 
 
+def test_command_takes_one_page(run: Callable[..., Done], model_file: Path, tmp_path: Path) -> None:
+    pages, alone = tmp_path / "pages.tif", tmp_path / "alone.tif"
+    first, second = (Image.fromarray(np.random.default_rng(i).integers(0, 256, (8, 9, 3), np.uint8)) for i in range(2))
+    first.save(pages, save_all=True, append_images=[second])
+    second.save(alone)
+    common = ["--model", model_file, "--level", "0.2"]
+    done = run("denoise", pages, "-o", tmp_path / "out.png", *common)
+    assert (done.code, "choose one with --frame 1 to 2" in done.err) == (4, True)
+    assert run("denoise", pages, "--frame", 2, "-o", tmp_path / "out.png", *common).code == 0
+    assert run("denoise", alone, "-o", tmp_path / "same.png", *common).code == 0
+    assert (tmp_path / "out.png").read_bytes() == (tmp_path / "same.png").read_bytes()
+    assert "--frame is for one picture" in run("denoise", tmp_path, "--frame", 2, "-o", tmp_path / "f", *common).err
+
+
 def test_bad_input_is_one_line(run: Callable[..., Done], model_file: Path, tmp_path: Path) -> None:
     picture = tmp_path / "p.png"
     Image.new("RGB", (8, 8)).save(picture)

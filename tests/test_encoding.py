@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from PIL import Image
 
 from picture_files import RNG, chunk, exif_block, noise, png
 from pixmend.decoding import decode_file
-from pixmend.encoding import FORMATS, check_savable, encode, save_animation, save_picture
+from pixmend.encoding import FORMATS, check_savable, encode, fitted, save_animation, save_picture
 from pixmend.errors import OutputError, OutputExistsError
 from pixmend.metadata import calm
 from pixmend.pictures import Metadata, Picture, composite, from_array
@@ -168,6 +169,43 @@ def test_png_chunks_are_kept_as_they_stand(tmp_path: Path) -> None:
     assert once.read_bytes() == data
 
 
+@pytest.mark.parametrize(
+    ("depth", "colour_type", "rows", "ground", "kept"),
+    [
+        (8, 2, bytes(12), b"\0\1\0\2\0\3", b"\0\1\0\2\0\3"),
+        (16, 2, bytes(24), b"\1\1\2\2\3\3", b"\1\1\2\2\3\3"),
+        (4, 0, bytes(2), b"\0\x0a", b"\0\xaa"),  # of 15 as of 255
+        (8, 3, bytes(4), b"\0", None),  # an index, whose entry may be given to another colour
+        (8, 2, bytes(12), b"\1\1\2\2\3\3", None),  # damage
+        (8, 2, bytes(12), b"", None),
+    ],
+)
+def test_background_of_a_png(
+    tmp_path: Path, depth: int, colour_type: int, rows: bytes, ground: bytes, kept: bytes | None
+) -> None:
+    before = [(b"PLTE", bytes(3)), (b"bKGD", ground)] if colour_type == 3 else [(b"bKGD", ground)]
+    (tmp_path / "source.png").write_bytes(png(2, 2, depth, colour_type, rows, before=before))
+    data = save_picture(decode_file(tmp_path / "source.png"), tmp_path / "out.png").read_bytes()
+    assert (chunk(b"bKGD", kept) in data) if kept else (b"bKGD" not in data)
+
+
+def test_page_number_and_photoshop_resources_of_a_tiff(tmp_path: Path) -> None:
+    resources = b"8BIM\x04\x0a\0\0\0\0\0\1\1\0"
+    thumbnail = b"8BIM\x04\x0c\0\0\0\0\0\4\xff\xd8\xff\xd9"
+    tags = Image.Exif()
+    tags[297], tags[34377] = (1, 3), resources + thumbnail
+    Image.fromarray(noise(9, 9, 3)).save(tmp_path / "source.tif", exif=tags)
+    before = decode_file(tmp_path / "source.tif")
+    soft = np.zeros((9, 9), np.float32)
+    soft[2:4] = 1
+    for name, picture, kept in (
+        ("same", before, resources + thumbnail),
+        ("mended", composite(before, np.zeros((9, 9, 3), np.float32), soft), resources),
+    ):
+        with Image.open(save_picture(picture, tmp_path / f"{name}.tif")) as out:
+            assert (out.getexif()[297], out.getexif()[34377]) == ((1, 3), kept)
+
+
 def test_jpeg_is_encoded_as_its_source_was(tmp_path: Path) -> None:
     source = tmp_path / "source.jpg"
     smooth = Image.fromarray(np.add.outer(np.arange(64), 2 * np.arange(64))[..., None].repeat(3, 2).astype(np.uint8))
@@ -240,21 +278,59 @@ def test_existing_file_is_left_alone(tmp_path: Path) -> None:
     assert decode_file(path).size == (2, 2)
 
 
-@pytest.mark.parametrize(
-    ("picture", "name", "says"),
-    [
-        (Picture(np.zeros((1, 16384, 3), np.uint8)), "wide.webp", "16383"),
-        (Picture(np.zeros((1, 65536, 1), np.uint8)), "wide.jpg", "65500|Maximum|width"),
-        (Picture(noise(2, 2, 3), metadata=Metadata(exif=bytes(70000))), "exif.jpg", "EXIF"),
-    ],
-)
-def test_failing_encoder_leaves_nothing_and_loses_nothing(
-    tmp_path: Path, picture: Picture, name: str, says: str
+@pytest.mark.parametrize(("suffix", "longest"), [(".webp", 16383), (".avif", 32768), (".jpg", 65500), (".gif", 65535)])
+def test_sides_that_a_format_does_not_hold_are_refused_before_anything_is_computed(
+    tmp_path: Path, suffix: str, longest: int
 ) -> None:
-    path = tmp_path / name
+    long = Picture(np.zeros((1, longest, 1), np.uint8))
+    assert decode_file(save_picture(long, tmp_path / f"long{suffix}")).size == (1, longest)
+    for shape in ((1, longest + 1, 1), (longest + 1, 1, 1)):
+        with pytest.raises(OutputError, match=rf"holds {longest} pixels a side.*use \.png"):
+            check_savable(Picture(np.zeros(shape, np.uint8)), tmp_path / f"longer{suffix}")
+
+
+LONG = {"exif": exif_block(1) + bytes(66000), "xmp": b"<x>" + b"x" * 66000 + b"</x>", "comment": b"c" * 66000}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_metadata_that_a_jpeg_has_no_room_for_costs_no_picture(tmp_path: Path, name: str) -> None:
+    metadata = replace(Metadata(exif=exif_block(1), xmp=XMP, comment=b"hello", dpi=(72, 72)), **{name: LONG[name]})  # type: ignore[arg-type]
+    picture = Picture(noise(8, 8, 3), metadata=metadata)
+    ready = fitted(picture, tmp_path / "out.jpg")
+    shown = name if name == "comment" else name.upper()
+    assert ready.notes == (f"of the metadata, {shown} is left out: JPEG has room for 64 KiB of each; .png keeps it",)
+    for one, says in ((ready, False), (picture, True)):  # told beforehand or, where nobody asked, at the end
+        told: list[str] = []
+        kept = decode_file(save_picture(one, tmp_path / "out.jpg", overwrite=True, note=told.append)).metadata
+        assert {kind for kind in ("exif", "xmp", "comment") if getattr(kept, kind) is None} == {name}
+        assert (ready.notes[0] in told[0]) == says
+    assert fitted(picture, tmp_path / "out.png") is picture
+
+
+def test_metadata_that_is_long_because_of_previews_is_kept_without_them(tmp_path: Path) -> None:
+    xmp = XMP + b"<xmpGImg:image>" + b"A" * 66000 + b"</xmpGImg:image>"
+    picture = fitted(Picture(noise(8, 8, 3), metadata=Metadata(xmp=xmp)), tmp_path / "out.jpg")
+    assert not picture.notes
+    assert decode_file(save_picture(picture, tmp_path / "out.jpg")).metadata.xmp == XMP
+
+
+@pytest.mark.parametrize(("suffix", "lossy"), [(".jpg", True), (".avif", True), (".png", False), (".webp", False)])
+def test_rounding_of_what_is_known_is_told(tmp_path: Path, suffix: str, lossy: bool) -> None:
+    """Whatever the source's name: that of a PNG may end in .jpg."""
+    told: list[str] = []
+    save_picture(Picture(noise(8, 8, 3)), tmp_path / f"out{suffix}", note=told.append)
+    assert ["rounds colours" in line for line in told] == [True] * lossy
+
+
+def test_failing_encoder_leaves_nothing_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise ValueError("two\nlines")
+
+    monkeypatch.setattr("pixmend.encoding.encode", failing)
+    path = tmp_path / "out.png"
     path.write_bytes(b"precious")
-    with pytest.raises(OutputError, match=r"cannot be written as") as caught:
-        save_picture(picture, path, overwrite=True)
+    with pytest.raises(OutputError, match=r"cannot be written as PNG: two lines") as caught:
+        save_picture(Picture(noise(2, 2, 3)), path, overwrite=True)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == b"precious"
     assert list(tmp_path.iterdir()) == [path]

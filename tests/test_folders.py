@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -200,6 +201,25 @@ def test_results_do_not_leave_the_output_folder_by_a_link(tmp_path: Path) -> Non
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out" / "sub").symlink_to(tmp_path / "elsewhere")
     assert "leads" in find(tmp_path / "in", tmp_path / "out").refused["sub/a.png"]
+
+
+@pytest.mark.parametrize("linked", [".", "staging", "journal.jsonl", "lock"])
+def test_nothing_is_written_or_removed_by_a_link_in_the_place_of_what_is_ours(
+    folder: Path, log: Path, tmp_path: Path, linked: str
+) -> None:
+    output, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    touch(elsewhere / "staging" / "precious.txt", elsewhere / "journal.jsonl", elsewhere / "lock")
+    if linked == ".":
+        output.mkdir()
+        (output / FOLDER).symlink_to(elsewhere)
+    else:
+        (output / FOLDER).mkdir(parents=True)
+        (output / FOLDER / linked).symlink_to(elsewhere / linked)
+    with pytest.raises(OutputError, match="is a link"):
+        negatives(folder, output, Negatives(log))
+    assert (elsewhere / "staging" / "precious.txt").exists()
+    assert not list(output.glob("*.*g"))
+    assert not any(path.stat().st_size for path in (elsewhere / "lock", elsewhere / "journal.jsonl"))
 
 
 def test_a_folder_that_cannot_be_listed_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,7 +418,13 @@ def test_damaged_lines_of_the_journal_cost_only_their_pictures(folder: Path, log
     negatives(folder, output, Negatives(log))
     file = output / FOLDER / "journal.jsonl"
     lines = file.read_bytes().splitlines(keepends=True)
-    for spoilt in (b"\xff\x00 not JSON\n", b"[]\n", b'{"event": "writing", "picture": "b.png"}\n'):
+    for spoilt in (
+        b"\xff\x00 not JSON\n",
+        b"[]\n",
+        b'{"event": "writing", "picture": "b.png"}\n',
+        re.sub(rb'"picture": "[^"]*"', b'"picture": 3', lines[3]),
+        b"[" * 100_000 + b"\n",
+    ):
         file.write_bytes(b"".join([*lines[:3], spoilt, *lines[4:]]))
         found = Journal(output)
         assert found.damaged == 1

@@ -12,6 +12,7 @@ import shutil
 import struct
 import tarfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,12 @@ def test_changed_files_are_read_or_refused(name: str, tmp_path: Path, monkeypatc
     monkeypatch.setattr("pixmend.decoding.MAX_PIXELS", 1 << 20)
     loader = fuzz_files.LOADERS[name]()
     loader.prepare(tmp_path)
+    read = 0
+    for seed in loader.seeds:
+        with suppress(PixmendError):
+            loader.run(tmp_path, seed)
+            read += 1
+    assert read, "what is changed can be read"
     rng, refused = random.Random(0), 0
     for _ in range(CHANGED):
         content = fuzz_files.mutated(loader, rng)
@@ -47,8 +54,8 @@ def test_changed_files_are_read_or_refused(name: str, tmp_path: Path, monkeypatc
             loader.run(tmp_path, content)
         except PixmendError:
             refused += 1
-    assert refused < CHANGED or name in ("checkpoints", "descriptions")  # of these no weights are at hand that fit
-    assert refused or name in ("pickles", "states", "picture-caches", "shard-indices", "tar-shards")
+    assert refused < CHANGED or name == "descriptions"  # of which almost any change tells of another network
+    assert refused or name in ("journals", "pickles", "states", "picture-caches", "shard-indices", "tar-shards")
 
 
 def grown(before: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -192,6 +193,26 @@ def test_segments_stay_byte_for_byte(tmp_path: Path) -> None:
     assert before == after
     with Image.open(out) as image:
         assert image.info["icc_profile"] == PROFILE
+
+
+def test_damage_that_decoders_overlook_is_told_once_and_in_our_words(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The library itself would write to stderr, and once for each pass through the file."""
+    source = write(tmp_path / "source.jpg")
+    data = bytearray(source.read_bytes())
+    data[-400:-384] = b"\xff\0" * 8  # ones alone are no Huffman code
+    source.write_bytes(data)
+    picture, _ = mended(decode_file(source))
+    told: list[str] = []
+    save_picture(picture, tmp_path / "out.jpg", note=told.append)
+    assert capfd.readouterr().err == ""
+    assert len(told) == 1
+    assert told[0].count("Corrupt JPEG data") == 1
+    with jpeg._warnings_of_libjpeg() as warnings:
+        os.write(2, b"of another thread\nCorrupt JPEG data: x\nCorrupt JPEG data: x\n")
+    assert warnings() == ["Corrupt JPEG data: x"]
+    assert capfd.readouterr().err == "of another thread\n"
 
 
 def test_without_a_change_the_file_is_the_same(tmp_path: Path) -> None:

@@ -86,6 +86,23 @@ def test_transparent_entries_stay(tmp_path: Path) -> None:
         assert decode_file(out).has_alpha
 
 
+@pytest.mark.parametrize("colours", [2, 3, 40, 255])
+def test_frames_behind_the_first_have_a_palette_too(tmp_path: Path, colours: int) -> None:
+    """Pillow gives them as RGB."""
+    with (
+        Image.open(paletted(tmp_path / "one.gif", colours, colours)) as one,
+        Image.open(paletted(tmp_path / "two.gif", colours, colours, seed=1)) as two,
+    ):
+        one.save(tmp_path / "both.gif", save_all=True, append_images=[two])
+    before = decode_file(tmp_path / "both.gif", 2)
+    assert before.mode == "RGB"
+    with Image.open(tmp_path / "two.gif") as two:
+        assert np.array_equal(before.samples[..., :3], np.asarray(two.convert("RGB")))
+    picture, known = filled(before, np.full((20, 30, 3), 0.1, np.float32))
+    after = decode_file(save_picture(picture, tmp_path / "out.gif"))
+    assert np.array_equal(after.colour()[known], picture.colour()[known])
+
+
 def test_palette_without_a_known_pixel_becomes_rgb(tmp_path: Path) -> None:
     before = decode_file(paletted(tmp_path / "source.png", 5, 5))
     picture = composite(before, RNG(0).uniform(-1, 1, (20, 30, 3)).astype(np.float32), np.ones((20, 30), np.float32))

@@ -17,7 +17,13 @@ from pixmend.decoding import decode_file
 from pixmend.encoding import save_picture
 from pixmend.jpeg_segments import APP0, APP1, APP2, APP13, Segment, join, split
 from pixmend.pictures import Picture, composite, turned_back
-from pixmend.previews import refreshed_exif, without_photoshop_previews
+from pixmend.previews import (
+    MOST_STREAMS,
+    PIXELS_A_BYTE,
+    refreshed_exif,
+    without_photoshop_previews,
+    without_xmp_previews,
+)
 
 SECRET = (200, 30, 160)  # what is removed, and must not be seen in any preview
 BOX = np.s_[20:70, 60:120]
@@ -191,3 +197,41 @@ def test_a_preview_that_claims_to_be_huge_is_blanked() -> None:
     huge[frame + 5 : frame + 9] = struct.pack(">HH", 60000, 60000)
     block = b"II*\0\x08\0\0\0\0\0\0\0\0\0" + bytes(huge)
     assert not any(refreshed_exif(block, lambda: Image.new("RGB", (9, 9)))[14:])
+
+
+def test_previews_in_xmp_are_found_in_linear_time() -> None:
+    """Of so many that never end, a search for the end of each would take hours."""
+    for start in (b"<xmp:Thumbnails>", b"<xmpGImg:image>", b" xmpGImg:image='"):
+        endless = start * 300_000
+        assert without_xmp_previews(endless) == (endless if start.startswith(b"<") else b" " * 150_000)
+    assert without_xmp_previews(b"<a xmpGImg:image=\"1\"/><b xmpGImg:image='2'/>") == b"<a /><b />"
+
+
+def test_of_many_streams_a_few_are_made_anew_and_the_others_blanked() -> None:
+    """Each costs time that a file of a few bytes more would ask for again and again."""
+    claims = bytearray(as_jpeg(scene(), (80, 48)))
+    frame = claims.index(b"\xff\xc0")
+    claims[frame + 5 : frame + 9] = struct.pack(">HH", 4000, 4000)  # which do not fit into so few bytes
+    calls = []
+
+    def show() -> Image.Image:
+        calls.append(1)
+        return Image.new("RGB", (9, 9))
+
+    for stream, most in ((bytes(claims), 0), (as_jpeg(scene(), (80, 48)), MOST_STREAMS), (b"\xff\xd8\xff", 0)):
+        calls.clear()
+        block = b"II*\0\x08\0\0\0\0\0\0\0\0\0" + stream * 500
+        made = refreshed_exif(block, show)
+        assert len(made) == len(block)
+        assert len(calls) <= most
+        assert not any(made[14 + MOST_STREAMS * len(stream) :])
+
+
+def test_all_previews_of_a_flat_picture_fit_that_can() -> None:
+    """No JPEG that would fit is given up because of its size."""
+    flat = Image.new("RGB", (1600, 1200), (90, 90, 90))
+    stream = io.BytesIO()
+    flat.save(stream, "JPEG", quality=10)
+    assert stream.tell() * PIXELS_A_BYTE >= 1600 * 1200
+    made = refreshed_exif(b"II*\0\x08\0\0\0\0\0\0\0\0\0" + stream.getvalue(), lambda: flat)
+    assert [one.shape for one in pictures_in(made)] == [(1200, 1600, 3)]

@@ -95,6 +95,15 @@ def test_grey_colour_alpha_and_16_bits_are_alike() -> None:
         assert np.array_equal(find_scratches(picture), found)
 
 
+def test_floats_count_within_their_range(tmp_path: Path) -> None:
+    values = scratched(230).astype(np.float32)
+    values[0, 0], values[0, 1] = 0, 255
+    hole = find_scratches(values.astype(np.uint8))
+    Image.fromarray(values + 40_000).save(tmp_path / "offset.tif")
+    assert np.array_equal(find_scratches(tmp_path / "offset.tif"), hole)
+    assert hole.any()
+
+
 def test_a_mirrored_or_turned_picture_has_a_mirrored_or_turned_mask(bench: Any) -> None:
     """Bands, blocks and rounding are laid out from the top left: only a few pixels may depend on them."""
     scan, _ = bench.damaged(np.full((256, 320, 3), 0.5, np.float32), np.random.default_rng(5))
@@ -162,6 +171,16 @@ def test_the_command_writes_the_mask(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert not np.asarray(Image.open(mask)).any()
 
 
+def test_the_command_takes_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scan, mask = tmp_path / "scan.tif", tmp_path / "mask.png"
+    second = scratched(230)
+    Image.fromarray(second[::-1].copy()).save(scan, save_all=True, append_images=[Image.fromarray(second)])
+    assert main(["mask", "--scratches", str(scan), "-o", str(mask)]) == PictureError.exit_code
+    assert "choose one with --frame 1 to 2" in capsys.readouterr().err
+    assert main(["mask", "--scratches", str(scan), "--frame", "2", "-o", str(mask)]) == 0
+    assert np.array_equal(np.asarray(Image.open(mask)) > 0, find_scratches(second))
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -172,6 +191,7 @@ def test_the_command_writes_the_mask(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--scratches", "text.png", "--polarity", "grey"], OptionError.exit_code),
         (["thick", "16", "--scratches", "text.png"], OptionError.exit_code),
         (["thick", "16", "--sensitivity", "0.5"], OptionError.exit_code),
+        (["thick", "16", "--frame", "2"], OptionError.exit_code),
         (["thick"], OptionError.exit_code),
         ([], OptionError.exit_code),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -16,10 +17,11 @@ from pixmend.errors import OutputError
 from pixmend.files import check_output, write_atomically
 from pixmend.heif import register_heif
 from pixmend.jpeg_editing import came_as_jpeg, encode_jpeg_again
-from pixmend.metadata import EXIF_PREFIX, XMP_KEYWORD, calm, can_be_rewritten, tiff_exif
+from pixmend.jpeg_segments import EXIF_HEAD, LONGEST, XMP_HEAD
+from pixmend.metadata import EXIF_PREFIX, PHOTOSHOP, PNG_GROUND, XMP_KEYWORD, calm, can_be_rewritten, tiff_exif
 from pixmend.modes import stored_image
-from pixmend.pictures import Picture, to_samples
-from pixmend.previews import refreshed, showing
+from pixmend.pictures import Metadata, Picture, to_samples
+from pixmend.previews import refreshed, showing, without_xmp_previews
 from pixmend.wide import write_wide
 
 FORMATS = {
@@ -38,6 +40,9 @@ FORMATS = {
 _WITH_ALPHA = ("PNG", "TIFF", "WEBP", "GIF", "AVIF", "HEIF")
 _WITH_16_BITS = ("PNG", "TIFF")
 _WITH_1_BIT = ("PNG", "TIFF", "BMP")
+_LONGEST_SIDE = {"WEBP": 16383, "AVIF": 32768, "JPEG": 65500, "GIF": 65535}  # of AVIF what decoders take
+_ROOM_IN_JPEG = {"exif": LONGEST - len(EXIF_HEAD), "xmp": LONGEST - len(XMP_HEAD), "comment": LONGEST}  # bytes
+_LOSSY = ("JPEG", "AVIF")
 _GIF_SIDE = 480  # pixels
 _GIF_MILLISECONDS = (120, 1500)  # for which a picture stands, and the last one
 _JPEG_DEFAULTS = {"quality": 95, "subsampling": "4:4:4"}  # for pictures that were no JPEG before
@@ -96,9 +101,47 @@ def check_savable(picture: Picture, path: str | os.PathLike[str]) -> str:
         raise OutputError(
             f"{path}: {file_format} cannot keep the picture's alpha (transparent parts); use .png, .webp or .tiff"
         )
+    if max(picture.size) > (longest := _LONGEST_SIDE.get(file_format, math.inf)):
+        raise OutputError(f"{path}: {file_format} holds {longest} pixels a side, and the picture has more; use .png")
     if file_format == "GIF" and not _fits_gif(picture):
         raise OutputError(f"{path}: GIF holds 256 colours, and the picture is of none that few; use .png")
     return file_format
+
+
+def fitted(picture: Picture, path: str | os.PathLike[str]) -> Picture:
+    """`check_savable`, and the picture less the metadata that the format has no room for, with a note of it."""
+    file_format = check_savable(picture, path)
+    if file_format == "JPEG" and came_as_jpeg(picture):
+        return picture
+    kept = picture.metadata
+    lost = _too_long(replace(kept, xmp=kept.xmp and without_xmp_previews(kept.xmp)), file_format)
+    if not lost:
+        return picture
+    less = _with_metadata(picture, _without(kept, lost))
+    return replace(less, notes=(*picture.notes, _left_out(lost, file_format)))
+
+
+def _too_long(kept: Metadata, file_format: str) -> list[str]:
+    """The names of the metadata for which a format has no room."""
+    room = _ROOM_IN_JPEG if file_format == "JPEG" else {}
+    return [name for name, most in room.items() if len(getattr(kept, name) or b"") > most]
+
+
+def _without(kept: Metadata, names: list[str]) -> Metadata:
+    nothing: dict[str, Any] = dict.fromkeys(names)
+    return replace(kept, **nothing)
+
+
+def _left_out(names: list[str], file_format: str) -> str:
+    shown = " and ".join(name if name == "comment" else name.upper() for name in names)
+    return f"of the metadata, {shown} is left out: {file_format} has room for 64 KiB of each; .png keeps it"
+
+
+def _with_metadata(picture: Picture, metadata: Metadata) -> Picture:
+    """The picture with other metadata, which is still taken for its file's own."""
+    read = picture.original
+    mine = read is not None and picture.metadata is read.metadata
+    return replace(picture, metadata=metadata, original=replace(read, metadata=metadata) if read and mine else read)
 
 
 def _fits_gif(picture: Picture) -> bool:
@@ -142,9 +185,13 @@ def encode(picture: Picture, stream: IO[bytes], file_format: str) -> str | None:
         if file_format == "JPEG" and came_as_jpeg(picture):
             return encode_jpeg_again(picture, stream)
         turn = read.orientation if read is not None and picture.metadata is read.metadata else 1
-        if (picture.metadata.exif or picture.metadata.xmp) and (turn != 1 or not picture.is_as_read):
-            kept = refreshed(picture.metadata, showing(picture), quarter_turn=turn >= 5)
-            picture = replace(picture, metadata=kept, original=read and replace(read, metadata=kept))
+        kept = picture.metadata
+        if (kept.exif or kept.xmp or kept.photoshop) and (turn != 1 or not picture.is_as_read):
+            picture = _with_metadata(picture, refreshed(kept, showing(picture), quarter_turn=turn >= 5))
+        told = [f"{file_format} rounds colours: known samples may differ by a few levels"] * (file_format in _LOSSY)
+        if lost := _too_long(picture.metadata, file_format):
+            picture = _with_metadata(picture, _without(picture.metadata, lost))
+            told.append(_left_out(lost, file_format))
         options = _options(picture, file_format)
         if picture.samples.dtype != np.uint8 and picture.samples.shape[2] > 1:
             write_wide(picture, stream, file_format, options)
@@ -157,7 +204,7 @@ def encode(picture: Picture, stream: IO[bytes], file_format: str) -> str | None:
         if file_format == "GIF":
             options |= _gif_options(image)
         image.save(stream, file_format, **options)
-    return "AVIF rounds colours: known samples may differ by a few levels" if file_format == "AVIF" else None
+    return "; ".join(told) or None
 
 
 def _to_pillow(picture: Picture, file_format: str) -> Image.Image:
@@ -208,16 +255,24 @@ def _options(picture: Picture, file_format: str) -> dict[str, Any]:
 def _png_info(picture: Picture) -> PngImagePlugin.PngInfo:
     info = PngImagePlugin.PngInfo()
     for kind, data in picture.metadata.png_chunks:
-        info.add(kind, data)
+        if kind != PNG_GROUND or _is_ground(data, picture):
+            info.add(kind, data)
     if picture.metadata.xmp:
         info.add(b"iTXt", XMP_KEYWORD + bytes(5) + picture.metadata.xmp)  # neither compressed, nor of a language
     return info
+
+
+def _is_ground(data: bytes, picture: Picture) -> bool:
+    """Whether a PNG's background is in such samples as the picture's; an index may stand for a new colour by now."""
+    return len(data) == 2 * picture.channels and (picture.samples.dtype == np.uint16 or not any(data[::2]))
 
 
 def _tiff_options(picture: Picture) -> dict[str, Any]:
     tags = tiff_exif(picture.metadata.exif) if picture.metadata.exif else Image.Exif()
     if picture.metadata.xmp:
         tags[700] = picture.metadata.xmp
+    if picture.metadata.photoshop:
+        tags[PHOTOSHOP] = picture.metadata.photoshop
     # libtiff, which compresses, gets no EXIF or GPS directory from Pillow, and texts in ASCII only.
     # And what it has compressed of YCbCr, it gives back as RGB.
     return {"exif": tags, "compression": "raw" if tags or picture.mode == "YCbCr" else "tiff_adobe_deflate"}

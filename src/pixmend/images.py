@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
 from pixmend.decoding import decode_file, decode_image, decode_thumbnail, decode_thumbnail_of, picture_size
-from pixmend.encoding import check_savable, encode, save_animation, save_picture
+from pixmend.encoding import check_savable, encode, fitted, save_animation, save_picture
 from pixmend.errors import FileMissingError, MaskError, OptionError, PictureError
 from pixmend.heif import register_heif
 from pixmend.mask_reading import MaskReading, near_colour, read_mask_array, read_mask_picture
@@ -37,6 +37,7 @@ __all__ = [
     "composite",
     "decode_thumbnail_of",
     "encode",
+    "fitted",
     "is_picture_name",
     "load_image",
     "load_mask",

@@ -31,7 +31,7 @@ MaskColor = Annotated[
 Tolerance = Annotated[
     int | None, typer.Option(min=0, max=255, metavar="N", help="By how much --mask-color may differ.", show_default="0")
 ]
-Frame = Annotated[int | None, typer.Option(min=1, metavar="N", help="Which frame or page of IMAGE to repair.")]
+Frame = Annotated[int | None, typer.Option(min=1, metavar="N", help="Which frame or page of IMAGE to take.")]
 Preview = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write IMAGE with its mask in red here; without -o, only that.")
 ]
@@ -65,11 +65,11 @@ def read_inputs(
 
     Whatever is wrong with either, or cannot be saved, is told before torch is loaded.
     """
-    from pixmend.images import check_savable, mask_from_color, open_picture, read_mask
+    from pixmend.images import fitted, mask_from_color, open_picture, read_mask
 
     picture = open_picture(image, frame)
     for path in outputs:
-        check_savable(picture, path)
+        picture = fitted(picture, path)
     notes = list(picture.notes)
     if options.color:
         hole = mask_from_color(picture, options.color, options.tolerance or 0)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,14 @@ _YCC = np.array([[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5,
 _PROGRESSIVE, _SEQUENTIAL = "mozjpeg403", "turbo210"
 _COMPONENTS = {"JCS_GRAYSCALE": ("Y",), "JCS_YCbCr": ("Y", "Cb", "Cr"), "JCS_RGB": ("Y", "Cb", "Cr")}  # jpeglib's names
 _AC_LIMIT = 1023  # the largest AC coefficient of 8-bit samples that Huffman codes have a place for
+_STDERR = 2
+_WARNINGS = (
+    b"Corrupt JPEG",
+    b"Premature end of JPEG",
+    b"Inconsistent progression",
+    b"Invalid SOS",
+    b"Warning: unknown",
+)
 _one_at_a_time = threading.Lock()  # which library jpeglib uses is global to the process
 
 
@@ -37,18 +46,25 @@ def can_keep_blocks() -> bool:
     return find_spec("jpeglib") is not None
 
 
-def with_changes(data: bytes, old: Samples, new: Samples) -> tuple[bytes, float] | None:
+def with_changes(data: bytes, old: Samples, new: Samples) -> tuple[bytes, float, str] | None:
     """A JPEG file whose decoded samples are `old`, changed to `new`; without metadata, as `jpeg_segments.bare` has it.
 
-    old, new: (H, W, 1 or 3) uint8, as they lie in the file. Returns the new file, and the share of its blocks that kept
-    their coefficients; or None where this cannot be done: without jpeglib, and for files that it cannot read,
-    of four components, or whose subsampling is not by whole numbers. Arithmetic coding becomes Huffman's.
+    old, new: (H, W, 1 or 3) uint8, as they lie in the file. Returns the new file, the share of its blocks that kept
+    their coefficients, and what libjpeg says of damage in the old file. Or None where this cannot be done: without
+    jpeglib, and for files that it cannot read, of four components, or whose subsampling is not by whole numbers.
+    Arithmetic coding becomes Huffman's.
     """
     if not can_keep_blocks():
         return None
     import jpeglib
 
-    with tempfile.TemporaryDirectory() as folder, _one_at_a_time, suppress(OSError):  # what jpeglib can do nothing with
+    result: tuple[bytes, float] | None = None
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _one_at_a_time,
+        suppress(OSError),  # what jpeglib can do nothing with
+        _warnings_of_libjpeg() as warnings,
+    ):
         path = Path(folder, "picture.jpg")
         path.write_bytes(bare(data))
         with jpeglib.version(_SEQUENTIAL):
@@ -61,8 +77,35 @@ def with_changes(data: bytes, old: Samples, new: Samples) -> tuple[bytes, float]
         share = _renew(coded, components, factors.max(0) // factors, old, new)
         with jpeglib.version(_PROGRESSIVE if coded.progressive_mode else _SEQUENTIAL):
             coded.write_dct(os.fspath(path), flags=["+OPTIMIZE_CODING"])
-        return bare(path.read_bytes()), share
-    return None
+        result = bare(path.read_bytes()), share
+    return (*result, "; ".join(warnings())) if result else None
+
+
+@contextmanager
+def _warnings_of_libjpeg() -> Iterator[Callable[[], list[str]]]:
+    """Keep what libjpeg says from stderr, where it writes by itself; afterwards, what is yielded gives it, each once.
+
+    Lines that others write meanwhile come out at the end.
+    """
+    try:
+        usual = os.dup(_STDERR)
+    except OSError:  # there is none, as for some servers
+        yield list
+        return
+    found: dict[str, None] = {}
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), _STDERR)
+        try:
+            yield lambda: list(found)
+        finally:
+            os.dup2(usual, _STDERR)
+            os.close(usual)
+            said.seek(0)
+            for line in said:
+                if line.startswith(_WARNINGS):
+                    found[line.decode("ascii", "replace").strip()] = None
+                else:
+                    os.write(_STDERR, line)
 
 
 def _renew(coded: Any, components: tuple[str, ...], steps: NDArray[np.int64], old: Samples, new: Samples) -> float:

@@ -42,9 +42,10 @@ def encode_jpeg_again(picture: Picture, stream: IO[bytes]) -> str | None:
     segments = refreshed_segments(split(read.jpeg)[0], showing(picture, read.orientation))
     result = with_changes(read.jpeg, old, new) if read.stored is None else None
     if result is not None:
-        coded, kept = result
+        coded, kept, damage = result
         stream.write(dressed(coded, segments))
-        return f"{kept:.1%} of the JPEG's blocks keep their coefficients exactly"
+        told = f"{kept:.1%} of the JPEG's blocks keep their coefficients exactly"
+        return f"{told}; the source is damaged (libjpeg says: {damage}), so look at the result" if damage else told
     stored = stored_image(picture, "JPEG")  # of CMYK
     image = Image.fromarray(new[..., 0] if new.shape[2] == 1 else new)
     if stored is not None:

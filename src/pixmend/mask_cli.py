@@ -5,13 +5,14 @@ inside.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pixmend.console import say
 from pixmend.errors import OptionError
 from pixmend.files import check_output
+from pixmend.inputs import Frame
 from pixmend.options import Output, Overwrite, Seed, check_inputs
 
 MUCH = 0.2  # of a picture: a larger share is rarely damage, but the picture's own lines
@@ -41,6 +42,7 @@ def mask(
     polarity: Annotated[
         str | None, typer.Option(metavar="NAME", help="Of --scratches: light, dark or both.", show_default="both")
     ] = None,
+    frame: Frame = None,
     overwrite: Overwrite = False,
     kinds: Annotated[bool, typer.Option("--list", is_eager=True, callback=_list_kinds, help="List all kinds.")] = False,
 ) -> None:
@@ -48,9 +50,11 @@ def mask(
     if scratches is not None:
         if kind is not None:
             raise OptionError(f"--scratches finds a mask, and {kind!r} asks for a drawn one; give one of the two")
-        return _find(scratches, output, 0.5 if sensitivity is None else sensitivity, polarity or "both", overwrite)
-    if sensitivity is not None or polarity is not None:
-        raise OptionError("--sensitivity and --polarity belong to --scratches IMAGE; leave them out, or give that too")
+        how = {"sensitivity": 0.5 if sensitivity is None else sensitivity, "polarity": polarity or "both"}
+        return _find(scratches, output, {**how, "frame": frame}, overwrite)
+    for name, value in {"--sensitivity": sensitivity, "--polarity": polarity, "--frame": frame}.items():
+        if value is not None:
+            raise OptionError(f"{name} belongs to --scratches IMAGE; leave it out, or give that too")
     if kind is None or size is None:
         raise OptionError("give a KIND (--list names them) and a SIZE to draw a mask, or --scratches IMAGE to find one")
     return _draw(kind, size, output, seed, overwrite)
@@ -67,13 +71,13 @@ def _draw(kind: str, size: str, output: Path, seed: int, overwrite: bool) -> Non
     print(f"{hole.mean():.1%} of {output} is white: the share of a picture that it would fill")
 
 
-def _find(image: Path, output: Path, sensitivity: float, polarity: str, overwrite: bool) -> None:
+def _find(image: Path, output: Path, how: dict[str, Any], overwrite: bool) -> None:
     check_output(output, overwrite)
     check_inputs(image)
     from pixmend.images import open_picture, save_picture
     from pixmend.scratches import find_scratches
 
-    hole = find_scratches(image, sensitivity=sensitivity, polarity=polarity)  # type: ignore[arg-type]  # checked there
+    hole = find_scratches(image, **how)
     save_picture(open_picture(hole), output, overwrite=overwrite)
     if not hole.any():
         say("note", "no damage was found; try --sensitivity 0.75")

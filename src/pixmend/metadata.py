@@ -30,6 +30,7 @@ DESCRIBING_TAGS = frozenset(
         271,  # Make
         272,  # Model
         285,  # PageName
+        297,  # PageNumber
         305,  # Software
         306,  # DateTime
         315,  # Artist
@@ -46,11 +47,13 @@ DESCRIBING_TAGS = frozenset(
         *range(40091, 40096),  # XPTitle to XPSubject
     }
 )
-_DIRECTORIES, _IPTC = (34665, 34853), 33723
+_DIRECTORIES, _IPTC, PHOTOSHOP = (34665, 34853), 33723, 34377
 
 # PNG chunks that stay true when samples change. Texts may come many times, the others once.
 _PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _PNG_COLOURS = (b"cHRM", b"gAMA", b"sRGB", b"cICP")
+PNG_GROUND = b"bKGD"  # a background, in the file's own samples or as an index
+_SPREAD = {2: 85, 4: 17}  # grey of so many bits is read as 8, times this
 
 
 def read_metadata(image: Image.Image, stream: IO[bytes] | None) -> tuple[int, Metadata]:
@@ -70,6 +73,7 @@ def read_metadata(image: Image.Image, stream: IO[bytes] | None) -> tuple[int, Me
         icc_profile=_bytes_or_none(info.get("icc_profile")),
         exif=exif,
         xmp=xmp,
+        photoshop=_tiff_tags(image).get(PHOTOSHOP),
         dpi=dpi,
         comment=_bytes_or_none(info.get("comment")),
         png_chunks=read_png_chunks(stream) if stream is not None and image.format == "PNG" else (),
@@ -106,6 +110,9 @@ def read_png_chunks(stream: IO[bytes]) -> tuple[tuple[bytes, bytes], ...]:
     """The chunks of a PNG that stay true when its samples change, XMP and EXIF left out: they are kept apart."""
     chunks: list[tuple[bytes, bytes]] = []
     end = stream.seek(0, 2)
+    stream.seek(24)
+    depth, colour_type = stream.read(2)  # of the first chunk, IHDR, which Pillow has understood
+    is_grey = colour_type == 0
     at = stream.seek(8)
     while len(head := stream.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
@@ -114,8 +121,10 @@ def read_png_chunks(stream: IO[bytes]) -> tuple[tuple[bytes, bytes], ...]:
             break
         # A small second letter: a private chunk; a small fourth: it may be copied by who does not know it.
         private = kind[1:2].islower() and kind[3:4].islower() and kind not in _PNG_TEXTS
-        if kind in _PNG_TEXTS or kind in _PNG_COLOURS or private:
+        if kind in _PNG_TEXTS or kind in _PNG_COLOURS or kind == PNG_GROUND or private:
             data = stream.read(length)
+            if kind == PNG_GROUND and is_grey and depth in _SPREAD:
+                data = bytes([0, data[-1] * _SPREAD[depth] & 255]) if data else data
             if not data.startswith((XMP_KEYWORD + b"\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")):
                 chunks.append((kind, data))
         stream.seek(at)
@@ -182,7 +191,7 @@ calm = _Calm()
 
 def _raw_exif(image: Image.Image) -> bytes | None:
     if image.format == "TIFF":  # its own tags take EXIF's place
-        return _exif_of_tiff(image.getexif(), getattr(getattr(image, "tag_v2", None), "_tagdata", {}))
+        return _exif_of_tiff(image.getexif(), _tiff_tags(image))
     exif = _bytes_or_none(image.info.get("exif"))
     text = image.info.get("Raw profile type exif")  # ImageMagick's way, in a text: a name, a length, then hexadecimal
     if exif is None and isinstance(text, str):
@@ -191,6 +200,11 @@ def _raw_exif(image: Image.Image) -> bytes | None:
         except ValueError:
             return None
     return exif.removeprefix(EXIF_PREFIX) if exif else None
+
+
+def _tiff_tags(image: Image.Image) -> Mapping[int, bytes]:
+    """The tags of a TIFF as they stand in the file; none of others."""
+    return getattr(getattr(image, "tag_v2", None), "_tagdata", {})
 
 
 def _exif_of_tiff(tags: Image.Exif, raw: Mapping[int, bytes]) -> bytes | None:

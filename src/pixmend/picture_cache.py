@@ -47,13 +47,18 @@ class PictureCache:
         if not folder.is_dir():
             raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on")
         self.folder, self.side = folder, side
-        files = picture_files(folder)
+        found = picture_files(folder)
+        outside = {file: None for file in found if _leads_out(file, folder)}
+        files = [file for file in found if file not in outside]
         stats = [(str(f.relative_to(folder)), *_size_and_date(f)) for f in files]
         name = hashlib.sha256(json.dumps([str(folder.resolve()), side, stats]).encode()).hexdigest()[:24]
         self.pixels_file, self.index_file = cache / f"{name}.rgb", cache / f"{name}.json"
         index = self._index() or self._decode_alone(files, cache / f"{name}.lock", progress)
         self.entries: list[dict[str, Any]] = index["entries"]
         self.skipped: list[str] = index["skipped"]
+        if outside:
+            told = f"{len(outside)} links that lead out of {folder}, such as {next(iter(outside))}, are not followed"
+            self.skipped = [*self.skipped, f"{told}; copy the files there"]
 
     @property
     def hashes(self) -> list[str]:
@@ -212,6 +217,10 @@ def _read_at(handle: int, count: int, offset: int) -> bytes:
 def seal(text: bytes) -> bytes:
     """A checksum that tells an accident, as eight hexadecimal digits."""
     return b"%08x" % zlib.crc32(text)
+
+
+def _leads_out(file: Path, folder: Path) -> bool:
+    return file.is_symlink() and not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder))
 
 
 def _can_be_read(file: Path) -> bool:

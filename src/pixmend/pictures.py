@@ -34,6 +34,7 @@ class Metadata:
     comment: bytes | None = None  # of a JPEG
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()  # (type, data): texts, gamma and the like
     jpeg: Mapping[str, Any] = field(default_factory=dict)  # Pillow's options that encode as the source was encoded
+    photoshop: bytes | None = None  # of a TIFF: image resources
 
 
 @dataclass(frozen=True, eq=False)

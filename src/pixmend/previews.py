@@ -8,10 +8,10 @@ In EXIF they are replaced where they stand, in the same number of bytes: maker n
 from __future__ import annotations
 
 import io
-import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 
 from PIL import Image, ImageOps
 
@@ -32,14 +32,19 @@ from pixmend.pictures import Metadata, Picture, to_samples, turned_back
 Showing = Callable[[], Image.Image]  # gives the picture that previews are made of, when one is needed
 
 MOST_PIXELS = 1 << 24  # of a preview: more than a camera ever embeds
+MOST_STREAMS = 64  # in one block, as few as those are; what follows more of them is blanked
+PIXELS_A_BYTE = 64  # at most, in the JPEGs made here: 8 x 8 pixels, all alike, take 6 bits of luma and 2 of chroma
 _SIDE = 2048  # to about this many pixels the result is thinned out first
 _QUALITIES = (85, 70, 50, 30, 10)
 _START = b"\xff\xd8\xff"
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the markers of frame headers
 _XMP_MORE = b"http://ns.adobe.com/xmp/extension/\0"
-_XMP_PREVIEWS = re.compile(
-    rb"<(xmp|xap):Thumbnails>.*?</\1:Thumbnails>|<xmpGImg:image>.*?</xmpGImg:image>|\sxmpGImg:image=\"[^\"]*\"",
-    re.DOTALL,
+_XMP_PREVIEWS = (  # what they begin with, and end with
+    (b"<xmp:Thumbnails>", b"</xmp:Thumbnails>"),
+    (b"<xap:Thumbnails>", b"</xap:Thumbnails>"),
+    (b"<xmpGImg:image>", b"</xmpGImg:image>"),
+    (b'xmpGImg:image="', b'"'),
+    (b"xmpGImg:image='", b"'"),
 )
 _PHOTOSHOP_PREVIEWS = (1033, 1036)  # the resources that hold thumbnails
 _THUMBNAIL_AT, _THUMBNAIL_LENGTH, _STRIPS_AT, _STRIP_LENGTHS = 0x0201, 0x0202, 0x0111, 0x0117
@@ -53,13 +58,15 @@ def showing(picture: Picture, orientation: int = 1) -> Showing:
         thinned = replace(picture, samples=picture.samples[::step, ::step])
         return Image.fromarray(turned_back(to_samples(thinned.colour()), orientation))
 
-    return show
+    return cache(show)
 
 
 def refreshed(metadata: Metadata, show: Showing, *, quarter_turn: bool = False) -> Metadata:
     """Metadata whose previews show the result. quarter_turn: the old ones lie across it."""
     exif = metadata.exif and refreshed_exif(metadata.exif, show, quarter_turn=quarter_turn)
-    return replace(metadata, exif=exif, xmp=metadata.xmp and _XMP_PREVIEWS.sub(b"", metadata.xmp))
+    xmp, photoshop = metadata.xmp, metadata.photoshop
+    xmp, photoshop = xmp and without_xmp_previews(xmp), photoshop and without_photoshop_previews(photoshop)
+    return replace(metadata, exif=exif, xmp=xmp, photoshop=photoshop)
 
 
 def refreshed_segments(segments: list[Segment], show: Showing) -> list[Segment]:
@@ -71,7 +78,7 @@ def refreshed_segments(segments: list[Segment], show: Showing) -> list[Segment]:
         if marker == APP1 and data.startswith(EXIF_HEAD):
             data = EXIF_HEAD + refreshed_exif(data[len(EXIF_HEAD) :], show)
         elif marker == APP1 and data.startswith(XMP_HEAD):
-            data = XMP_HEAD + _XMP_PREVIEWS.sub(b"", data[len(XMP_HEAD) :])
+            data = XMP_HEAD + without_xmp_previews(data[len(XMP_HEAD) :])
         elif marker == APP1 and data.startswith(_XMP_MORE) and drop_more:
             continue
         elif marker == APP0 and data.startswith(JFIF_HEAD) and len(data) > 14:
@@ -88,9 +95,21 @@ def refreshed_exif(exif: bytes, show: Showing, *, quarter_turn: bool = False) ->
     """An EXIF block of the same length in which every JPEG stream shows the result, or is blank where none fits."""
     block = bytearray(exif)
     for start, end, size in _streams(exif):
-        block[start:end] = _made(size[::-1] if quarter_turn else size, end - start, show)
+        made = bytes(end - start) if size is None else _made(size[::-1] if quarter_turn else size, end - start, show)
+        block[start:end] = made
     _tidy_thumbnail(block)
     return bytes(block)
+
+
+def without_xmp_previews(xmp: bytes) -> bytes:
+    """XMP less its previews, in time that grows as its length does, whatever is in it."""
+    for start, end in _XMP_PREVIEWS:
+        kept, at = [], 0
+        while (begin := xmp.find(start, at)) >= 0 and (past := xmp.find(end, begin + len(start))) >= 0:
+            kept.append(xmp[at:begin])
+            at = past + len(end)
+        xmp = b"".join([*kept, xmp[at:]])
+    return xmp
 
 
 def without_photoshop_previews(resources: bytes) -> bytes:
@@ -110,19 +129,24 @@ def without_photoshop_previews(resources: bytes) -> bytes:
     return b"".join(kept) + (rest if _START not in rest else b"")
 
 
-def _streams(block: bytes) -> Iterator[tuple[int, int, tuple[int, int]]]:
+def _streams(block: bytes) -> Iterator[tuple[int, int, tuple[int, int] | None]]:
     """The JPEG streams in a block: where each begins and ends, and its (width, height); one without an end goes on.
 
-    Bytes that only begin as a JPEG does are a maker's numbers.
+    Bytes that only begin as a JPEG does are a maker's numbers. But no camera has so many of either that all that is
+    behind MOST_STREAMS of them, which is one stream without a size here, would have to be looked at.
     """
     at = block.find(_START)
-    while at >= 0:
+    for _ in range(MOST_STREAMS):
+        if at < 0:
+            return
         next_ = at + len(_START)
         if size := _size(block[at:]):
             next_ = block.find(b"\xff\xd9", len(block) - len(split(block[at:])[1])) + 2
             next_ = len(block) if next_ < 2 else next_
             yield at, next_, size
         at = block.find(_START, next_)
+    if at >= 0:
+        yield at, len(block), None
 
 
 def _size(stream: bytes) -> tuple[int, int] | None:
@@ -136,7 +160,7 @@ def _size(stream: bytes) -> tuple[int, int] | None:
 
 def _made(size: tuple[int, int], length: int, show: Showing) -> bytes:
     """A JPEG of the result of that (width, height) in so many bytes, zeros behind it; all zeros, if it does not fit."""
-    if not 0 < size[0] * size[1] <= MOST_PIXELS:
+    if not 0 < size[0] * size[1] <= min(MOST_PIXELS, PIXELS_A_BYTE * length):
         return bytes(length)
     small = ImageOps.pad(show(), size)  # black bars where the shapes differ, as cameras do
     for quality in _QUALITIES:
@@ -165,10 +189,12 @@ def _tidy_thumbnail(block: bytearray) -> None:
             length = len(block[at : at + length].rstrip(b"\0"))
             struct.pack_into(order + "I", block, places[_THUMBNAIL_LENGTH] + 8, length)
             return
+        left = len(block)  # strips that lie over each other would take for ever
         for start, many in ((at, length), *_strips(block, order, places)):
             if start is not None and many is not None:
-                end = min(start + many, len(block))
+                end = min(start + min(many, left), len(block))
                 block[start:end] = bytes(max(0, end - start))
+                left -= max(0, end - start)
         struct.pack_into(order + "I", block, link, 0)
     except struct.error:  # offsets that point outside
         return

@@ -43,18 +43,20 @@ LEAST = 3  # pixels of a spot; fewer are grain
 ROWS = 256  # of a band
 
 
-def find_scratches(source: Source, *, sensitivity: float = 0.5, polarity: Polarity = "both") -> Hole:
+def find_scratches(
+    source: Source, *, sensitivity: float = 0.5, polarity: Polarity = "both", frame: int | None = None
+) -> Hole:
     """Where a picture seems damaged by scratches, dust or creases: (H, W), true = to be filled.
 
-    source: what `open_picture` takes; alpha is not looked at. sensitivity: from 0, only what stands out most, to 1,
-    also what is faint; every 0.25 halves or doubles the contrast that is asked for. polarity: damage lighter than what
-    is around it, darker, or both. Raises OptionError, and what `open_picture` raises.
+    source, frame: what `open_picture` takes; alpha is not looked at. sensitivity: from 0, only what stands out most, to
+    1, also what is faint; every 0.25 halves or doubles the contrast that is asked for. polarity: damage lighter than
+    what is around it, darker, or both. Raises OptionError, and what `open_picture` raises.
     """
     if not 0 <= sensitivity <= 1:
         raise OptionError(f"sensitivity {sensitivity} is out of range; give a number from 0 (least) to 1 (most)")
     if polarity not in get_args(Polarity):
         raise OptionError(f"polarity {polarity!r} is not known; choose {', '.join(get_args(Polarity))}")
-    grey = _luminance(open_picture(source))
+    grey = _luminance(open_picture(source, frame))
     strictness = 4 ** (1 - 2 * sensitivity)
     found = np.zeros(grey.shape, np.bool_)
     for reduction in REDUCTIONS:
@@ -172,10 +174,12 @@ def _bands(grey: Floats, margin: int) -> Iterator[Floats]:
 
 def _luminance(picture: Picture) -> Floats:
     """(H, W) float32 in [0, 1], rows by rows."""
-    weights = (LUMA if picture.channels == 3 else np.ones(1, np.float32)) / np.float32(picture.levels)
+    black, white = picture.span
+    weights = (LUMA if picture.channels == 3 else np.ones(1, np.float32)) / np.float32(white - black)
     grey = np.empty(picture.size, np.float32)
     for top in range(0, len(grey), ROWS):
-        grey[top : top + ROWS] = picture.samples[top : top + ROWS, :, : picture.channels] @ weights
+        samples = picture.samples[top : top + ROWS, :, : picture.channels]
+        grey[top : top + ROWS] = (samples - np.float32(black)) @ weights
     return grey
 
 

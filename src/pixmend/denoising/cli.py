@@ -14,7 +14,16 @@ from pixmend.console import progress_bar, say
 from pixmend.denoising.folder import DenoiseWork
 from pixmend.errors import OptionError
 from pixmend.files import check_output
-from pixmend.folders.command import DryRun, EngineName, FolderOptions, RayAddress, Workers, run_folder
+from pixmend.folders.command import (
+    DryRun,
+    EngineName,
+    FolderOptions,
+    RayAddress,
+    Workers,
+    refuse_for_folder,
+    run_folder,
+)
+from pixmend.inputs import Frame
 from pixmend.options import STOPPED, AsJson, Device, Output, Overwrite, Seed, check_inputs
 
 if TYPE_CHECKING:
@@ -52,6 +61,7 @@ def picture(
     output: Output,
     level: Annotated[str, typer.Option(metavar="X", help="Standard deviation, 0 to 1 in [-1, 1], or auto.")] = "auto",
     model: Annotated[Path | None, typer.Option(metavar="FILE", help="A denoiser; by default pixmend's own.")] = None,
+    frame: Frame = None,
     overwrite: Overwrite = False,
     device: Device = None,
     as_json: AsJson = False,
@@ -64,16 +74,16 @@ def picture(
     known = parse_level(level)
     of_folder = FolderOptions(dry_run, engine, ray_address, workers, overwrite, as_json)
     if image.is_dir():
+        refuse_for_folder({"--frame": frame})
         check_inputs(model)
         run_folder(image, output, DenoiseWork(model, known, device), of_folder)
         return
     of_folder.refuse_for_one_picture()
     check_output(output, overwrite)
     check_inputs(image, model)
-    from pixmend.images import check_savable, open_picture, save_picture
+    from pixmend.images import fitted, open_picture, save_picture
 
-    source = open_picture(image)
-    check_savable(source, output)
+    source = fitted(open_picture(image, frame), output)
     for note in source.notes:
         say("note", note)
     from pixmend.denoising.picture import denoise as take_noise_out

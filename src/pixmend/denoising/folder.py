@@ -27,23 +27,21 @@ class DenoiseWork:
 
     def check(self, task: Task) -> dict[str, Any]:
         """Notes, if any; raises what reading the picture raises, and OutputError for a format that cannot hold it."""
-        from pixmend.images import check_savable, open_picture
+        from pixmend.images import fitted, open_picture
 
-        picture = open_picture(task.picture)
-        check_savable(picture, task.output)
+        picture = fitted(open_picture(task.picture), task.output)
         return {"notes": list(picture.notes)} if picture.notes else {}
 
     def prepare(self) -> Do:
         """Load the denoiser."""
         from pixmend.denoising.model_file import load_denoiser
         from pixmend.denoising.picture import denoise
-        from pixmend.images import check_savable, open_picture, save_picture
+        from pixmend.images import fitted, open_picture, save_picture
 
         denoiser = load_denoiser(self.model)
 
         def do(task: Task, staged: Path, tick: Tick) -> dict[str, Any]:
-            picture = open_picture(task.picture)
-            check_savable(picture, task.output)
+            picture = fitted(open_picture(task.picture), task.output)
             notes = list(picture.notes)
             tick(0, 1)
             result = denoise(picture, level=self.level, model=denoiser, device=self.device)

@@ -84,7 +84,7 @@ class Journal:
             yield journal
 
     def _begin(self) -> None:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):
             self.suspect = str(json.loads((self.staging / CURRENT).read_text("ascii")))
         with errors_as_one_line(self.folder, ADVICE):
             shutil.rmtree(self.staging, ignore_errors=True)  # what was computed by a run that was killed
@@ -150,10 +150,10 @@ class Journal:
                 if event == "settings":
                     self.settings[row["id"]] = dict(row["settings"])
                 elif event == "writing":
-                    begun[row["picture"]] = Entry.of(row)
+                    begun[_name_in(row)] = Entry.of(row)
                 elif event == "done" and row["picture"] in begun:
                     self.entries[row["picture"]] = begun.pop(row["picture"])
-            except (ValueError, LookupError, TypeError):
+            except (ValueError, LookupError, TypeError, RecursionError):  # the last: of brackets without end
                 self.damaged += 1
         for name, entry in begun.items():  # killed in between: the hash tells whether the result is in its place
             if _holds(self.output / name, entry.sha256):
@@ -171,11 +171,18 @@ class Journal:
 
 
 def check_place(output: Path) -> None:
-    """Raise OutputError where an output folder neither is nor can be made."""
+    """Raise OutputError where an output folder neither is nor can be made, or where what is ours in it is a link.
+
+    By a link, what we write, and remove, would lie elsewhere.
+    """
     if output.exists() and not output.is_dir():
         raise OutputError(f"the output {output} is a file; give a folder for the results")
     if not output.parent.is_dir():
         raise OutputError(f"the folder {output.parent} does not exist; make it first, or choose another output")
+    folder = output / FOLDER
+    for path in (folder, folder / JOURNAL, folder / STAGING, folder / RUN_LOCK):
+        if os.path.islink(path):
+            raise OutputError(f"{path} is a link, and may lead out of {output}; remove it, or choose another output")
 
 
 def in_use(output: Path) -> OutputError:
@@ -202,6 +209,13 @@ def _remove_if_empty(*folders: Path) -> None:
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
+
+
+def _name_in(row: Mapping[str, Any]) -> str:
+    name = row["picture"]
+    if not isinstance(name, str):
+        raise TypeError("a picture's name is a text")
+    return name
 
 
 def _holds(path: Path, sha256: str) -> bool:
