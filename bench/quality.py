@@ -35,7 +35,8 @@ from pixmend.schedules import step_subset
 
 BATCH = 25
 MONTAGE_ROWS = 12
-TELEA, MEAN = "OpenCV Telea, radius 3", "mean colour"
+TELEA = "OpenCV Telea, radius 3"
+BESIDE = {"mean colour": "mean", "scikit-image biharmonic": "biharmonic", "the guide alone": "guide"}
 Fill = Callable[[Tensor, Tensor], Tensor]  # pictures (B, 3, H, W) and holes (B, 1, H, W) to pictures
 
 
@@ -162,7 +163,7 @@ class Evaluation:
             if len(made) > 1:
                 mean = torch.stack(made).mean(dim=0)
                 self.mean_psnr.add(name, f"{float(hole_psnr(mean, self.truth, hole).mean()):.2f}")
-        mended = [made[0] for name, made in results.items() if name != MEAN]
+        mended = [made[0] for name, made in results.items() if name not in BESIDE]
         self.shown[kind] = [masked, *mended, self.truth]
 
     def print(self) -> None:
@@ -219,7 +220,8 @@ def main() -> None:
     model.network.to(device)
     truth = middles(options.folder, options.pictures, options.size or model.size)
     evaluation = Evaluation(truth, options.kinds, options.fills)
-    ways: dict[str, list[Fill]] = {MEAN: [baseline("mean")], TELEA: [baseline("telea")]}
+    ways: dict[str, list[Fill]] = {name: [baseline(word)] for name, word in BESIDE.items()}
+    ways[TELEA] = [baseline("telea")]
     for steps in options.steps:
         name = f"pixmend, {steps} step{'s' if steps > 1 else ''}"
         ways[name] = [ours(model, model.sampler, steps, number, device) for number in range(options.fills)]
