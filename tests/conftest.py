@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 # Before torch is imported; what tests start in processes of their own inherits it.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# A shell that starts the tests in the background has Ctrl-C ignored, and whatever they start would ignore it as well.
+# A shell that starts the tests in the background has Ctrl-C ignored, and nohup has SIGHUP; whatever they start would
+# ignore them as well.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 settings.register_profile("pixmend", deadline=None)  # no test measures speed
 settings.load_profile("pixmend")

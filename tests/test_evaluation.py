@@ -310,7 +310,7 @@ def test_files_that_are_no_networks(tmp_path: Path) -> None:
 
 def test_methods_are_chosen_by_word(model: Path) -> None:
     methods, _ = choose_methods(["mean", "pixmend"], Asked(models=[model], calls=[1, 2], samplers=["ddim", "unipc"]))
-    assert [m.name for m in methods[:2]] == ["mean colour", "tiny, ddim, 10 steps"]
+    assert [m.name for m in methods[:2]] == ["mean colour", "tiny, ddim, 4 steps"]
     assert len({m.folder for m in methods}) == len(methods) == 7
     with pytest.raises(OptionError, match="method 'magic' is not known"):
         choose_methods(["magic"])
@@ -487,7 +487,7 @@ def test_the_command_writes_a_report_that_stands_alone(
     ]
     assert main(["evaluate", str(folder), "-o", str(report), "--model", str(model), *options]) == 0
     shown = capsys.readouterr()
-    assert "tiny, ddim, 10 steps" in shown.out
+    assert "tiny, ddim, 4 steps" in shown.out
     assert "6 pictures are few" in shown.err
     page = (report / "report.html").read_text("utf-8")
     assert "&lt;b&gt;e.png" in page

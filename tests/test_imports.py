@@ -32,10 +32,11 @@ ROWS = (
     ("filling",),
     ("inpainting",),
     ("explain", "extending"),
-    ("extending_cli", "mask_cli", "folders"),
+    ("mask_cli", "folders"),
     ("demo", "denoising", "evaluation"),
     ("web",),
     ("inpainting_cli",),
+    ("extending_cli",),
     ("cli",),
     ("__main__",),
 )

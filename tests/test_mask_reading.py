@@ -233,7 +233,7 @@ def test_preview_alone_fills_nothing(tmp_path: Path, capsys: pytest.CaptureFixtu
         ([], "nothing would be written; give -o OUT, --preview FILE, or both"),
         (["-o", "a.png", "--mask-from-alpha", "--mask-color", "red"], "--mask-from-alpha and --mask-color each tell"),
         (["-o", "a.png", "--tolerance", 3], "--tolerance is of --mask-color"),
-        (["-o", "a.png", "--preview", "a.png"], "give two names"),
+        (["-o", "a.png", "--preview", "a.png"], "would be written twice"),
         (["-o", "a.png", "--frame", 2, "--mask-color", "red"], "has no frame 2; give 1, or none"),
     ],
 )

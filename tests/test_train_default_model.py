@@ -66,6 +66,7 @@ def test_legs_keep_the_noise_levels_of_the_model(tmp_path: Path) -> None:
         leg=[(8, 0.008), (16, 0.008)],
         batch=4,
         lr=1e-4,
+        balance=1.0,
         seed=0,
         conditioning=None,
         device="cpu",
