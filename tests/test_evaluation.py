@@ -487,7 +487,7 @@ def test_the_command_writes_a_report_that_stands_alone(
     ]
     assert main(["evaluate", str(folder), "-o", str(report), "--model", str(model), *options]) == 0
     shown = capsys.readouterr()
-    assert "tiny, ddim, 4 steps" in shown.out
+    assert "tiny, unipc, 4 steps" in shown.out
     assert "6 pictures are few" in shown.err
     page = (report / "report.html").read_text("utf-8")
     assert "&lt;b&gt;e.png" in page
