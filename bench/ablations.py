@@ -79,7 +79,6 @@ class Variation:
 
 DEFAULT = Variation("default", "as `pixmend train` has it")
 UNGUIDED = Views(coarse_guide=0)  # without the coarser level's guide, as these ways have none
-ATTENDS = (False, False, False, True)
 VARIATIONS = [
     DEFAULT,
     Variation("told", "plain", told="plain"),
@@ -102,7 +101,7 @@ VARIATIONS = [
     Variation("crops", "whole pictures", views=Views(enlarged=0, scales=(1, 1))),
     Variation("crops", "pixel by pixel", views=Views(enlarged=0, scales=(0, 0))),
     Variation("shape", "32-48-96-160, 2 blocks", shape=UNetConfig(channels=(32, 48, 96, 160), blocks=2)),
-    Variation("shape", "48-80-128-160", shape=UNetConfig(channels=(48, 80, 128, 160), attention=ATTENDS)),
+    Variation("shape", "48-80-128-160", shape=UNetConfig(channels=(48, 80, 128, 160))),
     Variation(
         "shape",
         "patch 2, 96-160-224",
