@@ -123,7 +123,7 @@ def test_pictures_on_the_way_are_shown(visitor: Visitor) -> None:
     page = visitor.page
     visitor.drag(*STROKE)
     page.locator("summary", has_text="More").click()
-    page.fill("[name=steps]", "12")
+    page.fill("[name=steps]", "400")
     with page.expect_response(re.compile(r"/steps/0/\d+/view")) as shown:
         visitor.do("run")
     assert shown.value.ok

@@ -13,6 +13,8 @@ from pixmend.errors import OptionError
 from pixmend.images import Picture, open_picture
 from pixmend.views import view_of
 
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # by channels; WebP has colour always
+
 
 def opened(data: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(data))
@@ -24,13 +26,22 @@ def opened(data: bytes) -> Image.Image:
 def test_part_at_scale_1_has_the_very_samples(channels: int) -> None:
     samples = np.random.default_rng(0).integers(0, 256, (20, 30, channels), np.uint8)
     view = view_of(Picture(samples), left=4, top=3, width=10, height=8, scale=1)
+    assert view.media_type == "image/webp"
+    np.testing.assert_array_equal(
+        np.asarray(opened(view.data).convert(MODES[channels])).reshape(8, 10, channels), samples[3:11, 4:14]
+    )
+
+
+def test_what_is_too_long_for_webp_has_the_very_samples_too() -> None:
+    samples = np.random.default_rng(0).integers(0, 256, (2, 16_384, 3), np.uint8)
+    view = view_of(Picture(samples), scale=1)
     assert view.media_type == "image/png"
-    np.testing.assert_array_equal(np.asarray(opened(view.data)).reshape(8, 10, channels), samples[3:11, 4:14])
+    np.testing.assert_array_equal(np.asarray(opened(view.data)), samples)
 
 
 def test_16_bits_are_shown_with_8() -> None:
     samples = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16, 1)
-    assert np.asarray(opened(view_of(Picture(samples)).data)).ravel().tolist() == list(range(256))
+    assert np.asarray(opened(view_of(Picture(samples)).data).convert("L")).ravel().tolist() == list(range(256))
 
 
 def test_even_picture_stays_even_when_reduced() -> None:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -99,6 +100,25 @@ def test_sigterm_lets_the_running_job_end_and_its_result_be_fetched(model: Path,
         assert (refused.status, refused.headers["Retry-After"]) == (503, "30")
         assert visitor.ask("GET", f"/api/jobs/{job['id']}/results/0/file").read().startswith(b"\x89PNG")
         assert server.wait(60) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_signal_right_after_the_first_line_ends_it_in_order(model: Path, tmp_path: Path) -> None:
+    with process("--model", model, folder=tmp_path) as (server, _):
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_signal_before_it_has_begun_leaves_nothing_behind(model: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pixmend", "serve", "--port", "0", "--no-open", "--model", str(model)]
+    with subprocess.Popen(
+        [*command, "--folder", str(tmp_path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as one:
+        while one.poll() is None and not [*tmp_path.iterdir()]:  # it has made its folder, and is about to serve
+            time.sleep(0.001)
+        one.send_signal(signal.SIGTERM)
+        assert one.wait(60) in (0, 130)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,9 +12,8 @@ from pixmend.errors import OptionError
 from pixmend.pictures import Picture, Samples, to_samples
 
 MOST_PIXELS = 4_000_000  # in one view
-LOSSLESS_PIXELS = (
-    1_000_000  # in larger opaque views JPEG is five times smaller and faster, and nobody sees a difference
-)
+LOSSLESS_PIXELS = 1_000_000  # larger opaque views are JPEG, many times smaller and faster: nobody sees a difference
+LONGEST_WEBP = 16_383  # pixels of a side
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,12 @@ def _encoded(picture: Picture, box: tuple[int, int, int, int], size: tuple[int, 
         image = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
     stream, profile = io.BytesIO(), picture.metadata.icc_profile
     if picture.has_alpha or size[0] * size[1] <= LOSSLESS_PIXELS:
-        image.save(stream, "PNG", compress_level=1, icc_profile=profile)
-        return View(stream.getvalue(), "image/png")
+        if max(size) > LONGEST_WEBP:
+            image.save(stream, "PNG", compress_level=1, icc_profile=profile)
+            return View(stream.getvalue(), "image/png")
+        # Smaller than PNG and made in less than half the time.
+        image.save(stream, "WEBP", lossless=True, quality=0, method=0, exact=True, icc_profile=profile)
+        return View(stream.getvalue(), "image/webp")
     image.save(stream, "JPEG", quality=92, subsampling="4:4:4", icc_profile=profile)
     return View(stream.getvalue(), "image/jpeg")
 

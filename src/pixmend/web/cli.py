@@ -70,6 +70,7 @@ def _serve(
 ) -> None:
     from pixmend.checkpoint import load_model
     from pixmend.denoising.model_file import load_denoiser
+    from pixmend.signals import stop_on_signal
     from pixmend.web.app import create_app
     from pixmend.web.server import Server, listen
     from pixmend.web.service import Service
@@ -80,20 +81,25 @@ def _serve(
         raise OptionError(
             f"{host}:{port} cannot be served ({error.strerror}); choose another --port or --host"
         ) from error
-    with listening:
+    # A signal is only noted until the server heeds it: what lies in its folder is removed in any case.
+    with listening, stop_on_signal() as stopped:
         service = Service(load_model(model), load_denoiser(denoiser), limits=limits, backend=backend, device=device)
-        app = create_app(service, token=token, loopback=is_loopback(host))
         address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}/"
         if token is not None:
             address += f"?token={token}"
-        print(f"pixmend serves {address}; Ctrl-C ends it", flush=True)
-        if token is not None and not is_loopback(host):
-            say(
-                "note", "what is sent is not encrypted; beyond a network that you trust, put a proxy with TLS before it"
-            )
-        if not no_open and is_loopback(host) and has_screen():
-            webbrowser.open(address)
-        Server(app, service).run(sockets=[listening])
+
+        def began() -> None:
+            service.ending |= stopped()
+            print(f"pixmend serves {address}; Ctrl-C ends it", flush=True)
+            if token is not None and not is_loopback(host):
+                say(
+                    "note",
+                    "what is sent is not encrypted; beyond a network that you trust, put a proxy with TLS before it",
+                )
+            if not no_open and is_loopback(host) and has_screen():
+                webbrowser.open(address)
+
+        Server(create_app(service, token=token, loopback=is_loopback(host)), service, began).run(sockets=[listening])
 
 
 def has_screen() -> bool:

@@ -13,7 +13,9 @@ from pixmend.web.jobs import Job, Preview
 from pixmend.web.service import Service
 
 SILENCE_SECONDS = 15.0  # after which a comment shows that the connection still stands
-LEAST_SECONDS = 0.05  # between two events of progress: nobody sees more
+LEAST_SECONDS = (
+    0.2  # between two events of progress; each costs the browser, and so a fill beside it, some milliseconds
+)
 
 
 def follow(service: Service, job: Job, tell: Callable[[], str]) -> AsyncIterator[str]:

@@ -37,7 +37,7 @@ PICTURE_FILE: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/*": {}}, "description": "The file, in the format of the original"}
 }
 VIEW: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/png": {}, "image/jpeg": {}}, "description": "The part, 8 bits a sample"}
+    200: {"content": {"image/webp": {}, "image/png": {}, "image/jpeg": {}}, "description": "The part, 8 bits a sample"}
 }
 
 Id = Annotated[str, MaxLen(100)]

@@ -25,7 +25,8 @@ from pixmend.web.store import Store, Stored
 from pixmend.web.turns import Turns
 
 MENDED = "-mended"  # what the names of results end in
-PREVIEW_SHARE = 0.05  # of a job's time that may go into showing how it forms
+PREVIEW_AFTER = 1.0  # seconds: what is made sooner is not shown as it forms
+PREVIEW_SHARE = 0.05  # of a job's time that may go into showing it
 PREVIEW_PIXELS = 1_000_000
 
 log = logging.getLogger("pixmend.serve")
@@ -178,7 +179,8 @@ class Previews:
     def __call__(self, candidate: int, step: int, picture: Callable[[], Picture]) -> None:
         """Told after every step."""
         now = time.monotonic()
-        if not self.job.listeners or self.spent + self.last > PREVIEW_SHARE * (now - self.begun):
+        worked = now - self.begun
+        if not self.job.listeners or worked < PREVIEW_AFTER or self.spent + self.last > PREVIEW_SHARE * worked:
             return
         with suppress(OutputError):  # no room left: then nobody sees it
             self._keep(candidate, step, picture())

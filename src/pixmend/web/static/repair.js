@@ -192,7 +192,6 @@ export class Repair {
 
   #jobChanged(job) {
     this.results.update(job, this.history.picture);
-    this.stage.refit(); // the strip may have come
     this.#update();
   }
 
@@ -210,7 +209,6 @@ export class Repair {
   #jobEnded(job) {
     if (job.state === "done") say(t("said.done", { share: percent(job.mask_share), time: job.seconds.toFixed(1) }));
     if (this.results.shown < 0) this.results.select(job.results.length ? 0 : -1);
-    this.stage.refit();
     this.#update();
   }
 

@@ -79,6 +79,7 @@ export class Results {
     button.setAttribute("aria-label", label);
     const image = new Image();
     image.alt = "";
+    image.loading = "lazy"; // the result itself, large, is asked for before it
     const scale = Math.min(1, THUMBNAIL / Math.min(width, height), LONGEST / Math.max(width, height));
     image.src = viewUrl(base, { left: 0, top: 0, width, height, scale });
     const text = document.createElement("span");

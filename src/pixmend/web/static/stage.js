@@ -27,6 +27,8 @@ export class Stage {
     this.divider = new Divider(section.querySelector(".divider"), this);
     this.share = section.querySelector(".zoom .share");
     new ResizeObserver(() => this.#resize()).observe(section);
+    const review = section.querySelector(".review"); // it comes and goes
+    if (review) new ResizeObserver(() => this.refit()).observe(review);
   }
 
   /** Canvas pixels to one of CSS. */
