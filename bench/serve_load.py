@@ -22,6 +22,7 @@ import httpx2
 import numpy as np
 from PIL import Image
 
+from machine import machine
 from serve_site import site, tiny_model
 
 LEAVES = 0.1  # the share of clients' jobs whose events are not followed to the end
@@ -98,17 +99,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = told.model or tiny_model(Path(folder))
         with site("--model", model, "--queue", told.queue) as server:
-            print(
-                f"{told.clients} clients, {told.jobs} jobs of {told.side} x {told.side}; "
-                f"{server.memory:.0f} MB at first"
-            )
+            what = told.model.name if told.model else "a tiny model"
+            print(f"{machine()}; {what}, {told.clients} clients, {told.jobs} jobs of {told.side} x {told.side}\n")
+            print("| round | seconds (aim: 60) | results right | times 429 | MB | streams left open |")
+            print("| --- | --- | --- | --- | --- | --- |")
+            print(f"| before | | | | {server.memory:.0f} | |")
             for number in range(told.rounds):
                 seconds, right, refused = asyncio.run(
                     round_of(server.address, told.clients, told.jobs, told.side, number)
                 )
+                streams = server.metric("pixmend_event_streams")
                 print(
-                    f"round {number + 1}: {seconds:.1f} s, {right} of {told.jobs} results right, {refused} times 429, "
-                    f"{server.memory:.0f} MB, {server.metric('pixmend_event_streams'):.0f} streams left open"
+                    f"| {number + 1} | {seconds:.1f} | {right} of {told.jobs} | {refused} | {server.memory:.0f} | "
+                    f"{streams:.0f} |"
                 )
                 if right != told.jobs:
                     raise SystemExit("results were lost or mixed up")
