@@ -169,6 +169,12 @@ def test_huge_heads_are_refused(address: str) -> None:
         assert connection.recv(100).startswith(b"HTTP/1.1 4")
 
 
+def test_many_headers_that_come_at_once_are_refused(address: str) -> None:
+    head = b"GET /healthz HTTP/1.1\r\n" + b"X: yyyyyyyyyyyyyyyyyyyyyyyy\r\n" * 1500 + b"\r\n"
+    with broken_off(address, head) as connection:
+        assert connection.recv(100).startswith(b"HTTP/1.1 4")
+
+
 def test_head_that_does_not_come_closes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
     with server.listen("127.0.0.1", 0) as listening:

@@ -64,6 +64,12 @@ class FullError(ServerError):
         self.retry_after = retry_after
 
 
+class LongHeadError(ServerError):
+    """The request has more before its body than the server takes."""
+
+    status = 431
+
+
 class EndingError(ServerError):
     """The server was told to end, and takes nothing more."""
 

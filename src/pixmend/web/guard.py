@@ -20,9 +20,17 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pixmend.web.errors import FullError, OriginError, ServerError, TokenError, TooLargeError, TooSlowError
+from pixmend.web.errors import (
+    FullError,
+    LongHeadError,
+    OriginError,
+    ServerError,
+    TokenError,
+    TooLargeError,
+    TooSlowError,
+)
 from pixmend.web.hosts import is_loopback
-from pixmend.web.limits import Limits
+from pixmend.web.limits import MOST_HEAD, Limits
 from pixmend.web.metrics import Metrics
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -73,6 +81,7 @@ class Guard:
             await send(message)
 
         try:
+            self._check_head(scope)
             self._check_host(headers)
             self._check_origin(scope, headers)
             if (
@@ -93,6 +102,13 @@ class Guard:
         scope.setdefault("state", {})["session"] = session
         with self._taking(upload, length):
             await self.app(scope, self._bounded(receive, length), send_on)
+
+    def _check_head(self, scope: Scope) -> None:
+        """Refuse a large head that came at once; uvicorn bounds only those that come in parts."""
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEAD:
+            raise LongHeadError(
+                f"the request's head is larger than {MOST_HEAD:,} bytes; send fewer headers and cookies"
+            )
 
     def _check_host(self, headers: Headers) -> None:
         host = headers.get("host", "")

@@ -9,6 +9,7 @@ MOST_POINTS = 200_000  # of all strokes and outlines of one mask
 MOST_RUNS = 30_000_000  # of pixels in rows that one mask draws: some seconds
 MOST_WHOLE = 200  # operations of one mask that go over the whole picture: invert, grow, kind, uploaded, alpha
 MOST_STEPS = 1000  # network calls of a sampler
+MOST_HEAD = 32 << 10  # bytes of a request before its body
 MOST_NAME = 200  # characters of a file's name
 
 

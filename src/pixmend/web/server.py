@@ -15,11 +15,11 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pixmend.signals import handling
+from pixmend.web.limits import MOST_HEAD
 from pixmend.web.service import Service
 
 HEAD_SECONDS = 15.0  # for the head of a request, from its first byte or the connection's begin on
 MOST_CONNECTIONS = 500  # half of the files that a process may have open, on many systems
-LARGEST_HEAD = 32 << 10  # bytes
 
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what is wrong with a request is told who sent it
 
@@ -39,7 +39,7 @@ class Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 limit_concurrency=MOST_CONNECTIONS,
-                h11_max_incomplete_event_size=LARGEST_HEAD,
+                h11_max_incomplete_event_size=MOST_HEAD,
                 timeout_graceful_shutdown=5,
             )
         )

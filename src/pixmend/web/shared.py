@@ -29,6 +29,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         415: "Not a picture that can be read",
         422: "A request that is not understood",
         429: "Too many; see Retry-After",
+        431: "Too many headers or cookies",
         503: "The server is ending",
         507: "No room for more pictures",
     }.items()
