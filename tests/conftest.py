@@ -17,6 +17,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext
 
+    from command_line import Run
     from page_driver import Host, Visitor
 
 # The networks of the tests are tiny: a second thread gains nothing, and on a busy machine two wait for each other.
@@ -62,6 +63,31 @@ def output(tmp_path: Path) -> Path:
 def err(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     """What returns the error that stands on stderr since it was called last: one line, and no traceback beside it."""
     return lambda: str(bench_module("victim").only_error(capsys.readouterr().err))
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command line as a call."""
+    from command_line import Done
+    from pixmend import cli
+
+    def call(*arguments: object) -> Done:
+        capsys.readouterr()
+        return Done(cli.main([str(a) for a in arguments]), *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file with random weights that fills in milliseconds."""
+    from pixmend.checkpoint import Model, save_model
+    from pixmend.unet import UNetConfig
+
+    config = UNetConfig(channels=(16,), attention=(False,), blocks=1, time_channels=16)
+    model = Model.new(config, size=16)
+    model.steps = 2
+    return save_model(tmp_path_factory.mktemp("model") / "tiny.safetensors", model)
 
 
 @pytest.fixture(scope="module")

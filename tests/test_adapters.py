@@ -6,9 +6,8 @@ import inspect
 import json
 import random
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pixmend import cli
+from command_line import Run, fails
 from pixmend.adapters import export_model, import_model
 from pixmend.adapters.unet2d import DEFAULTS, IDLE
 from pixmend.adapters.widening import widened
@@ -289,34 +288,6 @@ def test_what_unet2dmodel_cannot_be(change: dict[str, Any], told: str, tmp_path:
 
 
 # -------------------------------------------------------------------------------------------------------- the commands
-
-
-class Done(NamedTuple):
-    """What one run of the command line gave."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> Done:
-        capsys.readouterr()
-        return Done(cli.main([str(a) for a in arguments]), *capsys.readouterr())
-
-    return call
-
-
-def fails(done: Done, code: int, *says: str) -> None:
-    """One line on stderr, and nothing on stdout."""
-    assert (done.code, done.out) == (code, ""), done
-    assert done.err.startswith("pixmend: error: ")
-    assert len(done.err.splitlines()) == 1
-    assert [word for word in says if word not in done.err] == []
 
 
 @pytest.fixture(scope="module")

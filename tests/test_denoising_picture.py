@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from pixmend import cli
+from command_line import Run
 from pixmend.denoising.level import estimate_level
 from pixmend.denoising.model_file import Denoiser, save_denoiser
 from pixmend.denoising.picture import OVERLAP, TILE, denoise
@@ -166,23 +165,6 @@ def test_tiles_with_little_overlap_cover_everything() -> None:
 # --------------------------------------------------------------------------------------------------- commands
 
 
-class Done(NamedTuple):
-    """What one run of the command line gave."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    def call(*arguments: object) -> Done:
-        capsys.readouterr()
-        return Done(cli.main([str(a) for a in arguments]), *capsys.readouterr())
-
-    return call
-
-
 @pytest.fixture
 def model_file(denoiser: Denoiser, tmp_path: Path) -> Path:
     return save_denoiser(tmp_path / "tiny.safetensors", denoiser)
@@ -199,7 +181,7 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def test_command_with_and_without_its_name(run: Callable[..., Done], model_file: Path, tmp_path: Path) -> None:
+def test_command_with_and_without_its_name(run: Run, model_file: Path, tmp_path: Path) -> None:
     picture = tmp_path / "p.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 31, 3), np.uint8)).save(picture, dpi=(72, 72))
     common = ["--model", model_file, "--level", "0.2"]
@@ -221,7 +203,7 @@ def test_command_with_and_without_its_name(run: Callable[..., Done], model_file:
     assert told["estimated"] is True
 
 
-def test_command_takes_one_page(run: Callable[..., Done], model_file: Path, tmp_path: Path) -> None:
+def test_command_takes_one_page(run: Run, model_file: Path, tmp_path: Path) -> None:
     pages, alone = tmp_path / "pages.tif", tmp_path / "alone.tif"
     first, second = (Image.fromarray(np.random.default_rng(i).integers(0, 256, (8, 9, 3), np.uint8)) for i in range(2))
     first.save(pages, save_all=True, append_images=[second])
@@ -235,7 +217,7 @@ def test_command_takes_one_page(run: Callable[..., Done], model_file: Path, tmp_
     assert "--frame is for one picture" in run("denoise", tmp_path, "--frame", 2, "-o", tmp_path / "f", *common).err
 
 
-def test_bad_input_is_one_line(run: Callable[..., Done], model_file: Path, tmp_path: Path) -> None:
+def test_bad_input_is_one_line(run: Run, model_file: Path, tmp_path: Path) -> None:
     picture = tmp_path / "p.png"
     Image.new("RGB", (8, 8)).save(picture)
     out = tmp_path / "out.png"
@@ -257,7 +239,7 @@ def test_bad_input_is_one_line(run: Callable[..., Done], model_file: Path, tmp_p
     assert not out.exists()
 
 
-def test_train_evaluate_and_overfit(run: Callable[..., Done], data: Path, tmp_path: Path) -> None:
+def test_train_evaluate_and_overfit(run: Run, data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     done = run("denoise", "train", "--data", data, "-o", folder, "--epochs", 0.5, "--device", "cpu")
     assert done.code == 0

@@ -10,18 +10,16 @@ import signal
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from command_line import Run
 from folder_work import ALWAYS, MOMENTS, Negatives
 from folder_work import run as negatives
-from pixmend import cli
-from pixmend.checkpoint import Model, save_model
 from pixmend.denoising.folder import DenoiseWork
 from pixmend.denoising.model_file import Denoiser, save_denoiser
 from pixmend.errors import AllFailedError, FileMissingError, MaskError, OptionError, OutputError, SomeFailedError
@@ -35,31 +33,6 @@ from pixmend.unet import UNetConfig
 
 SIZE = (24, 32)  # (H, W)
 TINY = UNetConfig(channels=(16,), attention=(False,), blocks=1, time_channels=16)
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> Done:
-        capsys.readouterr()
-        return Done(cli.main([str(a) for a in arguments]), *capsys.readouterr())
-
-    return call
-
-
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model = Model.new(TINY, size=16)
-    model.steps = 2
-    return save_model(tmp_path_factory.mktemp("model") / "tiny.safetensors", model)
 
 
 @pytest.fixture

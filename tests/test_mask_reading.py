@@ -44,9 +44,10 @@ HOLE = np.asarray(drawn("L", 0, 255)) > 0
 RED, GREEN, BLUE, YELLOW = (255, 0, 0), (0, 160, 0), (0, 0, 255), (255, 230, 0)
 
 
-def as_jpeg(image: Image.Image, quality: int = 75) -> Image.Image:
+def spoilt(image: Image.Image, quality: int = 75, file_format: str = "JPEG") -> Image.Image:
+    """What is left of it in a lossy file."""
     stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=quality)
+    image.save(stream, file_format, quality=quality)
     return Image.open(stream)
 
 
@@ -80,9 +81,10 @@ def test_the_hole_is_what_was_painted(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [*MASKS][:8])  # those without alpha
+@pytest.mark.parametrize("file_format", ["JPEG", "WEBP"])
 @pytest.mark.parametrize("quality", [30, 75, 95])
-def test_a_jpeg_of_a_mask_differs_by_its_edges_alone(kind: str, quality: int) -> None:
-    reading = read_mask(as_jpeg(MASKS[kind]().convert("RGB"), quality))
+def test_a_lossy_mask_differs_by_its_edges_alone(kind: str, quality: int, file_format: str) -> None:
+    reading = read_mask(spoilt(MASKS[kind]().convert("RGB"), quality, file_format))
     near = np.asarray(drawn("L", 0, 255).filter(ImageFilter.MaxFilter(5))) > 0
     deep = np.asarray(drawn("L", 0, 255).filter(ImageFilter.MinFilter(5))) > 0
     hole = reading.strength >= 0.5

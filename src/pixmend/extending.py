@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixmend.errors import OptionError
 from pixmend.images import Picture, Source, open_picture
-from pixmend.inpainting import Inpainted, inpainting
+
+if TYPE_CHECKING:
+    from pixmend.inpainting import Inpainted
 
 LARGEST = 200_000_000  # pixels, as many as a picture may have
 
@@ -33,10 +35,19 @@ def extend(
     options: those of `inpainting`, but for the mask and what is done to it. The result's hole_share is of the new
     picture. Raises OptionError for amounts that cannot be, and what `inpainting` raises.
     """
+    from pixmend.inpainting import inpainting  # loads torch; what is wrong with a picture is told without it
+
     wrong = sorted({"mask", "blur", "grow", "invert_mask", "soft_mask"} & options.keys())
     if wrong:
         raise OptionError(f"{wrong[0]} has no meaning here; what is beyond the picture is filled, and nothing else")
-    picture = open_picture(image)
+    canvas, hole = extended_canvas(open_picture(image), left=left, right=right, top=top, bottom=bottom)
+    return inpainting(canvas, hole, blur=0, **options)  # no soft edge: it would lie on what is known
+
+
+def extended_canvas(
+    picture: Picture, *, left: Amount = 0, right: Amount = 0, top: Amount = 0, bottom: Amount = 0
+) -> tuple[Picture, NDArray[np.bool_]]:
+    """The larger picture, opaque and black where it is new, and where that is, (H, W). Raises OptionError."""
     height, width = picture.size
     rows = tuple(pixels(amount, height, name) for name, amount in (("top", top), ("bottom", bottom)))
     columns = tuple(pixels(amount, width, name) for name, amount in (("left", left), ("right", right)))
@@ -47,8 +58,12 @@ def extend(
             f"a picture of {width + sum(columns)} x {height + sum(rows)} pixels is too large; "
             f"extend it to at most {LARGEST:,} pixels"
         )
-    canvas, hole = _canvas(picture, rows, columns)
-    return inpainting(canvas, hole, blur=0, **options)  # no soft edge: it would lie on what is known
+    hole = np.pad(np.zeros(picture.size, bool), (rows, columns), constant_values=True)
+    samples = np.zeros((*hole.shape, picture.samples.shape[2]), picture.samples.dtype)
+    samples[~hole] = picture.samples.reshape(-1, samples.shape[2])
+    if picture.has_alpha:
+        samples[hole, -1] = picture.levels
+    return replace(picture, samples=samples), hole
 
 
 def pixels(amount: Amount, side: int, name: str) -> int:
@@ -57,13 +72,3 @@ def pixels(amount: Amount, side: int, name: str) -> int:
     if not found or (found[2] != "%" and not float(found[1]).is_integer()):
         raise OptionError(f"{name} {amount!r} is not understood; give pixels such as 100, or a share such as 20%")
     return round(float(found[1]) / 100 * side) if found[2] == "%" else int(float(found[1]))
-
-
-def _canvas(picture: Picture, rows: tuple[int, ...], columns: tuple[int, ...]) -> tuple[Picture, NDArray[np.bool_]]:
-    """The larger picture, opaque where it is new, and (H, W) where that is."""
-    hole = np.pad(np.zeros(picture.size, bool), (rows, columns), constant_values=True)
-    samples = np.zeros((*hole.shape, picture.samples.shape[2]), picture.samples.dtype)
-    samples[~hole] = picture.samples.reshape(-1, samples.shape[2])
-    if picture.has_alpha:
-        samples[hole, -1] = picture.levels
-    return replace(picture, samples=samples), hole

@@ -11,6 +11,7 @@ import typer
 from pixmend.backends import check_backend
 from pixmend.console import progress_bar, say, warnings_as_lines
 from pixmend.inpainting_cli import Candidates, Sampler, check_outputs, numbered
+from pixmend.inputs import Frame
 from pixmend.options import (
     AsJson,
     Backend,
@@ -37,6 +38,7 @@ def extend(
     right: Side = "0",
     top: Side = "0",
     bottom: Side = "0",
+    frame: Frame = None,
     model: ModelFile = None,
     steps: Steps = None,
     sampler: Sampler = None,
@@ -55,21 +57,20 @@ def extend(
     outputs = numbered(output, candidates)
     check_outputs([*outputs, *explanation_files(explain)], None, overwrite)
     check_inputs(image, model)
-    from pixmend.images import check_savable, open_picture, save_picture
+    from pixmend.extending import extended_canvas
+    from pixmend.images import fitted, open_picture, save_picture
 
-    picture = open_picture(image)
-    check_savable(picture, outputs[0])
-    for note in picture.notes:
+    canvas, hole = extended_canvas(open_picture(image, frame), left=left, right=right, top=top, bottom=bottom)
+    canvas = fitted(canvas, outputs[0])
+    for note in canvas.notes:
         say("note", note)
-    from pixmend.extending import extend as extended
+    from pixmend.inpainting import inpainting
 
     with progress_bar() as tell, warnings_as_lines():
-        result = extended(
-            picture,
-            left=left,
-            right=right,
-            top=top,
-            bottom=bottom,
+        result = inpainting(
+            canvas,
+            hole,
+            blur=0,  # no soft edge: it would lie on what is known
             model=model,
             steps=steps,
             sampler=sampler,

@@ -1,0 +1,272 @@
+"""The command line: what bad input gets: one line, an exit code, nothing lost."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import signal
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from command_line import SIZE, Run, contents, fails, inpaint, picture_and_mask
+from pixmend import cli
+from pixmend.errors import ModelFileError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a picture, a mask for it, and no more."""
+    return picture_and_mask(tmp_path)
+
+
+def bomb() -> bytes:
+    """A PNG of a few bytes that claims to be 100,000 x 100,000 pixels."""
+    chunks = b""
+    for kind, data in (
+        (b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)),
+        (b"IDAT", b""),
+        (b"IEND", b""),
+    ):
+        chunks += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def spoil_picture(how: str, folder: Path) -> None:
+    path = folder / "picture.png"
+    whole = path.read_bytes()
+    if how == "missing":
+        path.unlink()
+    elif how == "folder":
+        path.unlink()
+        path.mkdir()
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "truncated PNG":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif how == "truncated JPEG":
+        with Image.open(path) as image:
+            image.save(folder / "whole.jpg")
+        path.write_bytes((folder / "whole.jpg").read_bytes()[:900])
+    elif how == "text":
+        path.write_text("not a picture\n")
+    elif how == "bomb":
+        path.write_bytes(bomb())
+
+
+def spoil_mask(how: str, folder: Path) -> None:
+    path = folder / "mask.png"
+    if how == "missing":
+        path.unlink()
+    elif how == "text":
+        path.write_text("not a mask\n")
+    else:
+        shape = {"of another size": (SIZE[0], SIZE[1] + 1)}.get(how, SIZE)
+        Image.fromarray(np.full(shape, 255 if how == "full" else 0, np.uint8)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        ("missing", 3),
+        ("folder", 3),
+        ("empty", 4),
+        ("truncated PNG", 4),
+        ("truncated JPEG", 4),
+        ("text", 4),
+        ("bomb", 4),
+    ],
+)
+def test_bad_picture(run: Run, folder: Path, tiny_model: Path, how: str, code: int) -> None:
+    spoil_picture(how, folder)
+    before = contents(folder)
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png")), code, "picture.png")
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "says"),
+    [
+        ("missing", 3, "mask.png"),
+        ("text", 4, "mask.png"),
+        ("empty", 5, "0 %"),
+        ("full", 5, "whole"),
+        ("of another size", 5, "57 x 40"),
+    ],
+)
+def test_bad_mask(run: Run, folder: Path, tiny_model: Path, how: str, code: int, says: str) -> None:
+    spoil_mask(how, folder)
+    before = contents(folder)
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png")), code, says)
+    assert contents(folder) == before
+
+
+def test_no_mask_and_no_alpha(run: Run, folder: Path, tiny_model: Path) -> None:
+    before = contents(folder)
+    fails(run("inpaint", folder / "picture.png", "--model", tiny_model, "-o", folder / "out.png"), 5, "mask")
+    assert contents(folder) == before
+
+
+def test_picture_of_one_pixel_is_all_hole(run: Run, folder: Path, tiny_model: Path) -> None:
+    Image.new("RGB", (1, 1)).save(folder / "picture.png")
+    Image.new("L", (1, 1), 255).save(folder / "mask.png")
+    before = contents(folder)
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png")), 5, "whole")
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("how", "code"), [("missing", 3), ("empty", 6), ("text", 6), ("truncated", 6), ("damaged", 6), ("foreign", 6)]
+)
+def test_bad_model(run: Run, folder: Path, tiny_model: Path, how: str, code: int) -> None:
+    good, path = tiny_model.read_bytes(), folder / "model.safetensors"
+    header_end = 8 + int.from_bytes(good[:8], "little")
+    foreign = b'{"__metadata__":{"format":"pt"}}'
+    content = {
+        "empty": b"",
+        "text": b"not a model at all, but long enough for a header\n",
+        "truncated": good[:-100],
+        "damaged": good[:20] + b"\xff" * 40 + good[60:header_end] + good[header_end:],
+        "foreign": len(foreign).to_bytes(8, "little") + foreign,
+    }
+    if how != "missing":
+        path.write_bytes(content[how])
+    before = contents(folder)
+    fails(run(*inpaint(folder, path, "-o", folder / "out.png")), code, "model.safetensors")
+    assert contents(folder) == before
+    if how != "truncated":  # its header is whole, and that is all `info` reads
+        fails(run("info", path), code, "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("output", "code", "says"),
+    [
+        ("nowhere/out.png", 8, "does not exist"),
+        (".", 8, "is a folder"),
+        ("out.xyz", 8, ".xyz"),
+        ("picture.png", 7, "--overwrite"),
+    ],
+)
+def test_bad_output(run: Run, folder: Path, tiny_model: Path, output: str, code: int, says: str) -> None:
+    before = contents(folder)
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / output)), code, says)
+    assert contents(folder) == before
+
+
+def test_one_candidate_exists(run: Run, folder: Path, tiny_model: Path) -> None:
+    (folder / "out-2.png").write_bytes(b"mine")
+    before = contents(folder)
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png", "--candidates", 2)), 7, "out-2.png")
+    assert contents(folder) == before
+
+
+def test_steps_exist(run: Run, folder: Path, tiny_model: Path) -> None:
+    (folder / "steps").mkdir()
+    (folder / "steps" / "step-000.png").write_bytes(b"mine")
+    before = contents(folder)
+    more = ("-o", folder / "out.png", "--save-steps", folder / "steps")
+    fails(run(*inpaint(folder, tiny_model, *more)), 7, "step-000.png")
+    assert contents(folder) == before
+
+
+def test_full_disk(run: Run, folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (folder / "out.png").write_bytes(b"old")
+    before = contents(folder)
+    monkeypatch.setattr("pixmend.files.os.fsync", full)
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png", "--overwrite")), 8, "the disk is full")
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["inpaint"],
+        ["inpaint", "picture.png"],
+        ["inpaint", "picture.png", "-o", "out.png", "--mystery"],
+        ["inpaint", "picture.png", "-o", "out.png", "--steps", "many"],
+        ["inpaint", "picture.png", "-o", "out.png", "--steps", "0"],
+        ["inpaint", "picture.png", "-o", "out.png", "--candidates", "0"],
+        ["inpaint", "picture.png", "-o", "out.png", "--blur", "-1"],
+        ["inpaint", "picture.png", "-o", "out.png", "--seed", "-1"],
+        ["mask", "no-such-kind", "16", "-o", "m.png"],
+        ["mask", "thick", "16x", "-o", "m.png"],
+        ["mask", "thick", "0", "-o", "m.png"],
+    ],
+)
+def test_bad_options(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    monkeypatch.chdir(folder)
+    before = contents(folder)
+    fails(run(*arguments), 2)
+    assert contents(folder) == before
+
+
+def test_bad_device(run: Run, folder: Path, tiny_model: Path) -> None:
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png", "--device", "abacus")), 2, "abacus")
+
+
+def test_bad_input_is_told_before_torch_is_loaded(folder: Path, tiny_model: Path) -> None:
+    spoil_mask("of another size", folder)
+    (folder / "text.png").write_text("not a picture\n")
+    picture, output = str(folder / "picture.png"), str(folder / "out.png")
+    cases = [
+        ["inpaint", str(folder / "gone.png"), "-o", output],
+        ["inpaint", str(folder / "text.png"), "-o", output],
+        ["inpaint", picture, "-o", picture],
+        ["inpaint", picture, "--mask", str(folder / "mask.png"), "-o", output],
+        ["inpaint", picture, "--model", str(folder / "gone.safetensors"), "-o", output],
+        ["train", str(folder / "gone"), "-o", str(folder / "new.safetensors")],
+        ["train", str(folder), "-o", str(tiny_model)],
+        ["train", str(folder), "-o", str(folder / "new.safetensors"), "--resume"],
+        ["train", str(folder), "-o", str(folder / "new.safetensors"), "--lr", "0"],
+    ]
+    program = f"import sys\nfrom pixmend.cli import main\ncodes = [main(case) for case in {cases!r}]\n"
+    program += "print(codes, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[3, 4, 7, 5, 3, 3, 7, 10, 2] False\n"
+
+
+def test_ctrl_c_while_repairing(run: Run, folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib.import_module("pixmend.inpainting"), "inpainting", interrupted)
+    before = contents(folder)
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png")), 130, "stopped")
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("error", [ValueError("could not determine the shape"), ModelFileError("damaged")])
+def test_a_signal_that_compiled_code_turns_into_another_error(
+    run: Run, folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: Exception
+) -> None:
+    """Torch does so where it calls Python: what comes out then is no defect, and no damaged file."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise error from None
+
+    monkeypatch.setattr(importlib.import_module("pixmend.inpainting"), "inpainting", interrupted)
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png")), 130, "stopped")
+
+
+def test_defects_are_not_hidden(folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(importlib.import_module("pixmend.inpainting"), "inpainting", broken)
+    with pytest.raises(ZeroDivisionError):
+        cli.main([str(a) for a in inpaint(folder, tiny_model, "-o", folder / "out.png")])
