@@ -6,6 +6,7 @@ import csv
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,10 +23,10 @@ from pixmend.checkpoint import load_model
 from pixmend.errors import OptionError
 from pixmend.processes import ALONE, Processes, joined, rank, speaks
 from pixmend.train_config import TrainConfig
-from two_processes import CONFIG, LAST, POISONED, training
+from two_processes import CONFIG, LAST, POISONED, shards, training
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-BY_TWO = ("whole", "begun-by-two", "begun-by-one", "poisoned")
+BY_TWO = ("whole", "begun-by-two", "begun-by-one", "poisoned", "shards", "shards-begun-by-two", "shards-begun-by-one")
 
 
 def torchrun(*arguments: object, **environment: object) -> subprocess.CompletedProcess[str]:
@@ -45,6 +46,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(12):
         coarse = rng.integers(0, 256, (4, 4, 3), np.uint8)
         Image.fromarray(coarse).resize((40, 40), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    for k in range(3):
+        with tarfile.open(shards(folder).replace("{0..2}", str(k)), "w") as archive:
+            for i in range(4 * k, 4 * k + 4):
+                archive.add(folder / f"{i}.png", f"{i}.png")
     return folder
 
 
@@ -66,14 +71,16 @@ class Trained:
         self.one, self.two = folder / "one", folder / "two"
         self.one.mkdir()
         self.two.mkdir()
-        training(photos, self.two, "begun-by-one")
+        for kind in ("", "shards-"):
+            training(photos, self.two, f"{kind}begun-by-one")
         self.steps_of_one = steps(self.two / "begun-by-one.safetensors")
         done = torchrun(two_processes.__file__, photos, self.two, *BY_TWO, XDG_CACHE_HOME=folder / "cache")
         assert done.returncode == 0, done.stderr
         self.steps_of_two = steps(self.two / "begun-by-two.safetensors")
-        training(photos, self.two, "begun-by-two")
-        training(photos, self.one, "whole")
-        training(photos, self.one, "poisoned")
+        for kind in ("", "shards-"):
+            training(photos, self.two, f"{kind}begun-by-two")
+        for name in ("whole", "shards", "poisoned"):
+            training(photos, self.one, name)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +113,12 @@ def assert_same(a: Path, b: Path) -> None:
 @pytest.mark.parametrize("name", ["whole", "begun-by-two", "begun-by-one"])
 def test_two_learn_what_one_learns(trained: Trained, name: str) -> None:
     assert_same(trained.one / "whole.safetensors", trained.two / f"{name}.safetensors")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["shards", "shards-begun-by-two", "shards-begun-by-one"])
+def test_two_learn_from_shards_what_one_learns(trained: Trained, name: str) -> None:
+    assert_same(trained.one / "shards.safetensors", trained.two / f"{name}.safetensors")
 
 
 @pytest.mark.slow

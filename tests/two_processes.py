@@ -44,15 +44,21 @@ class Samples(InpaintingDataset):
         return sample
 
 
+def shards(photos: Path) -> str:
+    """The tar files that hold the pictures of a folder, as a pattern."""
+    return f"{photos}-{{0..2}}.tar"
+
+
 def training(photos: Path, folder: Path, name: str) -> None:
     """Train FOLDER/NAME.safetensors, or go on with it; the name tells what happens on the way."""
     output = folder / f"{name}.safetensors"
     model = Model.new(SHAPE, size=16, seed=1)
-    data: Path | Samples = photos
-    if name == "poisoned" or name.startswith("begun"):
-        data = Samples(photos, 16, seed=CONFIG.seed, holdout=CONFIG.holdout)
+    source = shards(photos) if name.startswith("shards") else str(photos)
+    data: str | Samples = source
+    if name == "poisoned" or "begun" in name:
+        data = Samples(source, 16, seed=CONFIG.seed, holdout=CONFIG.holdout)
         data.poisoned = POISONED if name == "poisoned" else None
-        data.last = LAST if name.startswith("begun") else None
+        data.last = LAST if "begun" in name else None
 
     def progress(report: Report) -> None:
         if name == "interrupted" and report.step == 3:
