@@ -215,10 +215,15 @@ def test_samples_are_a_function_of_their_number() -> None:
         assert all(torch.equal(batch[name][i], value) for name, value in samples[k].items())
     round_ = samples.__getitems__(range(COUNT, 2 * COUNT))["x0"].flatten(1)
     assert len({tuple(row) for row in round_[:, ::50].tolist()}) == COUNT  # every picture once a round
-    times = NoisyPictures(PICTURES.train, NoiseLaw()).__getitems__(range(900))["t"]
-    counts = torch.bincount(times.long(), minlength=10)
-    assert counts[0] == 0
-    assert 60 < int(counts[1:].min()) <= int(counts.max()) < 140
+
+
+def test_each_time_comes_once_in_turn_and_in_any_place() -> None:
+    turns = NoisyPictures(PICTURES.train, NoiseLaw()).__getitems__(range(900))["t"].reshape(100, 9)
+    assert (turns.sort(dim=1).values == torch.arange(1, 10)).all()
+    for place in turns.T:
+        assert len(place.unique()) == 9  # none is bound to its place
+    orders = {tuple(turn) for turn in turns.tolist()}
+    assert len(orders) > 95
 
 
 def test_the_loss_is_the_mean_squared_error_of_the_noise(tmp_path: Path) -> None:

@@ -20,13 +20,17 @@ from pixmend.denoising.law import NoiseLaw
 
 Batch = dict[str, Tensor]
 
-LEVELS_STREAM = 2**62  # added to the seed: a stream of random numbers beside that of the crops
+LEVELS_STREAM = 2**62  # added to the seed: a stream of random numbers beside that of the pictures
 GREY_SHARE = 0.1  # of photographs' samples: picture and noise are grey, as in a file of one channel
 STORED_SHARE = 0.5
 
 
 class NoisyPictures(Dataset[Batch]):
     """Pictures in memory under the noise law: t uniform among its whole times, noise normal, a new order each round.
+
+    Among T - 1 samples that follow one another each t comes once, in random order: gradients and average losses vary
+    less than with times drawn apart (a low-discrepancy sampler: Kingma et al. 2021, https://arxiv.org/abs/2107.00630,
+    appendix I.1).
 
     pictures: (N, 3, H, W) uint8. It gives whole batches at once, each gathered in one go: a loader that asks for
     samples one by one and joins them would cost as much as a tenth of a training step.
@@ -50,7 +54,8 @@ class NoisyPictures(Dataset[Batch]):
         noise, t = np.empty(x0.shape, np.float32), np.empty(len(ks), np.float32)
         for i, k in enumerate(ks):
             rng = sample_generator(self.seed, k)
-            t[i] = rng.integers(1, self.law.T)
+            block, place = divmod(k, self.law.T - 1)
+            t[i] = 1 + sample_order(self.seed + LEVELS_STREAM, block, self.law.T - 1)[place]
             rng.standard_normal(dtype=np.float32, out=noise[i])
         return {"x0": torch.from_numpy(x0), "noise": torch.from_numpy(noise), "t": torch.from_numpy(t)}
 

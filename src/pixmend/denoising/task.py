@@ -84,7 +84,7 @@ def train_denoiser(
     denoiser = denoiser or Denoiser.new(seed=config.seed)
     samples = NoisyPictures(pictures.train, denoiser.law, config.seed)
     tests = NoisyPictures(pictures.test, denoiser.law, HELD_OUT_SEED) if len(pictures.test) else None
-    identity = {"pictures": pictures.fingerprint, "size": list(pictures.train.shape[2:])}
+    identity = {"pictures": pictures.fingerprint, "size": list(pictures.train.shape[2:]), "times": "each in turn"}
     task = DenoisingTask(denoiser, samples, tests, config, Path(run) / MODEL_NAME, identity)
     return _run(task, Path(run), config, resume, device, progress)
 
