@@ -14,16 +14,19 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from PIL import Image
 
 from pixmend.errors import PictureError
 from pixmend.files import put_in_place
 from pixmend.folders import runner
-from pixmend.folders.journal import Journal
+from pixmend.folders.journal import FOLDER, Journal
 from pixmend.folders.pairing import Task, find
 from pixmend.folders.runner import Summary, make_plan, one_by_one, perform
 from pixmend.folders.work import Do, Tick
 from pixmend.images import open_picture, save_picture
 from pixmend.pictures import Picture
+
+SIZE = (24, 32)  # (H, W) of the pictures here
 
 
 @dataclass(frozen=True)
@@ -123,3 +126,42 @@ if __name__ == "__main__":  # python folder_work.py FOLDER OUTPUT LOG MOMENT
     die_at(given_moment)
     deaths = {MOMENTS[0]: 1, ALWAYS: 99}.get(given_moment, 0)
     run(Path(given_folder), Path(given_output), Negatives(Path(given_log), {"b.png": deaths}))
+
+
+def draw(path: Path, seed: int = 0, size: tuple[int, int] = SIZE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)).save(path)
+    return path
+
+
+def draw_mask(path: Path, size: tuple[int, int] = SIZE, column: int = 8) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hole = np.zeros(size, np.uint8)
+    hole[6:14, column : column + 8] = 255
+    Image.fromarray(hole).save(path)
+    return path
+
+
+def results(output: Path) -> dict[str, bytes]:
+    """All files in a folder but ours."""
+    found = {path.relative_to(output).as_posix(): path for path in output.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in found.items() if not name.startswith(FOLDER)}
+
+
+def events(output: Path) -> list[tuple[str, str]]:
+    """The journal's lines about pictures: what, and which."""
+    rows = [json.loads(line) for line in (output / FOLDER / "journal.jsonl").read_text().splitlines()]
+    return [(row["event"], row["picture"]) for row in rows if "picture" in row]
+
+
+def four_pictures(folder: Path) -> Path:
+    """A folder with four pictures, one of them a level below."""
+    for seed, name in enumerate(["a.png", "b.png", "sub/c.png", "sub/d.bmp"]):
+        draw(folder / name, seed)
+    return folder
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()

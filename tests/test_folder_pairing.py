@@ -1,0 +1,130 @@
+"""Folders: which pictures there are, which mask belongs to which, and where results may go."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from folder_work import touch
+from pixmend.errors import FileMissingError, OutputError
+from pixmend.folders.pairing import find
+
+
+def pairs(folder: Path, masks: Path | None, output: Path | None = None) -> dict[str, str | None]:
+    """The name of each picture -> of its mask."""
+    found = find(folder, output or folder.parent / "out", masks)
+    return {task.name: None if task.mask is None else task.mask.name for task in found.tasks}
+
+
+def test_masks_are_paired_by_relative_name_with_any_extension(tmp_path: Path) -> None:
+    folder, masks = tmp_path / "in", tmp_path / "masks"
+    names = ["a.jpg", "sub/a.PNG", "sub/deep/b c.tiff", "line\nbreak.png", "ünï.webp", "v1.2 end.png"]
+    touch(*(folder / name for name in [*names, "notes.txt", ".hidden.png", ".git/x.png"]))
+    given = ["a.png", "sub/a.JPEG", "sub/deep/b c_mask.png", "line\nbreak.PNG", "v1.2 end.bmp"]
+    touch(*(masks / name for name in given), masks / f"{unicodedata.normalize('NFD', 'ünï')}.png")
+    found = pairs(folder, masks)
+    assert list(found) == sorted(names)
+    assert [unicodedata.normalize("NFC", str(mask)) for mask in found.values()] == [
+        {"sub/a.PNG": "a.JPEG", "sub/deep/b c.tiff": "b c_mask.png", "ünï.webp": "ünï.png"}.get(name)
+        or {"a.jpg": "a.png", "v1.2 end.png": "v1.2 end.bmp"}.get(name, "line\nbreak.PNG")
+        for name in sorted(names)
+    ]
+
+
+def test_outputs_keep_relative_names(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "a.png", tmp_path / "in" / "a.jpg", tmp_path / "in" / "sub" / "a.JPG")
+    found = find(tmp_path / "in", tmp_path / "out")
+    outputs = [task.output.relative_to(tmp_path / "out").as_posix() for task in found.tasks]
+    assert outputs == ["a.jpg", "a.png", "sub/a.JPG"]
+
+
+def test_pictures_of_one_stem_never_share_a_mask(tmp_path: Path) -> None:
+    folder, masks = tmp_path / "in", tmp_path / "masks"
+    touch(folder / "a.png", folder / "a.jpg", masks / "a.png")
+    found = find(folder, tmp_path / "out", masks)
+    assert [task.name for task in found.tasks] == ["a.png"], "its mask has exactly its name"
+    assert "a.jpg_mask.png" in found.refused["a.jpg"]
+    touch(masks / "a.jpg_mask.png")
+    assert pairs(folder, masks) == {"a.jpg": "a.jpg_mask.png", "a.png": "a.png"}
+    (masks / "a.png").rename(masks / "a.webp")
+    assert "another extension" in find(folder, tmp_path / "out", masks).refused["a.png"]
+
+
+def test_a_mask_that_is_missing_or_not_the_only_one_is_a_refusal(tmp_path: Path) -> None:
+    folder, masks = tmp_path / "in", tmp_path / "masks"
+    touch(*(folder / f"{name}.jpg" for name in "abc"), masks / "a.png", masks / "b.png", masks / "b.webp")
+    touch(masks / "typo.png")
+    found = find(folder, tmp_path / "out", masks)
+    assert [task.name for task in found.tasks] == ["a.jpg"]
+    assert "b.png, b.webp" in found.refused["b.jpg"]
+    assert "no mask" in found.refused["c.jpg"]
+    assert found.notes == [f"masks in {masks} that belong to no picture: 1, such as typo.png"]
+    touch(masks / "b.jpg")
+    assert pairs(folder, masks)["b.jpg"] == "b.jpg", "exactly its name goes before all"
+
+
+def test_masks_beside_the_pictures(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    touch(folder / "a.jpg", folder / "a_mask.png", folder / "b.png", folder / "b.jpg", folder / "b.jpg_mask.png")
+    assert pairs(folder, folder) == {"a.jpg": "a_mask.png", "b.jpg": "b.jpg_mask.png"}
+    assert "b.png" in find(folder, tmp_path / "out", folder).refused
+
+
+def test_one_mask_for_all_and_none(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "a.png", tmp_path / "in" / "b.png", tmp_path / "in" / "stain.png")
+    assert pairs(tmp_path / "in", tmp_path / "in" / "stain.png") == {"a.png": "stain.png", "b.png": "stain.png"}
+    assert set(pairs(tmp_path / "in", None).values()) == {None}
+
+
+def test_outputs_and_masks_within_the_folder_are_no_pictures(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    touch(folder / "a.png", folder / "out" / "a.png", folder / "masks" / "a.png")
+    assert pairs(folder, folder / "masks", folder / "out") == {"a.png": "a.png"}
+    assert pairs(folder, None, folder / "out") == {"a.png": None, "masks/a.png": None}
+    for clash in (folder, folder / "masks", tmp_path / "in" / "sub" / ".."):
+        with pytest.raises(OutputError, match="choose another folder"):
+            find(folder, clash, folder / "masks")
+
+
+def test_links_are_not_followed_out_of_the_folder(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "in", tmp_path / "elsewhere"
+    touch(folder / "a.png", elsewhere / "secret.png", elsewhere / "b.png")
+    (folder / "inside.png").symlink_to(folder / "a.png")
+    (folder / "secret.png").symlink_to(elsewhere / "secret.png")
+    (folder / "dangling.png").symlink_to(folder / "gone.png")
+    (folder / "others").symlink_to(elsewhere, target_is_directory=True)
+    os.mkfifo(folder / "pipe.png")
+    found = find(folder, tmp_path / "out")
+    assert [task.name for task in found.tasks] == ["a.png", "inside.png"]
+    assert set(found.refused) == {"secret.png", "dangling.png", "pipe.png"}
+    assert "leads out of" in found.refused["secret.png"]
+    assert found.notes == [f"{folder / 'others'} is a link to a folder, which is not followed"]
+
+
+def test_results_do_not_leave_the_output_folder_by_a_link(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "sub" / "a.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / "sub").symlink_to(tmp_path / "elsewhere")
+    assert "leads" in find(tmp_path / "in", tmp_path / "out").refused["sub/a.png"]
+
+
+def test_a_folder_that_cannot_be_listed_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "in" / "a.png", tmp_path / "in" / "closed" / "b.png")
+    scan = os.scandir
+
+    def scandir(path: Any) -> Any:  # permissions would not do: who runs the tests may be allowed everything
+        if os.fspath(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = find(tmp_path / "in", tmp_path / "out")
+    assert [task.name for task in found.tasks] == ["a.png"]
+    assert "Permission denied" in found.refused["closed"]
+    with pytest.raises(FileMissingError, match=r"holds no picture.*Permission denied"):
+        find(tmp_path / "in" / "closed", tmp_path / "out")
