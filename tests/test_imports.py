@@ -26,7 +26,7 @@ ROWS = (
     ("images", "conditioning", "samplers", "views"),
     ("picture_cache", "inputs", "scratches"),
     ("shards",),
-    ("batches", "checkpoint", "data", "run_folder", "tiles", "windows", "grain"),
+    ("batches", "checkpoint", "data", "run_folder", "tiles", "windows", "grain", "texture"),
     ("adapters", "backends", "loop", "levels", "budget"),
     ("training", "efforts"),
     ("filling",),

@@ -1,7 +1,8 @@
 """Filling one window with a model, coarse to fine: which noise levels at which level, and the sampler at each.
 
 The coarsest level is sampled from pure noise, all candidates in one batch. Every finer level starts from the enlarged
-fill, noised to a middle level, with that fill as the network's guide. docs/any-size.md has the settings.
+fill, noised to a middle level, with that fill as the network's guide; rough surroundings have it start from more noise
+than the network is told, see `texture`. docs/any-size.md has the settings.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pixmend.grain import match_grain
 from pixmend.levels import Level
 from pixmend.samplers import SAMPLERS, visited_times
 from pixmend.schedules import step_subset
+from pixmend.texture import livened
 from pixmend.tiles import tile_corners, tiled
 from pixmend.windows import Part
 
@@ -187,7 +189,8 @@ class Filling:
             start = known.start(times[0])
         else:
             guide = guide.to(self.device)
-            start = known.put_back(diffusion.add_noise(guide, times[0], noise(guide)), times[0], times[0])
+            begin = livened(noise(guide), x[:1], (soft[:1] > 0).to(x.dtype))
+            start = known.put_back(diffusion.add_noise(guide, times[0], begin), times[0], times[0])
         network = self._batched(record, block, len(seeds))
         fill: Tensor = SAMPLERS[self.sampler](
             denoiser(tiled(network, block.needed.to(self.device), block.size, OVERLAP, network.most), known, guide),
