@@ -151,14 +151,13 @@ class Visitor:
         assert size is not None
         scale = float((self.page.locator(".workspace:not([hidden]) .share").text_content() or "").rstrip(" %"))
         width, height = (int(side) for side in size.groups())
-        review = self.page.locator(".workspace:not([hidden]) .review").bounding_box()
-        zoom = self.page.locator(".workspace:not([hidden]) .zoom").bounding_box()
-        bottom = review["height"] + 20 if review else 64 if zoom else 20
-        room = box["height"] - 64 - bottom
+        low = self.page.locator(".workspace:not([hidden]) .low").bounding_box()
+        top = min(64, box["height"] / 6)
+        room = box["height"] - top - (low["height"] if low else 0) - 20
         exact = min((box["width"] - 40) / width, room / height, 4)
         assert abs(100 * exact - scale) <= 0.51, "the picture is not fitted"
         left = box["x"] + (box["width"] - exact * width) / 2
-        return left, box["y"] + 64 + (room - exact * height) / 2, exact * width, exact * height
+        return left, box["y"] + top + (room - exact * height) / 2, exact * width, exact * height
 
     # ------------------------------------------------------------------------------------------------- what is shown
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import threading
 import warnings
 import zlib
@@ -265,6 +266,22 @@ def several_frames(file_format: str) -> bytes:
     frames = [Image.fromarray(noise(8, 8, 3, seed=i)) for i in range(3)]
     frames[0].save(stream, file_format, save_all=True, append_images=frames[1:])
     return stream.getvalue()
+
+
+def test_channels_that_would_be_lost_are_refused(tmp_path: Path) -> None:
+    """Four bytes a pixel; of the fourth it is not said what it is (TIFF's ExtraSamples 0)."""
+    path = saved(tmp_path, Image.fromarray(noise(8, 8, 4)), "TIFF")
+    data = bytearray(path.read_bytes())
+    at = data.index(struct.pack("<HHI", 338, 3, 1))
+    data[at + 8] = 0
+    with pytest.raises(PictureError, match="4 channels, of which 3 are read and the others would be lost"):
+        decode_file(written(tmp_path, bytes(data), "five.tif"))
+
+
+def test_floats_of_one_value_have_a_span(tmp_path: Path) -> None:
+    for value in (0.0, -5.0, 3e38, -3e38, 1e-45):
+        picture = decode_file(saved(tmp_path, Image.fromarray(np.full((4, 4), value, np.float32)), "TIFF"))
+        assert np.isfinite(picture.colour()).all()
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF"])

@@ -375,3 +375,16 @@ def test_animation_rests_on_its_last_picture(tmp_path: Path) -> None:
         save_animation(shades, path)
     with pytest.raises(OutputError, match="at least one picture"):
         save_animation([], tmp_path / "none.gif")
+
+
+def test_comments_go_from_jpeg_and_gif_to_png_and_back(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.gif"):
+        Image.fromarray(noise(8, 8, 1)[..., 0]).save(tmp_path / name, comment=b"hi there")
+        save_picture(decode_file(tmp_path / name), tmp_path / "b.png", overwrite=True)
+        with Image.open(tmp_path / "b.png") as image:
+            assert image.text == {"Comment": "hi there"}  # type: ignore[attr-defined]
+        save_picture(decode_file(tmp_path / "b.png"), tmp_path / f"c{name}")
+        with Image.open(tmp_path / f"c{name}") as image:
+            assert image.info["comment"] == b"hi there"
+        save_picture(decode_file(tmp_path / "b.png"), tmp_path / "again.png", overwrite=True)
+        assert (tmp_path / "again.png").read_bytes().count(b"Comment") == 1

@@ -120,6 +120,16 @@ def test_masks_are_uploaded(visitor: Visitor, tmp_path: Path) -> None:
     visitor.complaints.clear()  # the browser's own note of the refusal
 
 
+def test_a_mask_by_kind_is_exact_once_what_was_drawn_is_cleared(visitor: Visitor) -> None:
+    visitor.drag((20, 20), (60, 30))
+    visitor.do("clear")
+    visitor.page.locator("#repair summary").first.click()
+    visitor.do("kind")
+    expect(visitor.page.locator("[name=grow]")).to_have_value("0")
+    visitor.do("clear")
+    expect(visitor.page.locator("[name=grow]")).to_have_value("3")
+
+
 def test_transparency_is_filled(come: Callable[..., Visitor], tmp_path: Path) -> None:
     pixels = np.full((HEIGHT, WIDTH, 4), 120, np.uint8)
     pixels[..., 3] = 255

@@ -114,6 +114,28 @@ def test_orientation_is_applied_once(site: Site) -> None:
         assert ImageOps.exif_transpose(saved).size == (20, 30)
 
 
+def test_a_gif_comes_back_as_a_gif(site: Site) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(np.arange(SIZE[0] * SIZE[1], dtype=np.uint16).reshape(SIZE).astype(np.uint8)).quantize(16).save(
+        stream, "GIF"
+    )
+    picture = site.upload(stream.getvalue(), "still.gif")
+    told = site.over(site.fill(picture["id"], grow=2))
+    answer = site.client.get(f"/api/jobs/{told['id']}/results/0/file")
+    assert answer.content.startswith(b"GIF8")
+    assert "still-mended.gif" in answer.headers["content-disposition"]
+    assert told["mask_share"] == 14 * 20 / (SIZE[0] * SIZE[1])  # with its margin
+
+
+def test_errors_speak_of_no_options(site: Site) -> None:
+    stream = io.BytesIO()
+    frames = [Image.new("L", (8, 8), level) for level in (1, 2)]
+    frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:])
+    answer = site.client.post("/api/pictures", files={"file": ("two.gif", stream.getvalue())})
+    assert "save the one that is meant as a file of its own" in answer.json()["detail"]
+    assert "--" not in answer.json()["detail"]
+
+
 def test_names_are_cleaned_and_say_the_format(site: Site) -> None:
     for name, expected in {"../../etc/passwd": "passwd.png", "C:\\dir\\a b.JPG": "a b.png"}.items():
         assert site.upload(name=name)["name"] == expected

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ MAX_PIXELS = 200_000_000  # a picture whose header claims more is refused before
 
 # What Pillow holds in memory -> the mode it is read as, exactly; and the same with a note, where samples change.
 _EXACT = {"1": "1", "L": "L", "LA": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBA": "RGBA"}
+PHOTOMETRIC, WHITE_IS_ZERO, CHANNELS = 262, 0, 277  # tags of TIFF, and a value
 _SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
 _STILLS = ("MPO", "PSD")  # their further "frames" are previews and layers; the first is the picture itself
 _WRAPPERS = ("EPS", "IPTC")  # of the second, Pillow opens as a picture whatever is in it, be it PostScript
@@ -112,6 +113,7 @@ def _thumbnail(image: Image.Image, name: str, side: int) -> NDArray[np.uint8]:
 
 
 def _decode(image: Image.Image, name: str, stream: IO[bytes] | None, frame: int = 0) -> Picture:
+    _refuse_more_channels(image, name)
     samples = None if stream is None else read_wide(image, stream, frame)
     pixels = image
     if samples is None:
@@ -215,7 +217,7 @@ def _span(samples: Samples, name: str) -> tuple[float, float]:
         raise PictureError(f"{name} holds floats that are not finite; give finite ones, also in the hole")
     if 0 <= low and high <= 1:
         return 0.0, 1.0
-    return (low, high) if low < high else (low, low + 1.0)
+    return (low, high) if low < high else (low, low + (1.0 if low + 1.0 > low else abs(low)))
 
 
 def _samples(image: Image.Image, name: str) -> Samples:
@@ -223,7 +225,7 @@ def _samples(image: Image.Image, name: str) -> Samples:
     if image.mode == "F":
         return np.array(image, np.float32)[..., None]
     if image.mode in _SIXTEEN or image.mode == "I":
-        levels = np.asarray(image)
+        levels = _levels(image)
         if (image.format == "TIFF" and image.mode == "I") or levels.min() < 0 or levels.max() > 65535:
             raise PictureError(f"{name} holds whole numbers of 32 bits or below zero; save it with 8 or 16 bits")
         grey = levels.astype(np.uint16)[..., None]
@@ -243,6 +245,13 @@ def _samples(image: Image.Image, name: str) -> Samples:
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
+def _levels(image: Image.Image) -> NDArray[Any]:
+    """The whole numbers of an image of one channel, black at 0: in a TIFF Pillow turns only those of 8 bits round."""
+    levels = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})
+    return 65535 - levels if image.mode in _SIXTEEN and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else levels
+
+
 def _flat_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "F":
         levels = np.array(image, np.float32)
@@ -250,7 +259,7 @@ def _flat_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "LAB":
         return to_rgb(image, None)
     if image.mode in _SIXTEEN or image.mode == "I":
-        return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+        return Image.fromarray((_levels(image).clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode not in _EXACT | CONVERTED:
         raise PictureError(f"{name} is of mode {image.mode}; save it as grey, RGB, or either with alpha")
     if not image.has_transparency_data:
@@ -281,6 +290,16 @@ def _raw_modes(image: Image.Image) -> Iterator[str]:
                 yield "RGB;16"
             elif isinstance(value, str):
                 yield value
+
+
+def _refuse_more_channels(image: Image.Image, name: str) -> None:
+    """Of a TIFF's channels Pillow gives those that it knows, and leaves out the others without a word."""
+    channels = getattr(image, "tag_v2", {}).get(CHANNELS, 1)
+    if isinstance(channels, int) and channels > len(image.getbands()):
+        raise PictureError(
+            f"{name} has {channels} channels, of which {len(image.getbands())} are read and the others would be lost; "
+            "save it with its colours, and with one alpha at most"
+        )
 
 
 def _refuse_flattened(image: Image.Image, name: str) -> None:

@@ -13,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from pixmend import tiff_bytes
 from pixmend.errors import OutputError
 from pixmend.files import check_output, write_atomically
 from pixmend.heif import register_heif
@@ -40,6 +41,7 @@ FORMATS = {
 _WITH_ALPHA = ("PNG", "TIFF", "WEBP", "GIF", "AVIF", "HEIF")
 _WITH_16_BITS = ("PNG", "TIFF")
 _WITH_1_BIT = ("PNG", "TIFF", "BMP")
+_COLOUR_MAP = 320  # a tag of TIFF
 _LONGEST_SIDE = {"WEBP": 16383, "AVIF": 32768, "JPEG": 65500, "GIF": 65535}  # of AVIF what decoders take
 _ROOM_IN_JPEG = {"exif": LONGEST - len(EXIF_HEAD), "xmp": LONGEST - len(XMP_HEAD), "comment": LONGEST}  # bytes
 _LOSSY = ("JPEG", "AVIF")
@@ -203,8 +205,21 @@ def encode(picture: Picture, stream: IO[bytes], file_format: str) -> str | None:
             options["icc_profile"] = read.icc_profile
         if file_format == "GIF":
             options |= _gif_options(image)
-        image.save(stream, file_format, **options)
+        if file_format == "TIFF" and image.mode == "P":
+            stream.write(_with_whole_colours(image, options))
+        else:
+            image.save(stream, file_format, **options)
     return "; ".join(told) or None
+
+
+def _with_whole_colours(image: Image.Image, options: dict[str, Any]) -> bytes:
+    """A paletted TIFF whose colours are 257 times those of 8 bits, so that white is 65535; Pillow writes 256 times."""
+    saved = io.BytesIO()
+    image.save(saved, "TIFF", **options)
+    data = bytearray(saved.getvalue())
+    colours = np.array(tiff_bytes.Directory(data).longer(_COLOUR_MAP), np.uint32)
+    tiff_bytes.Directory(data).set_longer(_COLOUR_MAP, (colours // 256 * 257).tolist())
+    return bytes(data)
 
 
 def _to_pillow(picture: Picture, file_format: str) -> Image.Image:
@@ -257,6 +272,11 @@ def _png_info(picture: Picture) -> PngImagePlugin.PngInfo:
     for kind, data in picture.metadata.png_chunks:
         if kind != PNG_GROUND or _is_ground(data, picture):
             info.add(kind, data)
+    comment, texts = picture.metadata.comment, (b"tEXt", b"zTXt", b"iTXt")
+    if comment and not any(
+        data.lower().startswith(b"comment\0") for kind, data in picture.metadata.png_chunks if kind in texts
+    ):
+        info.add_itxt("Comment", comment.decode(errors="replace"))
     if picture.metadata.xmp:
         info.add(b"iTXt", XMP_KEYWORD + bytes(5) + picture.metadata.xmp)  # neither compressed, nor of a language
     return info

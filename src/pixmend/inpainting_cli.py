@@ -132,7 +132,10 @@ def inpaint(
         say("note", text)
     if preview is not None:
         by_alpha = invert_mask and hole is None
-        save_preview(picture, hole, preview, overwrite, blur=blur, grow=grow_mask, invert=by_alpha, soft=soft_mask)
+        how_soft = {"blur": blur, "grow": grow_mask, "invert": by_alpha, "soft": soft_mask}
+        share = save_preview(picture, hole, preview, overwrite, **how_soft)
+        if not outputs and as_json:
+            print(json.dumps({"preview": str(preview), "hole_share": share}))
     if not outputs:
         return
     from pixmend.inpainting import inpainting

@@ -11,7 +11,7 @@ import typer
 
 from pixmend.console import say
 from pixmend.errors import OptionError
-from pixmend.options import MUCH_GREY
+from pixmend.options import ALMOST_ALL, MUCH_GREY
 
 if TYPE_CHECKING:
     from pixmend.images import Source
@@ -82,13 +82,16 @@ def read_inputs(
     return picture, reading.strength, notes
 
 
-def save_preview(picture: Picture, hole: Floats | None, path: Path, overwrite: bool, **how: Any) -> None:
-    """Write `mask_preview`, and print where it is and how much would be filled."""
+def save_preview(picture: Picture, hole: Floats | None, path: Path, overwrite: bool, **how: Any) -> float:
+    """Write `mask_preview`, and print where it is and how much would be filled; that share."""
     from pixmend.images import save_picture
 
     shown, share = mask_preview_and_share(picture, hole, **how)
     save_picture(shown, path, overwrite=overwrite)
     say("note", f"{share:.1%} of the picture is marked, as {path} shows in red")
+    if share > ALMOST_ALL:
+        say("warning", f"{share:.1%} would be filled; if that is not meant, see --invert-mask")
+    return share
 
 
 def mask_preview(image: Source, mask: Source | None = None, **how: Any) -> Picture:

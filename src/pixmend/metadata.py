@@ -75,7 +75,7 @@ def read_metadata(image: Image.Image, stream: IO[bytes] | None) -> tuple[int, Me
         xmp=xmp,
         photoshop=_tiff_tags(image).get(PHOTOSHOP),
         dpi=dpi,
-        comment=_bytes_or_none(info.get("comment")),
+        comment=_bytes_or_none(info.get("comment", info.get("Comment"))),  # PNG's keyword has a capital
         png_chunks=read_png_chunks(stream) if stream is not None and image.format == "PNG" else (),
         jpeg=_jpeg_options(image),
     )

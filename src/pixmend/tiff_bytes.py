@@ -66,6 +66,16 @@ class Directory:
         if tag in self.places:
             struct.pack_into(self.order + "HII", self.data, self.places[tag] + 2, 4, 1, value)
 
+    def longer(self, tag: int) -> tuple[int, ...]:
+        """The numbers of 16 bits of a tag that has more of them than fit into its place."""
+        count, at = self._unpack("II", self.places[tag] + 4)
+        return self._unpack(f"{count}H", at)
+
+    def set_longer(self, tag: int, values: list[int]) -> None:
+        """Put as many others there."""
+        _, at = self._unpack("II", self.places[tag] + 4)
+        struct.pack_into(f"{self.order}{len(values)}H", self.data, at, *values)
+
     def as_grey(self) -> Image.Image:
         """The image that the file would be, were its samples grey of 8 bits."""
         for tag, value in ((_BITS, 8), (_FORMAT, _UNSIGNED), (_CHANNELS, 1), (_PHOTOMETRIC, 1), (_PREDICTOR, 1)):

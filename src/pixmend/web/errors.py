@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pixmend.errors import FileMissingError, MaskError, OptionError, OutputError, PictureError, PixmendError
 
 
@@ -91,3 +93,17 @@ def status_of(error: PixmendError) -> int:
     if isinstance(error, ServerError):
         return error.status
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 400)
+
+
+_WITHOUT_OPTIONS = (
+    (r"choose one with --frame .*save it as a file of its own", "save the one that is meant as a file of its own"),
+    (r"give a smaller --blur or --grow-mask", "give a smaller soft edge (blur) or margin (grow)"),
+    (r"or use --invert-mask", "or invert it"),
+)
+
+
+def without_options(message: str) -> str:
+    """What an error says, in words for those who have no command line."""
+    for option, words in _WITHOUT_OPTIONS:
+        message = re.sub(option, words, message)
+    return message

@@ -20,7 +20,7 @@ from pixmend.decoding import decode_file, header_size
 from pixmend.denoising.model_file import Denoiser
 from pixmend.errors import PixmendError
 from pixmend.images import Picture, mask_strength
-from pixmend.web.errors import EndingError, FullError, GoneError, TooLargeError, UnknownError
+from pixmend.web.errors import EndingError, FullError, GoneError, TooLargeError, UnknownError, without_options
 from pixmend.web.jobs import Job, Jobs
 from pixmend.web.limits import Limits
 from pixmend.web.metrics import Metrics
@@ -161,9 +161,8 @@ class Service:
                 )
             return decode_file(path)
         except PixmendError as error:
-            if str(path) in str(error):  # where it lies here is nobody's business
-                raise type(error)(str(error).replace(str(path), name)) from None
-            raise
+            # where it lies here is nobody's business
+            raise type(error)(without_options(str(error).replace(str(path), name))) from None
 
     # -------------------------------------------------------------------------------------------------------- jobs
 

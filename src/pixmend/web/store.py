@@ -142,7 +142,7 @@ class Store:
         """
         light = {f.name: getattr(picture, f.name) for f in fields(picture) if f.name not in ("samples", "original")}
         shell = Picture(picture.samples[:1, :1].copy(), **light)  # what was read stays on the disk
-        stored = self._new(owner, savable_name(picture, name), shell, picture.size)
+        stored = self._new(owner, savable_name(_as_saved(picture, source), name), shell, picture.size)
         stored.kept = kept
 
         def write() -> None:
@@ -291,6 +291,11 @@ def savable_name(picture: Picture, name: str) -> str:
     except PixmendError:
         suffix = ".png"
     return f"{path.stem}{suffix}"
+
+
+def _as_saved(picture: Picture, source: Path) -> Picture:
+    """The picture as `Stored.file` will save it: a GIF's palette is in its file alone."""
+    return replace(decode_file(source), samples=picture.samples) if picture.format == "GIF" else picture
 
 
 def clean_name(name: str | None) -> str:

@@ -19,6 +19,7 @@ from pixmend.extending import extend
 from pixmend.images import Picture
 from pixmend.inpainting import Inpainted, inpainting
 from pixmend.views import view_of
+from pixmend.web.errors import without_options
 from pixmend.web.jobs import Cancelled, Job, Preview, Result, State
 from pixmend.web.metrics import Metrics
 from pixmend.web.store import Store, Stored
@@ -26,6 +27,7 @@ from pixmend.web.turns import Turns
 
 MENDED = "-mended"  # what the names of results end in
 PREVIEW_AFTER = 1.0  # seconds: what is made sooner is not shown as it forms
+PREVIEW_EVERY = 0.25  # seconds, at most so often
 PREVIEW_SHARE = 0.05  # of a job's time that may go into showing it
 PREVIEW_PIXELS = 1_000_000
 
@@ -104,6 +106,7 @@ class Worker:
         return {"model": self.model, "backend": self.network, **asdict(choices), **told}
 
     def _add_results(self, job: Job, made: Inpainted) -> None:
+        job.mask_share = made.hole_share  # with its margin
         for picture in made.pictures:
             self._add_result(job, picture)
 
@@ -155,7 +158,7 @@ class Worker:
             except Cancelled:
                 self.end(job, "cancelled")
             except PixmendError as error:
-                job.error = str(error)
+                job.error = without_options(str(error))
                 self.end(job, "failed")
             except Exception:  # the next job must not suffer for a defect that this one met
                 log.exception("a job failed")
@@ -175,16 +178,18 @@ class Previews:
         self.job, self.store = job, store
         self.begun = time.monotonic()
         self.spent = self.last = 0.0  # seconds
+        self.next = self.begun + PREVIEW_AFTER  # when the next one may be kept
 
     def __call__(self, candidate: int, step: int, picture: Callable[[], Picture]) -> None:
         """Told after every step."""
         now = time.monotonic()
-        worked = now - self.begun
-        if not self.job.listeners or worked < PREVIEW_AFTER or self.spent + self.last > PREVIEW_SHARE * worked:
+        too_much = self.spent + self.last > PREVIEW_SHARE * (now - self.begun)
+        if not self.job.listeners or now < self.next or too_much:
             return
         with suppress(OutputError):  # no room left: then nobody sees it
             self._keep(candidate, step, picture())
         self.last = time.monotonic() - now
+        self.next = now + PREVIEW_EVERY
         self.spent += self.last
 
     def _keep(self, candidate: int, step: int, made: Picture) -> None:

@@ -95,12 +95,12 @@ function showTab(name) {
 
 /** Name the picture that is open, and offer what is shown of it for download. */
 function showPicture() {
-  const { picture, download } = shown;
+  const { picture, download, size } = shown;
   const link = $("#download");
   link.hidden = !download;
   if (download) link.href = download;
   $("#about-picture").textContent = picture
-    ? [picture.name, `${picture.width} × ${picture.height}`, picture.format].filter(Boolean).join(" · ")
+    ? [picture.name, `${size.width} × ${size.height}`, picture.format].filter(Boolean).join(" · ")
     : "";
   document.title = picture ? `${picture.name} – pixmend` : "pixmend";
 }
@@ -169,7 +169,10 @@ async function begin() {
     if (wantsDenoiser && about.denoiser) showTab("denoise");
     document.body.dataset.ready = "";
   });
-  if (!about) return;
+  if (!about) { // as without the token: nothing that could be opened would be taken
+    for (const button of [$("#open"), ...document.querySelectorAll("[data-open]")]) button.disabled = true;
+    return;
+  }
   for (const workspace of Object.values(workspaces)) await attempt(() => workspace.restore());
   keepAlive();
 }

@@ -56,6 +56,10 @@ export class Denoise {
     this.#update();
   }
 
+  get size() {
+    return this.picture;
+  }
+
   get download() {
     if (!this.picture) return null;
     return api.fileUrl(this.job ? api.resultUrl(this.job.id, 0) : api.pictureUrl(this.picture.id));

@@ -3,7 +3,7 @@
 import { renderMask, uploadMask as send } from "./api.js";
 import { percent, t } from "./i18n.js";
 import { say } from "./messages.js";
-import { alpha, clear, grow, invert, isDrawn, kind, uploaded } from "./operations.js";
+import { alpha, clear, grow, invert, holdsDrawn, kind, uploaded } from "./operations.js";
 import { required } from "./settings.js";
 
 /** Each button's operation, by the form's values. */
@@ -45,7 +45,7 @@ export async function downloadMask({ picture, operations }) {
 function add(operation, history, form) {
   const exact = ["uploaded", "kind", "alpha"].includes(operation.op);
   const margin = form.elements.grow;
-  if (exact && !history.operations.some(isDrawn) && margin.value !== "0") {
+  if (exact && !holdsDrawn(history.operations) && margin.value !== "0") {
     margin.dataset.before = margin.value;
     margin.value = "0";
   }

@@ -31,6 +31,11 @@ export function moved({ points, left, right, top, bottom, ...rest }, dx, dy) {
 /** Whether an operation was drawn by hand, and so may be less exact than what it is to cover. */
 export const isDrawn = ({ op }) => op === "stroke" || op === "lasso" || op === "rectangle";
 
+/** Whether anything of what was drawn by hand is left since the mask was cleared. */
+export const holdsDrawn = (operations) => {
+  return operations.slice(operations.findLastIndex(({ op }) => op === "clear") + 1).some(isDrawn);
+};
+
 /** Whether the list marks anything at all, as far as that shows without drawing it. */
 export function marksAnything(operations) {
   let marked = false;

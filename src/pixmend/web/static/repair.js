@@ -71,6 +71,7 @@ export class Repair {
     const job = await attempt(() => findJob(kept, picture));
     this.history.restore(kept);
     this.tools.fitTo(picture, kept.width);
+    if (kept.tool) this.tools.choose(kept.tool);
     if (!job) return;
     this.results.clear(kept.added);
     this.runner.follow(job);
@@ -94,6 +95,11 @@ export class Repair {
 
   get picture() {
     return this.history.picture;
+  }
+
+  /** How large what is shown is: {width, height}. */
+  get size() {
+    return this.#seen;
   }
 
   /** The addresses of all that undo, redo or the strip can lead to. */
@@ -215,7 +221,10 @@ export class Repair {
   #showResult() {
     if (!this.history.picture) return;
     this.stage.showResult(this.results.base, placeOn(this.history.picture, this.results.added));
-    if (this.results.shown < 0) this.stage.divider.hide();
+    if (this.results.shown < 0) {
+      this.stage.divider.hide();
+      this.#showSides();
+    }
     this.#update();
   }
 
@@ -231,7 +240,6 @@ export class Repair {
     this.keeping = true;
     const picture = await api.keepResult(job.id, shown).finally(() => (this.keeping = false));
     if (this.results.job !== job) return; // another picture was opened meanwhile
-    write(this.form, { left: 0, right: 0, top: 0, bottom: 0 });
     this.history.add({ picture });
     if (operations.length) this.history.add({ operations });
     this.stage.canvas.focus({ preventScroll: true }); // the button that was pressed is gone
@@ -257,11 +265,12 @@ export class Repair {
     const { picture, operations } = this.history;
     if (picture.id !== this.seen) {
       this.seen = picture.id;
+      write(this.form, { left: 0, right: 0, top: 0, bottom: 0 }); // they were for the picture before
       this.results.clear();
       this.runner.leave();
       this.stage.show(api.pictureUrl(picture.id), { width: picture.width, height: picture.height });
     }
-    if (!operations.length) restoreMargin(this.form);
+    if (!marksAnything(operations)) restoreMargin(this.form);
     this.stage.invalidate();
     this.#update();
   }
@@ -284,11 +293,15 @@ export class Repair {
     steps.placeholder = this.about.qualities.find(({ name }) => name === quality.value)?.calls ?? "";
     const { left, right, top, bottom, ...settings } = read(this.form);
     store("settings", settings); // but not the sides: they are for this picture alone
-    const { picture } = this.history;
-    // Chequered, what the canvas would be extended by is shown.
-    if (picture && this.results.shown < 0) this.stage.bound(placeOn(picture, { left, right, top, bottom }));
+    this.#showSides();
     this.stage.invalidate();
     this.#update();
+  }
+
+  /** Chequered, what the canvas would be extended by is shown. */
+  #showSides() {
+    const { picture } = this.history;
+    if (picture && this.results.shown < 0) this.stage.bound(placeOn(picture, read(this.form)));
   }
 
   /** Enable what can be done now, keep what a reload needs, and tell the page. */
@@ -312,7 +325,7 @@ export class Repair {
     const { past, future } = this.history;
     if (!past.length) return;
     const { shown, added } = this.results;
-    const kept = store(STORED, { past, future, ...this.runner.kept, shown, added, width: this.painter.width });
+    const kept = store(STORED, { past, future, ...this.runner.kept, shown, added, width: this.painter.width, tool: this.painter.tool });
     if (!kept && !this.warned) say(t("said.unkept"));
     this.warned = !kept;
   }

@@ -6,7 +6,8 @@ import { Tiles } from "./tiles.js";
 import { View } from "./view.js";
 
 const ZOOM_STEP = 1.25;
-const ROOM = { bars: 64, side: 20 }; // CSS pixels left free around a picture that is fitted, with and without bars
+const ROOM = { bar: 64, side: 20 }; // CSS pixels left free around a picture that is fitted: above, and elsewhere
+const LOW = 1 / 6; // of the stage's height: more is not left free above
 
 export class Stage {
   view = new View();
@@ -27,8 +28,8 @@ export class Stage {
     this.divider = new Divider(section.querySelector(".divider"), this);
     this.share = section.querySelector(".zoom .share");
     new ResizeObserver(() => this.#resize()).observe(section);
-    const review = section.querySelector(".review"); // it comes and goes
-    if (review) new ResizeObserver(() => this.refit()).observe(review);
+    this.low = section.querySelector(".low");
+    new ResizeObserver(() => this.refit()).observe(this.low); // what is in it comes and goes
   }
 
   /** Canvas pixels to one of CSS. */
@@ -86,10 +87,9 @@ export class Stage {
 
   fit() {
     const { density } = this;
-    const review = this.section.querySelector(".review")?.offsetHeight ?? 0; // 0 while it is hidden
-    const zoom = this.section.querySelector(".zoom").offsetHeight; // 0 on a phone
-    const bottom = review ? review + ROOM.side : zoom ? ROOM.bars : ROOM.side;
-    this.view.fit({ top: ROOM.bars * density, bottom: bottom * density, side: ROOM.side * density });
+    const top = Math.min(ROOM.bar, LOW * this.section.clientHeight);
+    const bottom = this.low.offsetHeight + ROOM.side; // it has no height where all in it is hidden
+    this.view.fit({ top: top * density, bottom: bottom * density, side: ROOM.side * density });
     this.#fitted = true;
     this.invalidate();
   }

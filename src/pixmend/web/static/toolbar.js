@@ -46,7 +46,7 @@ export class ToolBar {
   }
 
   /** Choose widths that fit a picture. */
-  fitTo({ width, height }, stroke = Math.max(4, Math.round(Math.max(width, height) / 24))) {
+  fitTo({ width, height }, stroke = Math.min(Math.max(4, Math.round(Math.max(width, height) / 24)), width, height)) {
     this.#broadest = Math.min(BROADEST, Math.max(16, Math.max(width, height) / 2));
     this.setWidth(stroke);
   }
