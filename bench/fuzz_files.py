@@ -164,7 +164,7 @@ def altered(value: Any, rng: random.Random) -> Any:
     if isinstance(value, list) and value and rng.random() < 0.7:
         i = rng.randrange(len(value))
         if rng.random() < 0.2:
-            return value * rng.choice((0, 2, 1000))
+            return value * rng.choice((0, 2, 1000 if len(value) < 1000 else 1))
         return [*value[:i], altered(value[i], rng), *value[i + 1 :]]
     if type(value) is int and rng.random() < 0.5:
         return value + rng.choice((-1, 1, 2, 1000, 10**6))
