@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,17 @@ def test_nothing_in_a_pickle_is_run(tmp_path: Path, protocol: int, wrapped: bool
 def test_what_is_no_plain_value_is_refused_by_name(value: object, named: str) -> None:
     with pytest.raises(RefusedPickle, match=named):
         load_plain(pickle.dumps({"a": [value]}))
+
+
+def test_a_pickle_makes_no_room_for_what_it_only_claims() -> None:
+    """Eleven bytes that say that 16 GB follow (BYTEARRAY8 of protocol 5)."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(RefusedPickle, match="cut short: 17179869184 bytes"):
+            load_plain(b"\x80\x05\x96" + (1 << 34).to_bytes(8, "little") + b".")
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_arrays_that_do_not_fit_their_bytes_are_refused() -> None:

@@ -11,6 +11,7 @@ import io
 import math
 import pickle
 import re
+import struct
 from typing import Any, ClassVar
 
 import numpy as np
@@ -130,9 +131,18 @@ class _PlainUnpickler(_Unpickler):  # type: ignore[misc]
         _check_keys(self.stack[::2])
         super().load_dict()
 
+    def load_bytearray8(self) -> None:
+        """As it is inherited, but without making room for what a few bytes only claim."""
+        (length,) = struct.unpack("<Q", self.read(8))
+        content = self.read(length) if length <= 8 * _LARGEST else b""
+        if len(content) != length:
+            raise RefusedPickle(f"it is cut short: {length} bytes are said to follow")
+        self.append(bytearray(content))
+
     def refuse_set(self) -> None:
         raise RefusedPickle("it holds a set, which is refused")
 
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
     dispatch[pickle.SETITEM[0]] = load_setitem
     dispatch[pickle.SETITEMS[0]] = load_setitems
     dispatch[pickle.DICT[0]] = load_dict
