@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from pixmend.conditioning import smooth_fill
 
-MORE = 0.14  # of the noise in brightness, at most
+MORE = 0.08  # of the noise in brightness, at most
 ROUGH = 0.08  # of [-1, 1]: surroundings that differ so much from their own means get the most
 ACROSS = 5  # pixels: of what means are taken
 
