@@ -217,7 +217,9 @@ def _span(samples: Samples, name: str) -> tuple[float, float]:
         raise PictureError(f"{name} holds floats that are not finite; give finite ones, also in the hole")
     if 0 <= low and high <= 1:
         return 0.0, 1.0
-    return (low, high) if low < high else (low, low + (1.0 if low + 1.0 > low else abs(low)))
+    if low < high:
+        return low, high
+    return low, low + (1.0 if low + 1.0 > low else abs(low))  # of a huge number, 1 more is the same number
 
 
 def _samples(image: Image.Image, name: str) -> Samples:
