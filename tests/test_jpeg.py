@@ -244,17 +244,56 @@ def test_without_jpeglib_the_tables_and_segments_stay(
     assert error.mean() < (5 if kind != "at quality 5" else 12)
 
 
-def test_cmyk_is_encoded_anew_as_cmyk(tmp_path: Path) -> None:
-    source = tmp_path / "source.jpg"
-    inks = Image.fromarray(scene()).convert("CMYK")
-    inks.save(source, quality=95, exif=b"Exif\0\0" + exif_block(6))
+def write_inks(path: Path, kind: str) -> Path:
+    """A CMYK JPEG: of Pillow, or with Y, Cb and Cr of its colours coarser than black, as ImageMagick writes it."""
+    source = path.with_suffix(".tif")
+    Image.fromarray(scene()).convert("CMYK").save(source)
+    if kind == "CMYK":
+        Image.open(source).save(path, quality=90, exif=b"Exif\0\0" + exif_block(6))
+    elif shutil.which("convert") is None:
+        pytest.skip("ImageMagick is not installed")
+    else:
+        subprocess.run(["convert", source, *f"-quality 90 -sampling-factor {kind}".split(), path], check=True)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["CMYK", "1x1", "2x2", "2x2 -interlace Plane"])
+def test_inks_keep_their_blocks(tmp_path: Path, kind: str) -> None:
+    source = write_inks(tmp_path / "source.jpg", kind)
+    picture, touched = mended(decode_file(source), np.s_[32:80, 32:80])
+    told: list[str] = []
+    out = save_picture(picture, tmp_path / "out.jpg", note=told.append)
+    assert "keep their coefficients exactly" in told[0]
+    before, after = coefficients(source), coefficients(out)
+    factors = before.samp_factor.max(0) // before.samp_factor
+    lying = turned_back(touched, 6 if kind == "CMYK" else 1)
+    for i, name in enumerate(("Y", "Cb", "Cr", "K")):
+        old, new = getattr(before, name), getattr(after, name)
+        reached = blocks_touched(lying, old.shape[:2], tuple(factors[i]))
+        assert np.array_equal(old[~reached], new[~reached]), name
+        assert (old[reached] != new[reached]).any() or name == "K", name
+    assert np.array_equal(before.samp_factor, after.samp_factor)
+    with Image.open(source) as first, Image.open(out) as last:
+        assert (first.mode, first.info["adobe_transform"]) == (last.mode, last.info["adobe_transform"])
+        assert last.info["adobe_transform"] == (0 if kind == "CMYK" else 2)
+        assert bool(first.info.get("progressive")) == bool(last.info.get("progressive"))
+    inside = np.s_[48:64, 48:64]
+    error = decode_file(out).samples[inside].astype(int) - picture.samples[inside]
+    assert np.abs(error).max() <= 12
+
+
+@pytest.mark.parametrize("kind", ["CMYK", "2x2"])
+def test_without_jpeglib_inks_are_encoded_anew(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jpeg, "can_keep_blocks", lambda: False)
+    source = write_inks(tmp_path / "source.jpg", kind)
     picture, touched = mended(decode_file(source), np.s_[60:90, 24:48])
     told: list[str] = []
     out = save_picture(picture, tmp_path / "out.jpg", note=told.append)
     assert "encoded anew" in told[0]
     with Image.open(source) as before, Image.open(out) as after:
         assert after.mode == "CMYK"
-        error = np.abs(np.asarray(before).astype(int) - np.asarray(after))[~turned_back(touched, 6)]
+        lying = turned_back(touched, 6 if kind == "CMYK" else 1)
+        error = np.abs(np.asarray(before).astype(int) - np.asarray(after))[~lying]
     assert error.mean() < 2
 
 

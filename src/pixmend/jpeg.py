@@ -19,16 +19,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixmend.jpeg_segments import bare
+from pixmend.jpeg_segments import adobe_transform, bare
 from pixmend.pictures import Samples
 
 Blocks = NDArray[np.float32]  # (..., 8, 8)
 
-# JPEG's colours: JFIF 1.02, section 7; from RGB in 0 to 255 to Y, Cb - 128, Cr - 128
-_YCC = np.array([[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]])
+# JPEG's colours: JFIF 1.02, section 7; from RGB in 0 to 255 to Y, Cb, Cr
+_YCC = np.float32([[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]])
+_GREY = np.float32([0, 128, 128])[:, None, None]
+_YCCK = 2  # what an Adobe segment calls colours of four components that are stored as Y, Cb, Cr and black
 # Of the libraries in jpeglib, the one that writes coefficients in progressive scans, and one that does not.
 _PROGRESSIVE, _SEQUENTIAL = "mozjpeg403", "turbo210"
-_COMPONENTS = {"JCS_GRAYSCALE": ("Y",), "JCS_YCbCr": ("Y", "Cb", "Cr"), "JCS_RGB": ("Y", "Cb", "Cr")}  # jpeglib's names
+_COLOURS, _INKS = ("Y", "Cb", "Cr"), ("Y", "Cb", "Cr", "K")  # jpeglib's names of components, whatever they are
+_COMPONENTS = {"JCS_GRAYSCALE": ("Y",), "JCS_YCbCr": _COLOURS, "JCS_RGB": _COLOURS, "JCS_CMYK": _INKS, "JCS_YCCK": _INKS}
 _AC_LIMIT = 1023  # the largest AC coefficient of 8-bit samples that Huffman codes have a place for
 _STDERR = 2
 _WARNINGS = (
@@ -49,10 +52,10 @@ def can_keep_blocks() -> bool:
 def with_changes(data: bytes, old: Samples, new: Samples) -> tuple[bytes, float, str] | None:
     """A JPEG file whose decoded samples are `old`, changed to `new`; without metadata, as `jpeg_segments.bare` has it.
 
-    old, new: (H, W, 1 or 3) uint8, as they lie in the file. Returns the new file, the share of its blocks that kept
-    their coefficients, and what libjpeg says of damage in the old file. Or None where this cannot be done: without
-    jpeglib, and for files that it cannot read, of four components, or whose subsampling is not by whole numbers.
-    Arithmetic coding becomes Huffman's.
+    old, new: (H, W, 1, 3 or 4) uint8, as they lie in the file; four are CMYK as Pillow has it, 255 for the full ink.
+    Returns the new file, the share of its blocks that kept their coefficients, and what libjpeg says of damage in the
+    old file. Or None where this cannot be done: without jpeglib, and for files that it cannot read, or whose
+    subsampling is not by whole numbers. Arithmetic coding becomes Huffman's.
     """
     if not can_keep_blocks():
         return None
@@ -74,7 +77,8 @@ def with_changes(data: bytes, old: Samples, new: Samples) -> tuple[bytes, float,
         factors = np.asarray(coded.samp_factor)  # (components, 2): vertical, horizontal
         if len(components) != new.shape[2] or (factors.max(0) % factors).any():
             return None
-        share = _renew(coded, components, factors.max(0) // factors, old, new)
+        ycc = adobe_transform(data) == _YCCK if components == _INKS else coded.jpeg_color_space.name == "JCS_YCbCr"
+        share = _renew(coded, components, factors.max(0) // factors, old, new, ycc=ycc)
         with jpeglib.version(_PROGRESSIVE if coded.progressive_mode else _SEQUENTIAL):
             coded.write_dct(os.fspath(path), flags=["+OPTIMIZE_CODING"])
         result = bare(path.read_bytes()), share
@@ -108,7 +112,9 @@ def _warnings_of_libjpeg() -> Iterator[Callable[[], list[str]]]:
                     os.write(_STDERR, line)
 
 
-def _renew(coded: Any, components: tuple[str, ...], steps: NDArray[np.int64], old: Samples, new: Samples) -> float:
+def _renew(
+    coded: Any, components: tuple[str, ...], steps: NDArray[np.int64], old: Samples, new: Samples, *, ycc: bool
+) -> float:
     """Set the coefficients of all blocks with a changed pixel, in place; returns the share of the others.
 
     steps: (components, 2): how many pixels a sample of each component stands for, down and across.
@@ -121,7 +127,7 @@ def _renew(coded: Any, components: tuple[str, ...], steps: NDArray[np.int64], ol
     rows, columns = np.nonzero(changed.any(1))[0], np.nonzero(changed.any(0))[0]
     top, left = rows[0] // mcu[0] * mcu[0], columns[0] // mcu[1] * mcu[1]  # what is unchanged around costs nothing
     box = np.s_[top : (rows[-1] // mcu[0] + 1) * mcu[0], left : (columns[-1] // mcu[1] + 1) * mcu[1]]
-    planes = _planes(new[box], ycc=coded.jpeg_color_space.name == "JCS_YCbCr")
+    planes = _planes(new[box], ycc=ycc)
     touched = 0
     for plane, name, step, number in zip(planes, components, steps, coded.quant_tbl_no, strict=True):
         blocks = getattr(coded, name)[top // (8 * step[0]) :, left // (8 * step[1]) :]  # (rows, columns, 8, 8) int16
@@ -130,12 +136,17 @@ def _renew(coded: Any, components: tuple[str, ...], steps: NDArray[np.int64], ol
 
 
 def _planes(samples: Samples, *, ycc: bool) -> Any:
-    """The components of samples (H, W, C), less the 128 that JPEG takes off: C planes (H, W) float32."""
-    if not ycc:
-        return samples.astype(np.float32).transpose(2, 0, 1) - np.float32(128)
-    planes = np.tensordot(_YCC.astype(np.float32), samples.astype(np.float32), (1, 2))  # (3, H, W)
-    planes[0] -= 128
-    return planes
+    """The components of samples (H, W, C), less the 128 that JPEG takes off: C planes (H, W) float32.
+
+    Inks are stored the other way round, 0 for the full one; but YCCK's first three say how Y, Cb and Cr of the rest to
+    white are (Adobe TN 5116, section 18), and so how they are of the inks as Pillow has them.
+    """
+    planes = samples.astype(np.float32).transpose(2, 0, 1)
+    if len(planes) == 4:
+        planes = np.concatenate([planes[:3] if ycc else 255 - planes[:3], 255 - planes[3:]])
+    if ycc:
+        planes = np.concatenate([np.tensordot(_YCC, planes[:3], 1) + _GREY, planes[3:]])
+    return planes - np.float32(128)
 
 
 def _renew_blocks(

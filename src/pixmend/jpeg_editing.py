@@ -38,19 +38,18 @@ def encode_jpeg_again(picture: Picture, stream: IO[bytes]) -> str | None:
     if picture.is_as_read:
         stream.write(read.jpeg)
         return None
-    old, new = (turned_back(samples, read.orientation) for samples in (read.samples, picture.samples))
     segments = refreshed_segments(split(read.jpeg)[0], showing(picture, read.orientation))
-    result = with_changes(read.jpeg, old, new) if read.stored is None else None
+    inks = stored_image(picture, "JPEG")  # of CMYK
+    old, new = (read.samples, picture.samples) if inks is None else (read.stored, np.asarray(inks))
+    new = np.ascontiguousarray(turned_back(new, read.orientation))
+    result = None if old is None else with_changes(read.jpeg, turned_back(old, read.orientation), new)
     if result is not None:
         coded, kept, damage = result
         stream.write(dressed(coded, segments))
         told = f"{kept:.1%} of the JPEG's blocks keep their coefficients exactly"
         return f"{told}; the source is damaged (libjpeg says: {damage}), so look at the result" if damage else told
-    stored = stored_image(picture, "JPEG")  # of CMYK
-    image = Image.fromarray(new[..., 0] if new.shape[2] == 1 else new)
-    if stored is not None:
-        pixels = turned_back(np.asarray(stored), read.orientation)
-        image = Image.frombytes(stored.mode, (pixels.shape[1], pixels.shape[0]), pixels.tobytes())
+    mode = {1: "L", 3: "RGB", 4: "CMYK"}[new.shape[2]]
+    image = Image.frombytes(mode, (new.shape[1], new.shape[0]), new.tobytes())
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", **picture.metadata.jpeg)
     stream.write(dressed(encoded.getvalue(), _colours_named_by(encoded.getvalue(), segments)))

@@ -79,6 +79,15 @@ def bare(data: bytes) -> bytes:
     return join([one for one in segments if not one.describes or one.names_colours], rest)
 
 
+def adobe_transform(data: bytes) -> int | None:
+    """What the Adobe segment says of the colours: 0, RGB or CMYK; 1, YCbCr; 2, YCCK (Adobe TN 5116, section 18).
+
+    None without the segment.
+    """
+    own = [one.payload for one in split(data)[0] if one.marker == APP14 and one.payload.startswith(ADOBE_HEAD)]
+    return own[-1][11] if own and len(own[-1]) > 11 else None
+
+
 def dressed(coded: bytes, segments: list[Segment]) -> bytes:
     """The samples of one JPEG behind the descriptions among `segments`, in their order."""
     own, rest = split(coded)
