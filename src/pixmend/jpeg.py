@@ -25,13 +25,14 @@ from pixmend.pictures import Samples
 Blocks = NDArray[np.float32]  # (..., 8, 8)
 
 # JPEG's colours: JFIF 1.02, section 7; from RGB in 0 to 255 to Y, Cb, Cr
-_YCC = np.float32([[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]])
-_GREY = np.float32([0, 128, 128])[:, None, None]
+_YCC = np.array([[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]], "f4")
+_GREY = np.array([0, 128, 128], "f4")[:, None, None]
 _YCCK = 2  # what an Adobe segment calls colours of four components that are stored as Y, Cb, Cr and black
 # Of the libraries in jpeglib, the one that writes coefficients in progressive scans, and one that does not.
 _PROGRESSIVE, _SEQUENTIAL = "mozjpeg403", "turbo210"
 _COLOURS, _INKS = ("Y", "Cb", "Cr"), ("Y", "Cb", "Cr", "K")  # jpeglib's names of components, whatever they are
-_COMPONENTS = {"JCS_GRAYSCALE": ("Y",), "JCS_YCbCr": _COLOURS, "JCS_RGB": _COLOURS, "JCS_CMYK": _INKS, "JCS_YCCK": _INKS}
+_COMPONENTS = {"JCS_GRAYSCALE": ("Y",), "JCS_YCbCr": _COLOURS, "JCS_RGB": _COLOURS}
+_COMPONENTS |= {"JCS_CMYK": _INKS, "JCS_YCCK": _INKS}
 _AC_LIMIT = 1023  # the largest AC coefficient of 8-bit samples that Huffman codes have a place for
 _STDERR = 2
 _WARNINGS = (
