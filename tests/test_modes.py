@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from picture_files import RNG, noise
-from pixmend import heif
+from pixmend import heif, tiff_bytes
 from pixmend.decoding import decode_file
 from pixmend.encoding import check_savable, save_picture
 from pixmend.errors import OutputError, PictureError
@@ -122,6 +124,45 @@ def test_the_fill_comes_back_in_the_colours_of_the_file(tmp_path: Path, mode: st
         assert new.mode == mode
         assert np.array_equal(np.asarray(old)[known], np.asarray(new)[known])
     assert np.abs(decode_file(out).samples[HOLE].astype(int) - picture.samples[HOLE]).max() <= 3
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_colours_multiplied_with_their_alpha_come_back_so(tmp_path: Path, mode: str) -> None:
+    """As ImageMagick writes and reads them: dividing by alpha and multiplying again would round."""
+    if shutil.which("convert") is None:
+        pytest.skip("ImageMagick is not installed")
+    samples = noise(20, 30, len(mode))
+    samples[..., -1] |= 64
+    Image.fromarray(samples).save(tmp_path / "plain.png")
+    source = tmp_path / "source.tif"
+    subprocess.run(["convert", tmp_path / "plain.png", "-define", "tiff:alpha=associated", source], check=True)
+    picture, known = filled(decode_file(source), np.broadcast_to(np.array([0.2, -0.1, 0.4], np.float32), (20, 30, 3)))
+    out = save_picture(picture, tmp_path / "out.tif")
+    read = []
+    for path in (source, out):
+        with Image.open(path) as image:
+            assert image.tag_v2[338] == (1,)  # type: ignore[attr-defined]
+            assert image.tag_v2.tagtype[338] == 3  # type: ignore[attr-defined]
+        raw = subprocess.run(["convert", path, "-depth", "16", "RGBA:-"], check=True, capture_output=True).stdout
+        read.append(np.frombuffer(raw, np.uint16).reshape(20, 30, 4))
+    assert np.array_equal(read[0][known], read[1][known])
+    assert np.abs(decode_file(out).samples[HOLE].astype(int) - picture.samples[HOLE]).max() <= 4  # a step is 255/64
+
+
+def test_a_palette_of_16_bits_keeps_them(tmp_path: Path) -> None:
+    source = paletted(tmp_path / "source.tif", 40, 40)
+    data = bytearray(source.read_bytes())
+    directory = tiff_bytes.Directory(data)
+    deep = RNG(4).integers(0, 65536, 768)
+    directory.set_longer(320, deep.tolist())
+    source.write_bytes(data)
+    picture, known = filled(decode_file(source), RNG(1).uniform(-1, 1, (20, 30, 3)).astype(np.float32))
+    out = save_picture(picture, tmp_path / "out.tif")
+    with Image.open(source) as old, Image.open(out) as new:
+        used = np.unique(np.asarray(old)[known])
+        before, after = (np.array(one.tag_v2[320]).reshape(3, -1) for one in (old, new))  # type: ignore[attr-defined]
+    assert len(used) == 40
+    assert np.array_equal(before[:, used], after[:, used])
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.1, 0.9), (-300.0, 41000.0), (7.0, 7.0)])

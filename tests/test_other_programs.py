@@ -108,7 +108,11 @@ def test_files_of_imagemagick(tmp_path: Path, kind: str) -> None:
     after = decode_file(save_picture(picture, out))
     assert after.mode == before.mode
     assert np.array_equal(after.samples[known], before.samples[known])
-    assert np.array_equal(seen_by_imagemagick(out, before.samples.shape, depth), after.samples)
+    seen = seen_by_imagemagick(out, before.samples.shape, depth)
+    if kind == "palette of a TIFF":  # of 16 bits, which ImageMagick rounds, and Pillow cuts; to each it is as it was
+        assert np.array_equal(seen[known], theirs[known])
+    else:
+        assert np.array_equal(seen, after.samples)
 
 
 VIPS = {

@@ -115,7 +115,7 @@ def train(
     refuse_if_held(run / RUN_LOCK)
     check_inputs(init)
     if not folder.is_dir() and folder.suffix.lower() != ".tar":
-        raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on, or tar files of them")
+        raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on, or .tar files")
     chosen: dict[str, Any] = {"batch_size": batch, "total_kimg": kimg, "lr": lr, "workers": workers}
     chosen = {name: value for name, value in chosen.items() if value is not None}
     config = TrainConfig(seed=seed, accumulate=accumulate, **chosen)

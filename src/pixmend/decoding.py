@@ -20,7 +20,7 @@ from pixmend import tiff_bytes
 from pixmend.errors import FileMissingError, OptionError, PictureError, PixmendError
 from pixmend.heif import is_heif, register_heif
 from pixmend.metadata import ORIENTATION, calm, read_metadata
-from pixmend.modes import CONVERTED, read_stored, to_rgb
+from pixmend.modes import CONVERTED, MULTIPLIED, read_stored, to_rgb
 from pixmend.pictures import Original, Picture, Samples, to_samples, to_values, turned
 from pixmend.wide import read_wide
 
@@ -118,6 +118,7 @@ def _decode(image: Image.Image, name: str, stream: IO[bytes] | None, frame: int 
     pixels = image
     if samples is None:
         _refuse_flattened(image, name)
+        _keep_multiplied(image)
         pixels = _loaded(image)
     orientation, metadata = read_metadata(image, stream)
     stored, profile, notes = read_stored(pixels), metadata.icc_profile, _notes(image, stream)
@@ -130,6 +131,7 @@ def _decode(image: Image.Image, name: str, stream: IO[bytes] | None, frame: int 
         metadata,
         stored=None if stored is None else turned(stored[0], orientation),
         palette=None if stored is None else stored[1],
+        colour_map=tiff_bytes.colour_map(image),
         icc_profile=profile,
         jpeg=_whole(stream) if stream is not None and image.format in ("JPEG", "MPO") else None,
         orientation=orientation,
@@ -178,7 +180,7 @@ def _odd_tiff(path: str | os.PathLike[str]) -> Picture | None:
 def _notes(image: Image.Image, stream: IO[bytes] | None) -> tuple[str, ...]:
     """What of an image could not be kept as it was."""
     notes: tuple[str, ...] = ()
-    if image.mode in CONVERTED:
+    if image.mode in CONVERTED and image.mode not in MULTIPLIED:
         notes += (f"{image.mode} is worked on as {CONVERTED[image.mode]}; a file in the same format gets it back",)
     bits = image.info.get("bit_depth") or (8 if stream is None else bits_told(image.format, _head(stream)))
     if bits > 8 and image.mode not in ("I", *_SIXTEEN):
@@ -282,6 +284,12 @@ def _loaded(image: Image.Image) -> Image.Image:
     return image
 
 
+def _keep_multiplied(image: Image.Image) -> None:
+    """Have colours that were multiplied with their alpha loaded as they are; Pillow would divide them, which rounds."""
+    if image.mode == "RGBA" and "RGBa" in _raw_modes(image):
+        image._mode = "RGBa"  # as its own reader of TIFF does; there is no public way
+
+
 def _raw_modes(image: Image.Image) -> Iterator[str]:
     """How the file stores its samples, as far as Pillow tells; once they are loaded it has forgotten."""
     for tile in getattr(image, "tile", ()):
@@ -309,6 +317,11 @@ def _refuse_flattened(image: Image.Image, name: str) -> None:
     raws = list(_raw_modes(image))
     if "I;12" in raws:
         raise PictureError(f"{name} has 12 bits a sample, which cannot be kept; save it with 8 or 16 bits")
+    if any(raw.startswith("RGBa;16") for raw in raws):
+        raise PictureError(
+            f"{name} has 16 bits a channel, multiplied with its alpha, which cannot be kept; save it with 8 bits, or "
+            "with an alpha of its own (unassociated)"
+        )
     wide = any((";16" in raw and raw != "BGR;16") or raw == "SGI16" for raw in raws)  # BGR;16 is 5, 6 and 5 bits
     if wide and image.mode not in ("I", *_SIXTEEN):
         raise PictureError(

@@ -20,7 +20,7 @@ from pixmend.heif import register_heif
 from pixmend.jpeg_editing import came_as_jpeg, encode_jpeg_again
 from pixmend.jpeg_segments import EXIF_HEAD, LONGEST, XMP_HEAD
 from pixmend.metadata import EXIF_PREFIX, PHOTOSHOP, PNG_GROUND, XMP_KEYWORD, calm, can_be_rewritten, tiff_exif
-from pixmend.modes import stored_image
+from pixmend.modes import MULTIPLIED, stored_image
 from pixmend.pictures import Metadata, Picture, to_samples
 from pixmend.previews import refreshed, showing, without_xmp_previews
 from pixmend.wide import write_wide
@@ -41,7 +41,6 @@ FORMATS = {
 _WITH_ALPHA = ("PNG", "TIFF", "WEBP", "GIF", "AVIF", "HEIF")
 _WITH_16_BITS = ("PNG", "TIFF")
 _WITH_1_BIT = ("PNG", "TIFF", "BMP")
-_COLOUR_MAP = 320  # a tag of TIFF
 _LONGEST_SIDE = {"WEBP": 16383, "AVIF": 32768, "JPEG": 65500, "GIF": 65535}  # of AVIF what decoders take
 _ROOM_IN_JPEG = {"exif": LONGEST - len(EXIF_HEAD), "xmp": LONGEST - len(XMP_HEAD), "comment": LONGEST}  # bytes
 _LOSSY = ("JPEG", "AVIF")
@@ -106,7 +105,9 @@ def check_savable(picture: Picture, path: str | os.PathLike[str]) -> str:
     if max(picture.size) > (longest := _LONGEST_SIDE.get(file_format, math.inf)):
         raise OutputError(f"{path}: {file_format} holds {longest} pixels a side, and the picture has more; use .png")
     if file_format == "GIF" and not _fits_gif(picture):
-        raise OutputError(f"{path}: GIF holds 256 colours, and the picture is of none that few; use .png")
+        raise OutputError(
+            f"{path}: GIF holds 256 colours: grey and paletted pictures are kept in it, this one is not; use .png"
+        )
     return file_format
 
 
@@ -205,21 +206,29 @@ def encode(picture: Picture, stream: IO[bytes], file_format: str) -> str | None:
             options["icc_profile"] = read.icc_profile
         if file_format == "GIF":
             options |= _gif_options(image)
-        if file_format == "TIFF" and image.mode == "P":
-            stream.write(_with_whole_colours(image, options))
+        if file_format == "TIFF":
+            _save_tiff(image, picture, stream, options)
         else:
             image.save(stream, file_format, **options)
     return "; ".join(told) or None
 
 
-def _with_whole_colours(image: Image.Image, options: dict[str, Any]) -> bytes:
-    """A paletted TIFF whose colours are 257 times those of 8 bits, so that white is 65535; Pillow writes 256 times."""
+def _save_tiff(image: Image.Image, picture: Picture, stream: IO[bytes], options: dict[str, Any]) -> None:
+    """Write an image as TIFF; of two modes what Pillow writes is mended."""
+    if image.mode in MULTIPLIED:
+        plain = Image.frombytes(image.mode.upper(), image.size, image.tobytes())
+        stream.write(tiff_bytes.with_multiplied_alpha(_saved(plain, options)))
+    elif image.mode == "P":
+        known = picture.original.colour_map if picture.original else None
+        stream.write(tiff_bytes.with_whole_colours(_saved(image, options), known))
+    else:
+        image.save(stream, "TIFF", **options)
+
+
+def _saved(image: Image.Image, options: dict[str, Any]) -> bytes:
     saved = io.BytesIO()
     image.save(saved, "TIFF", **options)
-    data = bytearray(saved.getvalue())
-    colours = np.array(tiff_bytes.Directory(data).longer(_COLOUR_MAP), np.uint32)
-    tiff_bytes.Directory(data).set_longer(_COLOUR_MAP, (colours // 256 * 257).tolist())
-    return bytes(data)
+    return saved.getvalue()
 
 
 def _to_pillow(picture: Picture, file_format: str) -> Image.Image:

@@ -16,6 +16,7 @@ from PIL import Image, ImageCms
 from pixmend.pictures import Picture, Samples
 
 CONVERTED = {"La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB", "LAB": "RGB"}
+MULTIPLIED = ("La", "RGBa")  # grey and colours that were multiplied with their alpha
 COLOURS = 256  # in a palette
 
 # Which formats take which modes back.
@@ -23,7 +24,7 @@ _KEEPS = {
     "PNG": ("P",),
     "GIF": ("P", "L", "RGB", "RGBA", "1"),
     "BMP": ("P",),
-    "TIFF": ("P", "CMYK", "LAB", "YCbCr", "RGBX"),
+    "TIFF": ("P", "CMYK", "LAB", "YCbCr", "RGBX", *MULTIPLIED),
     "JPEG": ("CMYK",),
 }
 

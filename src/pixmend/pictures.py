@@ -45,6 +45,7 @@ class Original:
     metadata: Metadata  # what its metadata was
     stored: Samples | None = None  # (H, W, N), upright, in the file's own mode: palette indices, or C, M, Y and K
     palette: NDArray[np.uint8] | None = None  # (colours, 4) RGBA, of indices
+    colour_map: NDArray[np.uint16] | None = None  # (3, colours), the same of 16 bits, of a TIFF
     icc_profile: bytes | None = None  # of the stored channels, where the metadata's is of others or none
     jpeg: bytes | None = None  # the whole file, if it is one
     orientation: int = 1  # in which that file holds its samples, 1 to 8

@@ -1,4 +1,6 @@
-"""TIFFs of samples that Pillow does not know: floats of three channels, 16 bits of grey with alpha, 16 bits in planes.
+"""What Pillow does not know of TIFF: samples that it does not read, colours and alpha that it does not write.
+
+Samples: floats of three channels, 16 bits of grey with alpha, 16 bits in planes.
 
 Pillow knows how the bytes of a TIFF are compressed, whatever they mean. So a copy of the file is shown to it whose
 directory says that they are grey of 8 bits, in rows that are so much longer; what comes back are the samples' bytes
@@ -19,11 +21,13 @@ from PIL import Image
 from pixmend.pictures import Samples
 
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _CHANNELS, _ROWS = 256, 257, 258, 262, 277, 278
-_PLANAR, _PREDICTOR, _TILE_WIDTH, _EXTRA, _FORMAT = 284, 317, 322, 338, 339
+_PLANAR, _PREDICTOR, _COLOUR_MAP, _TILE_WIDTH, _EXTRA, _FORMAT = 284, 317, 320, 322, 338, 339
 _EXTREMES = (280, 281, 340, 341)  # the least and the largest sample, one a channel
 _CODES = {1: "B", 3: "H", 4: "I"}  # of whole numbers, by the type of a tag
 _UNSIGNED, _FLOAT = 1, 3
 _PLANES = 2
+_SHORT, _LONG = 3, 4  # types of tags
+_MULTIPLIED = 1  # alpha that the colours were multiplied with
 _DTYPES = {(16, _UNSIGNED): "u2", (32, _FLOAT): "f4"}
 
 
@@ -61,10 +65,11 @@ class Directory:
         """The first of them."""
         return self.numbers(tag, default)[0]
 
-    def set(self, tag: int, value: int) -> None:
-        """Make a tag one whole number of 32 bits, where it is there."""
+    def set(self, tag: int, value: int, kind: int = _LONG) -> None:
+        """Make a tag one whole number of 16 or 32 bits, where it is there."""
         if tag in self.places:
-            struct.pack_into(self.order + "HII", self.data, self.places[tag] + 2, 4, 1, value)
+            code = {_SHORT: "HIHxx", _LONG: "HII"}[kind]
+            struct.pack_into(self.order + code, self.data, self.places[tag] + 2, kind, 1, value)
 
     def longer(self, tag: int) -> tuple[int, ...]:
         """The numbers of 16 bits of a tag that has more of them than fit into its place."""
@@ -85,6 +90,35 @@ class Directory:
         if _EXTRA in self.places:
             struct.pack_into(self.order + "I", self.data, self.places[_EXTRA] + 4, 0)  # no numbers
         return Image.open(io.BytesIO(bytes(self.data)))
+
+
+def colour_map(image: Image.Image) -> NDArray[np.uint16] | None:
+    """The colours of a paletted TIFF, with all of their 16 bits: (3, n); None of other images."""
+    colours = getattr(image, "tag_v2", {}).get(_COLOUR_MAP)
+    return np.array(colours, np.uint16).reshape(3, -1) if image.mode == "P" and colours else None
+
+
+def with_whole_colours(data: bytes, known: NDArray[np.uint16] | None) -> bytes:
+    """A paletted TIFF of Pillow, which writes 256 times the 8 bits of a colour: 257 times, so that white is 65535.
+
+    known: (3, n), the palette that it was read with; colours whose high bytes are still the same are these.
+    """
+    copy = bytearray(data)
+    directory = Directory(copy)
+    high = np.array(directory.longer(_COLOUR_MAP), np.uint16).reshape(3, -1) >> 8
+    colours = high * np.uint16(257)
+    if known is not None:
+        first = np.s_[:, : known.shape[1]]
+        colours[first] = np.where((known >> 8 == high[first]).all(0), known, colours[first])
+    directory.set_longer(_COLOUR_MAP, colours.ravel().tolist())
+    return bytes(copy)
+
+
+def with_multiplied_alpha(data: bytes) -> bytes:
+    """A TIFF with alpha, which says from now on that its colours were multiplied with it."""
+    copy = bytearray(data)
+    Directory(copy).set(_EXTRA, _MULTIPLIED, _SHORT)
+    return bytes(copy)
 
 
 def is_unknown_to_pillow(directory: Directory) -> bool:
