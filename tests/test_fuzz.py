@@ -140,6 +140,21 @@ def test_a_key_that_would_be_hashed_for_ever_is_refused(tmp_path: Path) -> None:
         read_tensors(tmp_path / "legacy.pt")
 
 
+def test_what_would_be_written_for_ever_is_refused() -> None:
+    """Python's errors, and ours, show what was wrong; of a tuple in sixty levels that would never end."""
+    deep = b"K\x01K\x02\x86" + b"2\x86" * 60
+    number = b"cnumpy\ndtype\nX\x02\x00\x00\x00u1\x85R"
+    for pickled in (
+        deep + b"K\x11R",  # deep(*17)
+        deep + b")R",
+        b"cnumpy\ndtype\n" + deep + b"\x85R",
+        number + b"(K\x03" + deep + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb",  # a byte order
+        b"cnumpy.core.numeric\n_frombuffer\n(C\x02ab" + number + deep + b"U\x01CtR",  # a shape
+    ):
+        with pytest.raises(RefusedPickle, match="a tuple"):
+            load_plain(b"\x80\x02" + pickled + b".")
+
+
 def rewritten(folder: Path, entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:
     """A file of torch.save with other entries in it."""
     stream, file = io.BytesIO(), folder / "w.pt"

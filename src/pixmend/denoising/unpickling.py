@@ -34,14 +34,14 @@ class _DType:
     def __init__(self, name: object, *_: object) -> None:
         text = name.decode("ascii", "replace") if isinstance(name, bytes) else name
         if not isinstance(text, str) or not _NUMERIC.fullmatch(text):
-            raise RefusedPickle(f"it holds an array of {text!r}, which are no numbers")
+            raise RefusedPickle(f"it holds an array of {_shown(text)}, which are no numbers")
         self.name = text
 
     def __setstate__(self, state: object) -> None:
         order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
         order = order.decode("ascii", "replace") if isinstance(order, bytes) else order
         if order not in ("|", "<", ">", "="):
-            raise RefusedPickle(f"it holds an array with the byte order {order!r}")
+            raise RefusedPickle(f"it holds an array with the byte order {_shown(order)}")
         self.name = order + self.name.lstrip("|<>=")
 
 
@@ -63,6 +63,11 @@ class _NdArray:
     """Stands for the name numpy.ndarray, which is only ever handed on."""
 
 
+def _shown(value: object) -> str:
+    """A value for a message. That of a tuple of two tuples of two tuples and so on would take for ever to write."""
+    return repr(value)[:60] if type(value) in (str, bytes, int) else f"a {type(value).__name__.lstrip('_')}"
+
+
 def _array(content: object, dtype: object, shape: object, order: object) -> NDArray[Any]:
     lengths = shape if isinstance(shape, tuple) else (shape,)
     if not isinstance(dtype, _DType) or not isinstance(content, (bytes, bytearray)):
@@ -72,7 +77,7 @@ def _array(content: object, dtype: object, shape: object, order: object) -> NDAr
         or not all(type(n) is int and 0 <= n <= _LARGEST for n in lengths)
         or math.prod(lengths) > _LARGEST
     ):
-        raise RefusedPickle(f"it holds an array of the impossible shape {str(shape)[:60]}")
+        raise RefusedPickle(f"it holds an array of the impossible shape {', '.join(_shown(n) for n in lengths[:8])}")
     numbers = np.dtype(dtype.name)
     if len(content) != math.prod(lengths) * numbers.itemsize:
         raise RefusedPickle(f"it holds an array of {len(content)} bytes that should be {lengths} of {dtype.name}")
@@ -119,6 +124,13 @@ class _PlainUnpickler(_Unpickler):  # type: ignore[misc]
         except KeyError:
             raise RefusedPickle(f"it asks for {module}.{name}, which is no plain value and is refused") from None
 
+    def load_reduce(self) -> None:
+        """As it is inherited, for what may be called; of what may not, Python's own error would show the whole."""
+        function, arguments = self.stack[-2:]
+        if function not in _STAND_INS.values() or type(arguments) is not tuple:
+            raise RefusedPickle(f"it calls a {type(function).__name__.lstrip('_')}, which is refused")
+        super().load_reduce()
+
     def load_setitem(self) -> None:
         _check_keys(self.stack[-2:-1])
         super().load_setitem()
@@ -142,6 +154,7 @@ class _PlainUnpickler(_Unpickler):  # type: ignore[misc]
     def refuse_set(self) -> None:
         raise RefusedPickle("it holds a set, which is refused")
 
+    dispatch[pickle.REDUCE[0]] = load_reduce
     dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
     dispatch[pickle.SETITEM[0]] = load_setitem
     dispatch[pickle.SETITEMS[0]] = load_setitems
