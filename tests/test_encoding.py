@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import tempfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
 from picture_files import RNG, chunk, exif_block, noise, png
 from pixmend.decoding import decode_file
 from pixmend.encoding import FORMATS, check_savable, encode, fitted, save_animation, save_picture
 from pixmend.errors import OutputError, OutputExistsError
+from pixmend.extending import extended_canvas
 from pixmend.metadata import calm
 from pixmend.pictures import Metadata, Picture, composite, from_array
+from pixmend.png_bytes import chunks
 
 LOSSLESS = {  # suffix -> the channels that it can hold, with 8 and with 16 bits
     ".png": ((1, 2, 3, 4), (1,)),
@@ -155,6 +158,7 @@ def test_png_chunks_are_kept_as_they_stand(tmp_path: Path) -> None:
         (b"iTXt", "Titel\0\0\0de\0Titel\0Grüße".encode()),
         (b"teSt", b"private, may be copied"),
     ]
+    kept += [(b"oFFs", bytes(9)), (b"mDCV", bytes(range(24))), (b"cLLI", bytes(range(8)))]
     gone = [(b"teST", b"private, must not be copied"), (b"tIME", b"\x07\xe4\1\1\0\0\0")]
     late = [(b"tEXt", b"After\0the samples")]
     source = tmp_path / "source.png"
@@ -169,13 +173,34 @@ def test_png_chunks_are_kept_as_they_stand(tmp_path: Path) -> None:
     assert once.read_bytes() == data
 
 
+@pytest.mark.parametrize(("depth", "rows"), [(8, bytes(12)), (16, bytes(24))])
+def test_a_profile_of_a_png_keeps_its_name(tmp_path: Path, depth: int, rows: bytes) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    before = [(b"iCCP", b"Name of it\0\0" + zlib.compress(profile))]
+    (tmp_path / "source.png").write_bytes(png(2, 2, depth, 2, rows, before=before))
+    out = save_picture(decode_file(tmp_path / "source.png"), tmp_path / "out.png")
+    [data] = [data for kind, data in chunks(out.read_bytes()) if kind == b"iCCP"]
+    assert data.partition(b"\0")[0] == b"Name of it"
+    assert zlib.decompress(data.partition(b"\0\0")[2]) == profile
+
+
+def test_a_picture_that_grew_has_no_place_on_a_page(tmp_path: Path) -> None:
+    (tmp_path / "source.png").write_bytes(png(2, 2, 8, 2, bytes(12), before=[(b"oFFs", bytes(9))]))
+    picture = decode_file(tmp_path / "source.png")
+    grown, _ = extended_canvas(picture, left=3)
+    for one, there in ((picture, True), (grown, False)):
+        data = save_picture(one, tmp_path / "out.png", overwrite=True).read_bytes()
+        assert (b"oFFs" in data) == there
+
+
 @pytest.mark.parametrize(
     ("depth", "colour_type", "rows", "ground", "kept"),
     [
         (8, 2, bytes(12), b"\0\1\0\2\0\3", b"\0\1\0\2\0\3"),
         (16, 2, bytes(24), b"\1\1\2\2\3\3", b"\1\1\2\2\3\3"),
         (4, 0, bytes(2), b"\0\x0a", b"\0\xaa"),  # of 15 as of 255
-        (8, 3, bytes(4), b"\0", None),  # an index, whose entry may be given to another colour
+        (8, 3, bytes(4), b"\0", b"\0"),  # an index, whose entry is not given to another colour
+        (8, 3, bytes(4), b"\1", None),  # of which there is no entry
         (8, 2, bytes(12), b"\1\1\2\2\3\3", None),  # damage
         (8, 2, bytes(12), b"", None),
     ],

@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from pixmend import tiff_bytes
+from pixmend import png_bytes, tiff_bytes
 from pixmend.errors import OutputError
 from pixmend.files import check_output, write_atomically
 from pixmend.heif import register_heif
@@ -195,40 +195,38 @@ def encode(picture: Picture, stream: IO[bytes], file_format: str) -> str | None:
         if lost := _too_long(picture.metadata, file_format):
             picture = _with_metadata(picture, _without(picture.metadata, lost))
             told.append(_left_out(lost, file_format))
-        options = _options(picture, file_format)
-        if picture.samples.dtype != np.uint8 and picture.samples.shape[2] > 1:
-            write_wide(picture, stream, file_format, options)
-            return None
-        image = stored_image(picture, file_format)
-        if image is None:
-            image = _to_pillow(picture, file_format)
-        elif read is not None and read.icc_profile:
+        is_wide = picture.samples.dtype != np.uint8 and picture.samples.shape[2] > 1
+        image = None if is_wide else stored_image(picture, file_format)
+        options = _options(picture, file_format, image)
+        if image is not None and read is not None and read.icc_profile:
             options["icc_profile"] = read.icc_profile
-        if file_format == "GIF":
-            options |= _gif_options(image)
-        if file_format == "TIFF":
-            _save_tiff(image, picture, stream, options)
+        if is_wide:
+            written = io.BytesIO()
+            write_wide(picture, written, file_format, options)
+            encoded = written.getvalue()
         else:
-            image.save(stream, file_format, **options)
+            encoded = _saved(image or _to_pillow(picture, file_format), picture, file_format, options)
+        if file_format == "PNG" and (more := _more_chunks(picture)):
+            encoded = png_bytes.with_more(encoded, more)
+        stream.write(encoded)
     return "; ".join(told) or None
 
 
-def _save_tiff(image: Image.Image, picture: Picture, stream: IO[bytes], options: dict[str, Any]) -> None:
-    """Write an image as TIFF; of two modes what Pillow writes is mended."""
-    if image.mode in MULTIPLIED:
-        plain = Image.frombytes(image.mode.upper(), image.size, image.tobytes())
-        stream.write(tiff_bytes.with_multiplied_alpha(_saved(plain, options)))
-    elif image.mode == "P":
+def _saved(image: Image.Image, picture: Picture, file_format: str, options: dict[str, Any]) -> bytes:
+    """The file that Pillow makes of an image; of TIFFs in two modes what it writes is mended."""
+    multiplied = file_format == "TIFF" and image.mode in MULTIPLIED
+    if multiplied:
+        image = Image.frombytes(image.mode.upper(), image.size, image.tobytes())
+    if file_format == "GIF":
+        options = options | _gif_options(image)
+    written = io.BytesIO()
+    image.save(written, file_format, **options)
+    if multiplied:
+        return tiff_bytes.with_multiplied_alpha(written.getvalue())
+    if file_format == "TIFF" and image.mode == "P":
         known = picture.original.colour_map if picture.original else None
-        stream.write(tiff_bytes.with_whole_colours(_saved(image, options), known))
-    else:
-        image.save(stream, "TIFF", **options)
-
-
-def _saved(image: Image.Image, options: dict[str, Any]) -> bytes:
-    saved = io.BytesIO()
-    image.save(saved, "TIFF", **options)
-    return saved.getvalue()
+        return tiff_bytes.with_whole_colours(written.getvalue(), known)
+    return written.getvalue()
 
 
 def _to_pillow(picture: Picture, file_format: str) -> Image.Image:
@@ -247,8 +245,8 @@ def _gif_options(image: Image.Image) -> dict[str, Any]:
     return {"optimize": False, "interlace": False} | ({"transparency": clear} if clear >= 0 else {})
 
 
-def _options(picture: Picture, file_format: str) -> dict[str, Any]:
-    """What `Image.save` is given besides the samples."""
+def _options(picture: Picture, file_format: str, stored: Image.Image | None) -> dict[str, Any]:
+    """What `Image.save` is given besides the samples; stored: those that are written as the file had them."""
     kept = picture.metadata
     options: dict[str, Any] = {"dpi": kept.dpi, "xmp": kept.xmp, "icc_profile": kept.icc_profile}
     if file_format == "WEBP" and kept.icc_profile and kept.icc_profile[16:20] == b"GRAY":
@@ -256,7 +254,7 @@ def _options(picture: Picture, file_format: str) -> dict[str, Any]:
     if kept.exif:
         options["exif"] = EXIF_PREFIX + kept.exif
     if file_format == "PNG":
-        options["pnginfo"] = _png_info(picture)
+        options["pnginfo"] = _png_info(picture, indexed=stored is not None)
     elif file_format == "TIFF":
         options |= _tiff_options(picture)
     elif file_format == "WEBP":
@@ -276,10 +274,16 @@ def _options(picture: Picture, file_format: str) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _png_info(picture: Picture) -> PngImagePlugin.PngInfo:
+def _more_chunks(picture: Picture) -> list[tuple[bytes, bytes]]:
+    """What Pillow does not write; of a picture that grew, without the place that it had on a page."""
+    kinds = {*png_bytes.NOT_PILLOWS} - ({png_bytes.OFFSET} if not picture.keeps_size else set())
+    return [one for one in picture.metadata.png_chunks if one[0] in kinds]
+
+
+def _png_info(picture: Picture, *, indexed: bool) -> PngImagePlugin.PngInfo:
     info = PngImagePlugin.PngInfo()
     for kind, data in picture.metadata.png_chunks:
-        if kind != PNG_GROUND or _is_ground(data, picture):
+        if kind not in png_bytes.NOT_PILLOWS and (kind != PNG_GROUND or _is_ground(data, picture, indexed)):
             info.add(kind, data)
     comment, texts = picture.metadata.comment, (b"tEXt", b"zTXt", b"iTXt")
     if comment and not any(
@@ -291,8 +295,11 @@ def _png_info(picture: Picture) -> PngImagePlugin.PngInfo:
     return info
 
 
-def _is_ground(data: bytes, picture: Picture) -> bool:
-    """Whether a PNG's background is in such samples as the picture's; an index may stand for a new colour by now."""
+def _is_ground(data: bytes, picture: Picture, indexed: bool) -> bool:
+    """Whether a PNG's background is in such samples as are written."""
+    if indexed:
+        palette = picture.original.palette if picture.original else None
+        return palette is not None and len(data) == 1 and data[0] < len(palette)
     return len(data) == 2 * picture.channels and (picture.samples.dtype == np.uint16 or not any(data[::2]))
 
 

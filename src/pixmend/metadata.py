@@ -17,6 +17,7 @@ from typing import IO, Any
 from PIL import ExifTags, Image, JpegImagePlugin
 
 from pixmend.pictures import Metadata
+from pixmend.png_bytes import NOT_PILLOWS, PROFILE
 
 EXIF_PREFIX = b"Exif\x00\x00"
 XMP_KEYWORD = b"XML:com.adobe.xmp"
@@ -51,7 +52,7 @@ _DIRECTORIES, _IPTC, PHOTOSHOP = (34665, 34853), 33723, 34377
 
 # PNG chunks that stay true when samples change. Texts may come many times, the others once.
 _PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-_PNG_COLOURS = (b"cHRM", b"gAMA", b"sRGB", b"cICP")
+_PNG_COLOURS = (b"cHRM", b"gAMA", b"sRGB", b"cICP", *NOT_PILLOWS)
 PNG_GROUND = b"bKGD"  # a background, in the file's own samples or as an index
 _SPREAD = {2: 85, 4: 17}  # grey of so many bits is read as 8, times this
 
@@ -107,7 +108,10 @@ def take_orientation(exif: bytes) -> tuple[int, bytes]:
 
 
 def read_png_chunks(stream: IO[bytes]) -> tuple[tuple[bytes, bytes], ...]:
-    """The chunks of a PNG that stay true when its samples change, XMP and EXIF left out: they are kept apart."""
+    """The chunks of a PNG that stay true when its samples change.
+
+    XMP, EXIF and the ICC profile are kept apart; of the last the name is among the chunks.
+    """
     chunks: list[tuple[bytes, bytes]] = []
     end = stream.seek(0, 2)
     stream.seek(24)
@@ -123,12 +127,19 @@ def read_png_chunks(stream: IO[bytes]) -> tuple[tuple[bytes, bytes], ...]:
         private = kind[1:2].islower() and kind[3:4].islower() and kind not in _PNG_TEXTS
         if kind in _PNG_TEXTS or kind in _PNG_COLOURS or kind == PNG_GROUND or private:
             data = stream.read(length)
+            if kind == PROFILE:
+                data = data.partition(b"\0")[0]
             if kind == PNG_GROUND and is_grey and depth in _SPREAD:
                 data = bytes([0, data[-1] * _SPREAD[depth] & 255]) if data else data
             if not data.startswith((XMP_KEYWORD + b"\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")):
                 chunks.append((kind, data))
         stream.seek(at)
     return tuple(chunks)
+
+
+def png_grounds(kept: Metadata) -> list[bytes]:
+    """The backgrounds, in samples or as an index, one at most."""
+    return [data for kind, data in kept.png_chunks if kind == PNG_GROUND][:1]
 
 
 def tiff_exif(exif: bytes) -> Image.Exif:

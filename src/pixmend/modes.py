@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from pixmend.metadata import png_grounds
 from pixmend.pictures import Picture, Samples
 
 CONVERTED = {"La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB", "LAB": "RGB"}
@@ -96,6 +97,7 @@ def _indexed(picture: Picture, stored: Samples, palette: NDArray[np.uint8], chan
     wanted = _unpacked(packed)  # (N, 4)
     used = np.zeros(COLOURS, np.bool_)
     used[indices[~changed]] = True
+    used[[data[0] for data in png_grounds(picture.metadata) if len(data) == 1 and data[0] < len(palette)]] = True
     entries = np.concatenate([palette, np.zeros((COLOURS - len(palette), 4), np.uint8)])
     may_hold = used | (np.arange(COLOURS) < len(palette))  # an entry that nobody uses yields to a colour that is wanted
     new = wanted[_nearest(wanted, entries[may_hold])[1] > 0]

@@ -95,6 +95,11 @@ class Picture:
         read = self.original
         return read is not None and self.metadata is read.metadata and self.samples.shape == read.samples.shape
 
+    @property
+    def keeps_size(self) -> bool:
+        """Whether the picture is as wide and high as that which was read; true without one."""
+        return self.original is None or self.original.samples.shape[:2] == self.samples.shape[:2]
+
     def changed(self) -> NDArray[np.bool_]:
         """(H, W) bools: where samples are not those that were read; everywhere, if they cannot be compared."""
         read = self.original

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
 
+from pixmend import png_bytes
 from pixmend.pictures import Picture, Samples
 
 _OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if np.little_endian else "L"}
@@ -81,22 +82,14 @@ def _write_png(samples: Samples, stream: IO[bytes], options: dict[str, Any]) -> 
     pattern = io.BytesIO()  # a PNG of one pixel, for its chunks
     Image.new("RGB", (1, 1)).save(pattern, "PNG", **options)
     head = struct.pack(">IIBBBBB", width, height, 16, _COLOUR_TYPES[channels], 0, 0, 0)
-    stream.write(pattern.getvalue()[:8])
-    for kind, data in _png_chunks(pattern.getvalue()):
+    stream.write(png_bytes.SIGNATURE)
+    for kind, data in png_bytes.chunks(pattern.getvalue()):
         if kind == b"IDAT":
             packer = zlib.compressobj(6)
             parts = [packer.compress(rows) for rows in _filtered(samples)]
             data = b"".join([*parts, packer.flush()])
         data = head if kind == b"IHDR" else data
-        stream.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 8
-    while at < len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        yield kind, data[at + 8 : at + 8 + length]
-        at += 12 + length
+        stream.write(png_bytes.encoded(kind, data))
 
 
 def _filtered(samples: Samples) -> Iterator[bytes]:
