@@ -1,4 +1,4 @@
-"""What is spent on a fill, and the record of what was: noise levels and network calls, level by level.
+"""What is spent on a fill, and the record of what was: noise levels, network calls and matches, level by level.
 
 docs/any-size.md has the table, and how the figures were found.
 """
@@ -14,11 +14,13 @@ from pixmend.windows import Part
 
 @dataclass(frozen=True)
 class Effort:
-    """How many network calls a quality spends."""
+    """How many network calls a quality spends, and how much on matching patches."""
 
     first: float  # times the model's own number of steps, at the coarsest level
     finer_from: float  # of all noise levels: where the finer levels start
     finer: tuple[int, ...]  # calls at the finer levels, from coarse to fine; the last for all that follow
+    rounds: int  # of matching at the first level of a mosaic
+    passes: int  # over the matches at each finer level
 
     def first_steps(self, T: int, own: int) -> int:
         """Calls at the coarsest level, of a model with T noise levels that does well with `own`."""
@@ -39,9 +41,9 @@ def down_to(times: list[int], level: int) -> list[int]:
 
 
 QUALITIES = {
-    "fast": Effort(0.67, 0.5, (1,)),
-    "balanced": Effort(1, 0.75, (4, 3, 2)),
-    "best": Effort(2, 0.9, (6,)),
+    "fast": Effort(0.67, 0.5, (1,), 6, 1),
+    "balanced": Effort(1, 0.75, (4, 3, 2), 12, 1),
+    "best": Effort(2, 0.9, (6,), 24, 3),
 }
 
 
@@ -50,7 +52,7 @@ class LevelRecord:
     """What was done at one level of one window."""
 
     level: Level
-    times: list[int]  # the noise levels that were visited
+    times: list[int]  # the noise levels that were visited; none where its detail is the picture's own
     corners: list[tuple[int, int]]  # of the tiles of the last of them, in pixels of the area
     tiles: int = 0  # of all steps and candidates
     calls: int = 0  # of the network; one may be of many tiles

@@ -1,8 +1,9 @@
-"""Filling one window with a model, coarse to fine: which noise levels at which level, and the sampler at each.
+"""Filling one window, coarse to fine: which noise levels at which level, the sampler at each, and the picture's detail.
 
 The coarsest level is sampled from pure noise, all candidates in one batch. Every finer level starts from the enlarged
 fill, noised to a middle level, with that fill as the network's guide; rough surroundings have it start from more noise
-than the network is told, see `texture`. docs/any-size.md has the settings.
+than the network is told, see `texture`. Where a mosaic of the picture's own patches takes over, see `exemplars`, there
+are no finer levels of the network. docs/any-size.md has the settings.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pixmend.conditioning import denoiser
 from pixmend.diffusion import Known, Noise
 from pixmend.efforts import QUALITIES, LevelRecord, PartRecord, down_to
 from pixmend.errors import MemoryLimitError, OptionError
+from pixmend.exemplars import Mosaic
 from pixmend.grain import match_grain
 from pixmend.levels import Level
 from pixmend.samplers import SAMPLERS, visited_times
@@ -79,9 +81,12 @@ class Filling:
         times = self.first_times if halvings == of else self.effort.finer_times(self.model.diffusion.T, of - halvings)
         return times if halvings else down_to(times, self.faintest)  # coarser levels have no soft edge
 
-    def tiles(self, levels: Sequence[Level], candidates: int) -> int:
-        """How many tiles the network is going to be called on for a window: what progress counts."""
-        total = 0
+    def tiles(self, levels: Sequence[Level], own: Sequence[Level], candidates: int) -> int:
+        """How many tiles the network is going to be called on for a window: what progress counts.
+
+        own: the levels of its mosaic, which count as the tiles that their holes would fill.
+        """
+        total = candidates * sum(map(_worth, own))
         for k, level in enumerate(levels):
             visited = visited_times(self.sampler, self.times(k, len(levels) - 1))
             total += candidates * sum(len(self._corners(level, t)) for t in visited)
@@ -104,10 +109,12 @@ class Filling:
         tensors: Sequence[tuple[Tensor, Tensor]],
         seeds: Sequence[int],
         on_step: OnStep,
+        mosaic: Mosaic | None = None,
     ) -> Iterator[tuple[int, Tensor]]:
         """The fills of a window, one for each seed: its number, and (1, 3, h, w) of the finest level's area.
 
-        levels, tensors: as `plan_levels` and `level_tensors` give them, finest first; x may be written to.
+        levels, tensors: as `plan_levels` and `level_tensors` give them, finest first; x may be written to. mosaic:
+        takes over from the finest of these levels, and its own finest one is the last.
         """
         record = PartRecord(part)
         self.records.append(record)
@@ -128,7 +135,24 @@ class Filling:
                 coarser = fill, levels[k + 1]
                 fill = self._fill_level(part, record.levels[coarsest - k], tensors[k], coarser, [i], seeds, on_step)
             generator = torch.Generator().manual_seed(_seed(seeds[i], part.window.top, part.window.left, 0))
-            yield i, match_grain(fill, levels[0].cut(tensors[0][1]), generator)
+            finest, detailed = levels[0], fill
+            for finest, detailed in self._detailed(record, levels[0], fill, mosaic, generator):
+                on_step(i, finest, detailed)
+            yield i, match_grain(detailed, torch.from_numpy(finest.hole)[None, None].float(), generator)
+
+    def _detailed(
+        self, record: PartRecord, level: Level, fill: Tensor, mosaic: Mosaic | None, generator: torch.Generator
+    ) -> Iterator[tuple[Level, Tensor]]:
+        """The levels of a mosaic, whose sketch is the fill of a level."""
+        if mosaic is None:
+            return
+        started, effort = time.perf_counter(), self.effort
+        made = mosaic.made(fill, level, effort.rounds, effort.passes, generator, lambda: self.after_tiles(0))
+        for finer, image in made:
+            record.levels.append(LevelRecord(finer, [], [], seconds=time.perf_counter() - started))
+            self.after_tiles(_worth(finer))
+            yield finer, image
+            started = time.perf_counter()
 
     def _batches_of_candidates(self, level: Level, candidates: int) -> list[range]:
         """Which candidates are filled in one batch: all, but where the coarsest level is large."""
@@ -239,6 +263,11 @@ def _level_bytes(level: Level, candidates: int) -> int:
     """About what a level takes beside the network: its largest block, and two copies of the level itself."""
     block = max(block.shape[0] * block.shape[1] for block in level.blocks())
     return 4 * (STATE * candidates * block + 8 * level.shape[0] * level.shape[1])
+
+
+def _worth(level: Level) -> int:
+    """The tiles that the hole of a level would fill."""
+    return -(-int(level.hole.sum()) // level.size**2)
 
 
 def _corner(block: Level) -> tuple[int, int]:

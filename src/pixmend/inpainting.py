@@ -1,9 +1,10 @@
 """Repairing a picture: windows around the holes, each filled coarse to fine, put back exactly.
 
 A small network sees a small part of a picture at once. So a window is halved until the hole is narrow enough for the
-network to see across it, filled there with all steps of the sampler, and then doubled again: at every finer level the
-enlarged fill is the network's guide, and a few steps from a middle noise level draw the detail. Known pixels are exact
-at every level, and where the soft mask is 0 the picture stays as it is, byte for byte.
+network to see across it, filled there with all steps of the sampler, and then doubled again. Detail comes from the
+known parts of the picture, patch by patch, with the network's fill for a sketch; or from the network: at every finer
+level the enlarged fill is its guide, and a few steps from a middle noise level draw more. Known pixels are exact at
+every level, and where the soft mask is 0 the picture stays as it is, byte for byte.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ from pixmend.checkpoint import Model, load_model
 from pixmend.conditioning import enlarged
 from pixmend.efforts import PartRecord
 from pixmend.errors import MaskError, OptionError
+from pixmend.exemplars import mosaic_of, plan_mosaic
 from pixmend.filling import Filling
 from pixmend.images import Picture, Source, composite, load_mask, mask_from_alpha, open_picture
 from pixmend.levels import Level, level_tensors, plan_levels
 from pixmend.windows import Part, Window, find_parts
+
+DETAILS = ("picture", "model")  # where the detail of wide holes comes from
 
 Progress = Callable[[int, int], None]  # tiles done, of how many
 Preview = Callable[[int, int, Callable[[], Picture]], None]  # candidate, step, what makes the picture as it is now
@@ -96,6 +100,7 @@ def inpainting(
     steps: int | None = None,
     sampler: str | None = None,
     quality: str = "balanced",
+    detail: str = "picture",
     seed: int = 0,
     candidates: int = 1,
     blur: int | None = None,
@@ -115,7 +120,7 @@ def inpainting(
     what is transparent in the picture is. model: a model file, or a `Model`; by default the one that ships with
     pixmend. A `Model` that was never trained is allowed, with a warning.
     quality: "fast", "balanced" or "best", network calls a level: docs/any-size.md. steps: those at the coarsest level,
-    instead. sampler: a name in `SAMPLERS`.
+    instead. sampler: a name in `SAMPLERS`. detail: "picture", in wide holes that of its known parts, or "model".
     candidates: so many different fills; number i is, to rounding, what seed + i gives alone. The same seed gives the
     same result, to rounding whatever the memory.
     blur: radius R of the soft edge in pixels, see `load_mask`; grow: pixels that the hole is grown by first.
@@ -131,6 +136,8 @@ def inpainting(
     started = time.perf_counter()
     if candidates < 1:
         raise OptionError(f"{candidates} candidates are too few; ask for 1 or more")
+    if detail not in DETAILS:
+        raise OptionError(f"detail {detail!r} is not known; choose one of {', '.join(DETAILS)}")
     if not 0 <= seed < 2**63 - candidates:
         raise OptionError(f"seed {seed} is out of range; give 0 to 2**63 - 1, less the number of candidates")
     picture, soft = _read(image, mask, blur=blur, grow=grow, invert=invert_mask, soft=soft_mask)
@@ -151,7 +158,7 @@ def inpainting(
     )
     touched = soft > 0
     job = Job(picture, soft, find_parts(touched, model.size), mask is None, picture.is_grey_where(~touched))
-    work = _Work(job, filling, [seed + i for i in range(candidates)], save_steps, preview)
+    work = _Work(job, filling, detail, [seed + i for i in range(candidates)], save_steps, preview)
     work.run(progress)
     hole_share, touched_share = float((soft >= 1).mean()), float(touched.mean())
     return Inpainted(
@@ -169,8 +176,10 @@ def inpainting(
 class _Work:
     """The parts of a picture, one after the other, and what becomes of it."""
 
-    def __init__(self, job: Job, filling: Filling, seeds: list[int], save_steps: bool, preview: Preview | None) -> None:
-        self.job, self.filling, self.seeds = job, filling, seeds
+    def __init__(
+        self, job: Job, filling: Filling, detail: str, seeds: list[int], save_steps: bool, preview: Preview | None
+    ) -> None:
+        self.job, self.filling, self.detail, self.seeds = job, filling, detail, seeds
         self.save_steps, self.preview = save_steps, preview
         self.samples = [job.picture.samples.copy() for _ in seeds]
         self.steps: list[list[Step]] = [[] for _ in seeds]
@@ -178,13 +187,19 @@ class _Work:
 
     def run(self, progress: Progress | None) -> None:
         touched = self.job.soft > 0
-        levels = [plan_levels(touched, part, self.filling.model.size) for part in self.job.parts]
-        for each in levels:
-            self.filling.check_memory(each, len(self.seeds))
+        plans = [self._plan(touched, part) for part in self.job.parts]
+        for levels, _ in plans:
+            self.filling.check_memory(levels, len(self.seeds))
         if progress:
-            self._tell(progress, sum(self.filling.tiles(each, len(self.seeds)) for each in levels))
+            self._tell(progress, sum(self.filling.tiles(*plan, len(self.seeds)) for plan in plans))
         for number, part in enumerate(self.job.parts):
-            self._fill(number, part, levels[number])
+            self._fill(number, part, *plans[number])
+
+    def _plan(self, touched: NDArray[np.bool_], part: Part) -> tuple[list[Level], list[Level]]:
+        """The levels of the network, and those of the mosaic that goes on from its finest one; finest first."""
+        levels = plan_levels(touched, part, self.filling.model.size)
+        own = plan_mosaic(touched, part, levels) if self.detail == "picture" else []
+        return levels[max(0, len(own) - 1) :], own
 
     def _tell(self, progress: Progress, total: int) -> None:
         done = 0
@@ -196,7 +211,7 @@ class _Work:
 
         self.filling.after_tiles = after
 
-    def _fill(self, number: int, part: Part, levels: list[Level]) -> None:
+    def _fill(self, number: int, part: Part, levels: list[Level], own: list[Level]) -> None:
         def on_step(candidate: int, level: Level, state: Tensor) -> None:
             step = Step(number, level.in_picture(part.window), state)
             if self.save_steps:
@@ -208,8 +223,9 @@ class _Work:
             self.done[candidate] += 1
 
         tensors = level_tensors(self.job.picture, self.job.soft, part, levels)
-        area = levels[0].in_picture(part.window)
-        for candidate, fill in self.filling(part, levels, tensors, self.seeds, on_step):
+        mosaic = mosaic_of(self.job.picture, part, own) if own else None
+        area = (own or levels)[0].in_picture(part.window)
+        for candidate, fill in self.filling(part, levels, tensors, self.seeds, on_step, mosaic):
             last = Step(number, area, fill)
             self.job.paste(self.samples[candidate], last)
             if self.save_steps:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
+from itertools import islice, pairwise, product
 
 import numpy as np
 import torch
@@ -101,11 +101,15 @@ def plan_levels(touched: Hole, part: Part, size: int) -> list[Level]:
 def level_tensors(picture: Picture, soft: Floats, part: Part, levels: list[Level]) -> list[tuple[Tensor, Tensor]]:
     """X (1, 3, H, W) in [-1, 1] and its soft mask (1, 1, H, W) of each level; what x holds in the hole is never used.
 
-    soft: (H, W), of the whole picture; coarser levels have a hole without a soft edge.
+    soft: (H, W), of the whole picture; coarser levels have a hole without a soft edge. levels: all, or without the
+    finest ones.
     """
-    finest = levels[0].in_picture(part.window)
-    tensors = [(_colour(picture, finest), torch.from_numpy(finest.of(soft))[None, None])]
-    for level, x in zip(levels[1:], _coarser(picture, soft, part), strict=True):
+    tensors, coarser = [], levels
+    if levels[0].scale == 1:
+        finest = levels[0].in_picture(part.window)
+        tensors, coarser = [(window_colour(picture, finest), torch.from_numpy(finest.of(soft))[None, None])], levels[1:]
+    all_coarser = islice(_coarser(picture, soft, part), part.halvings - len(coarser), None)
+    for level, x in zip(coarser, all_coarser, strict=True):
         area = level.area
         hole = torch.from_numpy(level.hole)[None, None].float()
         tensors.append((x[..., area.top : area.bottom, area.left : area.right], hole))
@@ -144,7 +148,7 @@ def _coarser(picture: Picture, soft: Floats, part: Part) -> Iterator[Tensor]:
     window, bands, hole = part.window, [], part.window.of(soft) > 0
     for top in range(window.top, window.bottom, BAND):
         band = Window(top, window.left, min(top + BAND, window.bottom), window.right)
-        bands.append(halved(_colour(picture, band), _known(band.of(soft) > 0)))
+        bands.append(halved(window_colour(picture, band), _known(band.of(soft) > 0)))
     x = torch.cat(bands, -2)
     yield x
     for _ in range(part.halvings - 1):
@@ -156,14 +160,13 @@ def _coarser(picture: Picture, soft: Floats, part: Part) -> Iterator[Tensor]:
 def _area(part: Part, halvings: int, size: int) -> Window:
     """What is worked on at a level: the hole with what is seen around it, in pixels of that level."""
     whole = Window(0, 0, *part.window.shape)
-    top, left = part.window.top, part.window.left
-    box = Window(part.box.top - top, part.box.left - left, part.box.bottom - top, part.box.right - left)
+    box = part.box.seen_from(part.window)
     for _ in range(halvings):
         whole, box = whole.halved(), box.halved()
     return whole if halvings == part.halvings else around(box, (whole.bottom, whole.right), size)
 
 
-def _colour(picture: Picture, window: Window) -> Tensor:
+def window_colour(picture: Picture, window: Window) -> Tensor:
     """A part of the picture as (1, 3, h, w) in [-1, 1]; in bands: what comes in between takes three times as much."""
     x = torch.empty(1, 3, *window.shape)
     for top in range(0, window.shape[0], BAND):

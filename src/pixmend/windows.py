@@ -66,6 +66,10 @@ class Window:
         """These pixels at a level that is finer by a factor."""
         return Window(self.top * factor, self.left * factor, self.bottom * factor, self.right * factor)
 
+    def seen_from(self, outer: Window) -> Window:
+        """This window in pixels of another one's own, both given in the same."""
+        return Window(self.top - outer.top, self.left - outer.left, self.bottom - outer.top, self.right - outer.left)
+
     def within(self, outer: Window) -> Window:
         """This window of `outer`, in the pixels that `outer` is given in; cut where outer ends."""
         top, left = outer.top + self.top, outer.left + self.left

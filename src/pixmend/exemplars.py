@@ -1,0 +1,257 @@
+"""Detail from the picture itself: a fill becomes a mosaic of patches that are known elsewhere in the picture.
+
+A small network knows what may be in a hole, but not how bark, brick or fur look from near; the picture does. So where
+holes are wide the network's fill is the sketch: each patch in and around the hole is matched with the known patch that
+is most like it, every pixel becomes the mean of what the patches over it say, and again, until they agree (Wexler,
+Shechtman and Irani 2007, https://doi.org/10.1109/TPAMI.2007.60). At finer levels the matches are doubled, and better
+ones looked for beside them alone (PatchMatch: Barnes et al. 2009, https://doi.org/10.1145/1531326.1531330).
+
+This is denoising, too. Of a picture that is made of known patches the best denoiser is known exactly: the mean of
+those patches, weighted by how well each fits (Kamb and Ganguli 2024, https://arxiv.org/abs/2412.20292). Where the noise
+is faint, the best one alone is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pixmend.levels import Level, halved, halved_hole, window_colour
+from pixmend.pictures import Picture
+from pixmend.soft_masks import dilate
+from pixmend.windows import Hole, Part, Window
+
+RADIUS, FIRST_RADIUS = 2, 3  # of a patch: 5x5 pixels; at the first level, where a pixel is most of the picture, 7x7
+REACH = (4, 1)  # pixels: how far beside its match a better one is looked for, by chance
+FAR = (64, 16, *REACH)  # the same where no first match is known
+COMPARED = 1 << 27  # pairs of patches that are all compared, at most
+MOST = 8192  # known patches that are compared with all others
+FEWEST = 200  # known patches of which a fill can be made
+NEAR = 512  # pixels around a hole that are looked at; of one more than twice as long, half its length
+CHUNK = 1 << 16  # patches compared at once
+FAR_OFF = 1e3  # the distance of a match that is none
+
+Tick = Callable[[], None]  # told now and then; what it raises ends the work
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """Where a part's detail comes from: its levels, finest first, and what is known there."""
+
+    levels: list[Level]  # the last is that of the sketch; their areas may be larger than those of the network
+    known: list[Tensor]  # (1, 3, h, w) of each area; what it holds in the hole is never used
+
+    def made(
+        self, sketch: Tensor, level: Level, rounds: int, passes: int, generator: torch.Generator, tick: Tick
+    ) -> Iterator[tuple[Level, Tensor]]:
+        """The fill at each level, from coarse to fine: the level, and (1, 3, h, w) of its area.
+
+        sketch: (1, 3, h, w), the network's fill of `level`, at the scale of the coarsest level here. rounds: how often
+        patches are matched there; passes: at each finer level.
+        """
+        coarsest, x = self.levels[-1], self.known[-1].clone()
+        _of(x, coarsest.area, level.area)[:] = _of(sketch, level.area, coarsest.area)
+        patches = _Patches(x[0], coarsest.hole, FIRST_RADIUS)
+        patches.settle(rounds, generator, tick)
+        yield coarsest, patches.image()
+        for finer, x in zip(self.levels[-2::-1], self.known[-2::-1], strict=True):
+            patches = patches.doubled(x[0], finer.hole, generator)
+            for _ in range(passes):
+                patches.improve(REACH, generator, tick)
+                patches.vote()
+            yield finer, patches.image()
+
+
+def plan_mosaic(touched: Hole, part: Part, levels: Sequence[Level]) -> list[Level]:
+    """The levels of a part's mosaic, finest first; none where the network fills at its own size, or little is known.
+
+    touched: (H, W), of the whole picture; levels: the network's, finest first. The coarsest level is that of the
+    network's: patches are largest there beside the hole, so that what is copied hangs together.
+    """
+    if len(levels) == 1:
+        return []
+    first = len(levels) - 1
+    wholes, box = [Window(0, 0, *part.window.shape)], part.box.seen_from(part.window)
+    near = min(levels[0].size // 2 * 2**first, max(NEAR, max(box.shape) // 2))
+    for _ in range(first):
+        wholes.append(wholes[-1].halved())
+        box = box.halved()
+    areas = [box.grown(-(-near // 2**first)).cut(wholes[-1])]
+    for whole in wholes[-2::-1]:  # each twice the coarser one, so that pixels of one are four of the other
+        areas.append(areas[-1].enlarged(2).cut(whole))
+    finest = areas[-1].within(part.window)
+    holes = [finest.of(touched)]
+    for _ in range(first):
+        holes.append(halved_hole(holes[-1]))
+    if int(_whole_patches(torch.from_numpy(holes[-1]), FIRST_RADIUS)[1].sum()) < FEWEST:
+        return []
+    return [
+        Level(2**k, area, hole, levels[0].size) for k, (area, hole) in enumerate(zip(areas[::-1], holes, strict=True))
+    ]
+
+
+def mosaic_of(picture: Picture, part: Part, levels: list[Level]) -> Mosaic:
+    """The mosaic of these levels, as `plan_mosaic` gives them."""
+    known = [window_colour(picture, levels[0].in_picture(part.window))]
+    for level in levels[:-1]:
+        known.append(halved(known[-1], torch.from_numpy(~level.hole)[None, None].float()))
+    return Mosaic(levels, known)
+
+
+class _Patches:
+    """The patches of one level, named by their middles: pixels counted along the rows of its area."""
+
+    def __init__(self, x: Tensor, hole: Hole, radius: int) -> None:
+        """x: (3, H, W) in [-1, 1], with a first fill; hole: (H, W)."""
+        (self.height, self.width), self.radius = hole.shape, radius
+        self.pixels = _packed(x)
+        self.in_hole = torch.from_numpy(hole).flatten().nonzero()[:, 0]  # (M,)
+        self.place = torch.full((hole.size,), len(self.in_hole), dtype=torch.int32)  # of a pixel in `in_hole`, or M
+        self.place[self.in_hole] = torch.arange(len(self.in_hole), dtype=torch.int32)
+        open_, known = _whole_patches(torch.from_numpy(hole), radius)
+        self.open = open_.flatten().nonzero()[:, 0]  # (N,), the patches with a pixel of the hole
+        self.known = known.flatten()  # (H * W,), whether a patch is known as a whole
+        self.match = torch.full_like(self.open, -1)  # (N,), the known patch that stands for each
+        self.distance = torch.zeros(len(self.open))  # (N,), sum of squares, of some of their pixels
+
+    def image(self) -> Tensor:
+        """(1, 3, H, W)."""
+        return _colours(self.pixels)[:, :3].T.reshape(1, 3, self.height, self.width).clamp(-1, 1)
+
+    def settle(self, rounds: int, generator: torch.Generator, tick: Tick) -> None:
+        """Match and vote in turns, from the fill that is there; the first matches are looked for everywhere."""
+        known = self._some_known(MOST, generator)
+        if len(known) * len(self.open) <= COMPARED:
+            for _ in range(rounds):
+                self._compare(known)
+                self.vote()
+                tick()
+            return
+        self.match = known[torch.randint(len(known), self.open.shape, generator=generator)]
+        for _ in range(rounds):
+            self.improve(FAR, generator, tick)
+            self.vote()
+
+    def doubled(self, x: Tensor, hole: Hole, generator: torch.Generator) -> _Patches:
+        """The next finer level, x (3, H, W) and hole (H, W), filled by the matches of this one."""
+        finer = _Patches(x, hole, RADIUS)
+        match = torch.full((self.height * self.width,), -1)
+        match[self.open] = self.match
+        row, column = finer.open // finer.width, finer.open % finer.width
+        edge = self.radius  # middles of whole patches lie so far from the borders
+        upper = (row // 2).clamp(edge, self.height - 1 - edge), (column // 2).clamp(edge, self.width - 1 - edge)
+        found = match[upper[0] * self.width + upper[1]]
+        down, right = found // self.width - upper[0], found % self.width - upper[1]
+        finer.match = finer._at(row + 2 * down, column + 2 * right)
+        lost = ((found < 0) | ~finer._is_known(finer.match)).nonzero()[:, 0]  # where patches of other sizes differ
+        known = finer._some_known(MOST, generator)
+        finer.match[lost] = known[torch.randint(len(known), lost.shape, generator=generator)]
+        finer.distance[lost] = FAR_OFF
+        finer.vote()
+        return finer
+
+    def improve(self, reach: Sequence[int], generator: torch.Generator, tick: Tick) -> None:
+        """Take better matches than those that are there: a neighbour's, moved along, or one beside it, by chance."""
+        match = torch.full((self.height * self.width,), -1, dtype=torch.int32)
+        match[self.open] = self.match.int()
+        steps = [torch.randint(-far, far + 1, (2, len(self.open)), generator=generator).to(torch.int8) for far in reach]
+        for start in range(0, len(self.open), CHUNK):
+            some = np.s_[start : start + CHUNK]
+            here, best = self.open[some], self.match[some].clone()
+            wanted = self._patches(here, sparse=True)
+            distance = _distance(self._patches(best, sparse=True), wanted)
+            row, column = best // self.width, best % self.width
+            others = [match[here + step].long() - step for step in (1, -1, self.width, -self.width)]
+            others += [self._at(row + step[0, some], column + step[1, some]) for step in steps]
+            for other in others:
+                worth = (self._is_known(other) & (other != best)).nonzero()[:, 0]
+                found = _distance(self._patches(other[worth], sparse=True), wanted[worth])
+                better = found < distance[worth]
+                worth = worth[better]
+                best[worth], distance[worth] = other[worth], found[better]
+            self.match[some], self.distance[some] = best, distance
+            tick()
+
+    def vote(self) -> None:
+        """Make every pixel of the hole the mean of what the matches of the patches over it say, weighted by fit."""
+        usual = self.distance[:: max(1, len(self.distance) // MOST)].sort().values
+        spread = usual[3 * len(usual) // 4].clamp(min=1e-4)
+        weight = torch.exp(-self.distance / (2 * spread)).clamp(min=1e-6)[:, None]
+        total = torch.zeros(len(self.in_hole) + 1, 4)
+        for offset in self._offsets(1).tolist():
+            for start in range(0, len(self.open), CHUNK):
+                some = np.s_[start : start + CHUNK]
+                value = _colours(self.pixels[self.match[some] + offset])
+                value[:, 3] = 1
+                place = self.place[self.open[some] + offset].long()  # each once, but for M, where nobody looks
+                total[place] += value * weight[some]
+        mean = total[:-1, :3] / total[:-1, 3:]
+        self.pixels[self.in_hole] = _packed(mean.T[..., None])
+
+    def _compare(self, known: Tensor) -> None:
+        """Find the best match of each patch among these, (K,), by comparing all with all."""
+        theirs = self._patches(known)
+        half = theirs.square().sum(1) / 2
+        for start in range(0, len(self.open), MOST):
+            some = np.s_[start : start + MOST]
+            ours = self._patches(self.open[some])
+            least, which = torch.addmm(half, ours, theirs.T, alpha=-1).min(1)
+            self.match[some] = known[which]
+            self.distance[some] = (2 * least + ours.square().sum(1)).clamp(min=0)
+
+    def _patches(self, middles: Tensor, *, sparse: bool = False) -> Tensor:
+        """The pixels of patches, (N, K); of sparse ones nine: corners, middles of sides, and the middle itself."""
+        offsets = self._offsets(self.radius if sparse else 1)
+        return _colours(self.pixels[middles[:, None] + offsets]).flatten(1)
+
+    def _offsets(self, step: int) -> Tensor:
+        along = torch.arange(-self.radius, self.radius + 1, step)
+        return (along[:, None] * self.width + along).flatten()
+
+    def _some_known(self, most: int, generator: torch.Generator) -> Tensor:
+        known = self.known.nonzero()[:, 0]
+        if len(known) <= most:
+            return known
+        return known[torch.randint(len(known), (most,), generator=generator).sort().values]
+
+    def _is_known(self, middles: Tensor) -> Tensor:
+        return (middles >= 0) & (middles < len(self.known)) & self.known[middles.clamp(0, len(self.known) - 1)]
+
+    def _at(self, row: Tensor, column: Tensor) -> Tensor:
+        """Pixels by row and column; -1 beyond the borders."""
+        inside = (row >= 0) & (row < self.height) & (column >= 0) & (column < self.width)
+        return torch.where(inside, row * self.width + column, -1)
+
+
+def _whole_patches(hole: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """Of the patches that lie in the area as a whole, those with a pixel of the hole and those without: (H, W)."""
+    inside = torch.zeros_like(hole)
+    inside[radius : hole.shape[0] - radius, radius : hole.shape[1] - radius] = True
+    touched = dilate(hole, radius)
+    return touched & inside, ~touched & inside
+
+
+def _packed(x: Tensor) -> Tensor:
+    """Colours (3, H, W) as whole numbers (H * W,), four halves each: one access to memory gets all."""
+    rows = torch.zeros(x.shape[1] * x.shape[2], 4, dtype=torch.float16)
+    rows[:, :3] = x.reshape(3, -1).T
+    return rows.view(torch.int64)[:, 0]
+
+
+def _colours(pixels: Tensor) -> Tensor:
+    """The same as (..., 4) float32, of which the last is 0."""
+    return pixels[..., None].view(torch.float16).float()
+
+
+def _distance(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).square_().sum(1)
+
+
+def _of(x: Tensor, area: Window, other: Window) -> Tensor:
+    """The part of a tensor (1, 3, h, w) of one area that lies in another area as well; a view."""
+    common = area.cut(other).seen_from(area)
+    return x[..., common.top : common.bottom, common.left : common.right]
