@@ -39,7 +39,7 @@ ROWS = (
     ("shards",),
     ("batches", "checkpoint", "data", "run_folder", "tiles", "windows", "grain", "texture"),
     ("adapters", "backends", "loop", "levels", "budget"),
-    ("training", "efforts"),
+    ("training", "efforts", "exemplars"),
     ("filling",),
     ("inpainting",),
     ("explain", "extending"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import pixmend
-from pixmend.efforts import QUALITIES
+from pixmend.efforts import DETAILS, QUALITIES
 from pixmend.masks import KINDS
 
 pytest.importorskip("fastapi")
@@ -17,7 +17,11 @@ pytest.importorskip("fastapi")
 from pixmend.web.shared import PROBLEMS
 
 STATIC = Path(pixmend.__file__).parent / "web" / "static"
-MADE_UP = {f"kind.{name}" for name in KINDS} | {f"quality.{name}" for name in QUALITIES}
+MADE_UP = (
+    {f"kind.{name}" for name in KINDS}
+    | {f"quality.{name}" for name in QUALITIES}
+    | {f"detail.{name}" for name in DETAILS}
+)
 MADE_UP |= {f"error.{status}" for status in (*PROBLEMS, 500, "job")}
 
 

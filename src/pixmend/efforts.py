@@ -40,6 +40,8 @@ def down_to(times: list[int], level: int) -> list[int]:
     return times
 
 
+DETAILS = ("picture", "model")  # where that of wide holes comes from: a mosaic of known patches, or the network
+
 QUALITIES = {
     "fast": Effort(0.67, 0.5, (1,), 6, 1),
     "balanced": Effort(1, 0.75, (4, 3, 2), 12, 1),

@@ -32,6 +32,7 @@ COMPARED = 1 << 27  # pairs of patches that are all compared, at most
 MOST = 8192  # known patches that are compared with all others
 FEWEST = 200  # known patches of which a fill can be made
 NEAR = 512  # pixels around a hole that are looked at; of one more than twice as long, half its length
+NOISE = 0.4  # in brightness, at first: else what is smooth matches what is smooth, and the same again and again
 CHUNK = 1 << 16  # patches compared at once
 FAR_OFF = 1e3  # the distance of a match that is none
 
@@ -107,7 +108,7 @@ class _Patches:
 
     def __init__(self, x: Tensor, hole: Hole, radius: int) -> None:
         """x: (3, H, W) in [-1, 1], with a first fill; hole: (H, W)."""
-        (self.height, self.width), self.radius = hole.shape, radius
+        self.height, self.width, self.radius = int(hole.shape[0]), int(hole.shape[1]), radius
         self.pixels = _packed(x)
         self.in_hole = torch.from_numpy(hole).flatten().nonzero()[:, 0]  # (M,)
         self.place = torch.full((hole.size,), len(self.in_hole), dtype=torch.int32)  # of a pixel in `in_hole`, or M
@@ -126,7 +127,8 @@ class _Patches:
         """Match and vote in turns, from the fill that is there; the first matches are looked for everywhere."""
         known = self._some_known(MOST, generator)
         if len(known) * len(self.open) <= COMPARED:
-            for _ in range(rounds):
+            for k in range(rounds):
+                self._add_noise(NOISE * (1 - (k + 1) / rounds), generator)
                 self._compare(known)
                 self.vote()
                 tick()
@@ -192,6 +194,12 @@ class _Patches:
         mean = total[:-1, :3] / total[:-1, 3:]
         self.pixels[self.in_hole] = _packed(mean.T[..., None])
 
+    def _add_noise(self, deviation: float, generator: torch.Generator) -> None:
+        """To the hole, in brightness."""
+        values = _colours(self.pixels[self.in_hole])[:, :3]
+        values += deviation * torch.randn((len(values), 1), generator=generator)
+        self.pixels[self.in_hole] = _packed(values.T[..., None])
+
     def _compare(self, known: Tensor) -> None:
         """Find the best match of each patch among these, (K,), by comparing all with all."""
         theirs = self._patches(known)
@@ -219,7 +227,8 @@ class _Patches:
         return known[torch.randint(len(known), (most,), generator=generator).sort().values]
 
     def _is_known(self, middles: Tensor) -> Tensor:
-        return (middles >= 0) & (middles < len(self.known)) & self.known[middles.clamp(0, len(self.known) - 1)]
+        inside = (middles >= 0) & (middles < len(self.known))
+        return self.known[middles.clamp(0, len(self.known) - 1)].logical_and(inside)
 
     def _at(self, row: Tensor, column: Tensor) -> Tensor:
         """Pixels by row and column; -1 beyond the borders."""

@@ -15,6 +15,7 @@ from pixmend.inputs import Frame
 from pixmend.options import (
     AsJson,
     Backend,
+    Detail,
     Device,
     Explain,
     MaxMemory,
@@ -43,6 +44,7 @@ def extend(
     steps: Steps = None,
     sampler: Sampler = None,
     quality: Quality = "balanced",
+    detail: Detail = "picture",
     seed: Seed = 0,
     candidates: Candidates = 1,
     explain: Explain = None,
@@ -76,6 +78,7 @@ def extend(
             sampler=sampler,
             candidates=candidates,
             quality=quality,
+            detail=detail,
             seed=seed,
             backend=backend,
             device=device,

@@ -23,15 +23,13 @@ from torch import Tensor
 from pixmend.backends import OpenNetwork, kept_open
 from pixmend.checkpoint import Model, load_model
 from pixmend.conditioning import enlarged
-from pixmend.efforts import PartRecord
+from pixmend.efforts import DETAILS, PartRecord
 from pixmend.errors import MaskError, OptionError
 from pixmend.exemplars import mosaic_of, plan_mosaic
 from pixmend.filling import Filling
 from pixmend.images import Picture, Source, composite, load_mask, mask_from_alpha, open_picture
 from pixmend.levels import Level, level_tensors, plan_levels
 from pixmend.windows import Part, Window, find_parts
-
-DETAILS = ("picture", "model")  # where the detail of wide holes comes from
 
 Progress = Callable[[int, int], None]  # tiles done, of how many
 Preview = Callable[[int, int, Callable[[], Picture]], None]  # candidate, step, what makes the picture as it is now

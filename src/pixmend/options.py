@@ -27,6 +27,10 @@ Output = Annotated[
 ModelFile = Annotated[Path | None, typer.Option(metavar="FILE", help="A model file; by default pixmend's own.")]
 Steps = Annotated[int | None, typer.Option(min=1, metavar="N", help="Network calls at the coarsest level.")]
 Quality = Annotated[str, typer.Option(metavar="NAME", help="fast, balanced or best: network calls a level.")]
+Detail = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="Of wide holes: picture, from its known parts; or model, all by the network."),
+]
 MaxMemory = Annotated[
     str | None, typer.Option(metavar="X", help="Such as 2GB, or 50% of what is free.", show_default="50%")
 ]

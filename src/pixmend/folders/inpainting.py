@@ -26,6 +26,7 @@ class InpaintWork:
     steps: int | None = None
     sampler: str | None = None
     quality: str = "balanced"
+    detail: str = "picture"
     seed: int = 0
     blur: int | None = None
     grow: int = 0
@@ -37,7 +38,7 @@ class InpaintWork:
         """All options but those of the machine, which change results within rounding only."""
         from pixmend import model_files
 
-        names = ("steps", "sampler", "quality", "seed", "blur", "grow")
+        names = ("steps", "sampler", "quality", "detail", "seed", "blur", "grow")
         model = sha256_of(self.model or model_files.DEFAULT_MODEL)
         of_hole = {name: value for name, value in asdict(self.hole).items() if name != "mask"}
         return {"command": "inpaint", "model": model, **{name: getattr(self, name) for name in names}, **of_hole}
@@ -77,6 +78,7 @@ class InpaintWork:
                     steps=self.steps,
                     sampler=self.sampler,
                     quality=self.quality,
+                    detail=self.detail,
                     seed=self.seed,
                     blur=self.blur,
                     grow=self.grow,

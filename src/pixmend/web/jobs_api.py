@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse, Response, StreamingResponse
 from starlette.background import BackgroundTask
 
-from pixmend.efforts import QUALITIES
+from pixmend.efforts import DETAILS, QUALITIES
 from pixmend.errors import MaskError, OptionError
 from pixmend.samplers import SAMPLERS
 from pixmend.web.errors import TooLargeError, UnknownError
@@ -154,6 +154,8 @@ def _choices(service: Service, asked: Chosen) -> Choices:
         raise OptionError(f"{asked.candidates} candidates are too many; ask for {service.limits.candidates} at most")
     if asked.quality not in QUALITIES:
         raise OptionError(f"quality {asked.quality!r} is not known; choose one of {', '.join(QUALITIES)}")
+    if asked.detail not in DETAILS:
+        raise OptionError(f"detail {asked.detail!r} is not known; choose one of {', '.join(DETAILS)}")
     if asked.sampler is not None and asked.sampler not in SAMPLERS:
         raise OptionError(f"sampler {asked.sampler!r} is not known; choose one of {', '.join(SAMPLERS)}")
     return Choices(**asked.model_dump(include={field.name for field in dataclasses.fields(Choices)}))

@@ -40,6 +40,7 @@ class Chosen(_Asked):
     """How a fill is to be made; what is left out, the model knows best."""
 
     quality: Annotated[str, MaxLen(100)] = "balanced"
+    detail: Annotated[str, MaxLen(100)] = "picture"
     steps: Annotated[int, Ge(1), Le(MOST_STEPS)] | None = None
     sampler: Annotated[str, MaxLen(100)] | None = None
     seed: Seed = 0

@@ -39,6 +39,7 @@ class Choices:
     """How a fill is to be made: parameters of `inpainting`, None where the model knows best."""
 
     quality: str = "balanced"
+    detail: str = "picture"
     steps: int | None = None
     sampler: str | None = None
     seed: int = 0

@@ -58,6 +58,7 @@ export function limitTo(form, { limits }) {
 /** Fill the lists with what the server offers, in the page's language. */
 export function offerChoices(form, { qualities, samplers, kinds }) {
   offer(form.elements.quality, qualities.map(({ name }) => [name, t(`quality.${name}`)]));
+  offer(form.elements.detail, ["picture", "model"].map((name) => [name, t(`detail.${name}`)]));
   offer(form.elements.sampler, [["", t("by.model")], ...samplers.map((name) => [name, name])]);
   offer(form.elements.kind, kinds.map(({ name }) => [name, t(`kind.${name}`)]));
 }
@@ -69,7 +70,7 @@ function offer(select, choices) {
 }
 
 /** What a fill is told, of the form's values: all that was not left to the model. */
-export function fillRequest({ quality, steps, sampler, seed, candidates, blur, grow }) {
-  const chosen = { quality, steps, sampler, seed, candidates, blur, grow };
+export function fillRequest({ quality, detail, steps, sampler, seed, candidates, blur, grow }) {
+  const chosen = { quality, detail, steps, sampler, seed, candidates, blur, grow };
   return Object.fromEntries(Object.entries(chosen).filter(([, value]) => value !== null));
 }
