@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from machine import machine
 from patches import band_energy, sliced_wasserstein
 from pixmend import windows
 from pixmend.checkpoint import Model, load_model
-from pixmend.efforts import QUALITIES, Effort
+from pixmend.efforts import DETAILS, QUALITIES
 from pixmend.evaluation.metrics import boundary_gradient, hole_psnr
 from pixmend.images import open_picture, picture_files
 from pixmend.inpainting import inpainting
@@ -73,7 +74,7 @@ def shrunk(model: Model) -> Fill:
         size = (picture.shape[1] // factor, picture.shape[0] // factor)
         small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         small_hole = cv2.resize(hole.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
-        filled = ours(model)(small, small_hole)
+        filled = ours(model, detail="model")(small, small_hole)
         large = cv2.resize(filled, picture.shape[1::-1], interpolation=cv2.INTER_CUBIC)
         return np.where(hole[..., None], large, picture)
 
@@ -86,7 +87,7 @@ def one_scale(model: Model) -> Fill:
     def fill(picture: Pixels, hole: Hole) -> Pixels:
         widest, windows.WIDEST = windows.WIDEST, 1000.0
         try:
-            return ours(model)(picture, hole)
+            return ours(model, detail="model")(picture, hole)
         finally:
             windows.WIDEST = widest
 
@@ -102,15 +103,16 @@ def ways(model: Model) -> Iterator[tuple[str, Fill]]:
     yield "OpenCV Telea, radius 3", telea
     yield "shrunk, filled, enlarged", shrunk(model)
     yield "tiles at one scale", one_scale(model)
-    for quality in QUALITIES:
-        yield f"pixmend, {quality}", ours(model, quality=quality)
+    for detail in DETAILS:
+        for quality in QUALITIES:
+            yield f"{quality}, detail of the {detail}", ours(model, quality=quality, detail=detail)
 
 
 def with_settings(model: Model) -> Iterator[tuple[str, Fill]]:
     """While a way is in use, its settings hold."""
     for steps, start, finer, windows.WIDEST in SETTINGS:
-        QUALITIES["balanced"] = Effort(1, start, finer)
-        yield f"{steps}, {start:g}, {finer}, {windows.WIDEST:g}", ours(model, steps=steps)
+        QUALITIES["balanced"] = replace(QUALITIES["balanced"], first=1, finer_from=start, finer=finer)
+        yield f"{steps}, {start:g}, {finer}, {windows.WIDEST:g}", ours(model, steps=steps, detail="model")
 
 
 def tensor(pixels: Pixels) -> torch.Tensor:

@@ -17,7 +17,7 @@ SMALL = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16,
 
 def small_model(**options: Any) -> Model:
     """A tiny network that answers something; its leg says that it was trained, so that nobody is warned."""
-    model = Model.new(SMALL, size=16, seed=1, **options)
+    model = Model.new(SMALL, **{"size": 16, "seed": 1, **options})
     torch.manual_seed(0)
     with torch.no_grad():
         model.network.last.weight.normal_(0, 0.1)

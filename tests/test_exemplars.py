@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from pixmend import exemplars
 from pixmend.exemplars import FEWEST, FIRST_RADIUS, Mosaic, _Patches, mosaic_of, plan_mosaic
+from pixmend.extending import extend
 from pixmend.images import open_picture
+from pixmend.inpainting import Inpainted, inpainting
 from pixmend.levels import halved_hole, plan_levels
+from pixmend.masks import create_advanced_mask
 from pixmend.windows import Hole, find_parts
+from small_model import box, noise_picture, small_model
 
 SIDE = 96
 
@@ -190,3 +197,99 @@ def test_whoever_is_told_may_end_it() -> None:
     assert mosaic is not None
     with pytest.raises(KeyboardInterrupt):
         list(mosaic.made(mosaic.known[-1], mosaic.levels[-1], 2, 1, generator(), stop))
+
+
+# ------------------------------------------------------------------------------------------------------ in a whole fill
+
+LARGE = small_model(size=64)
+
+
+def mended(height: int, width: int, hole: Hole, mode: str = "RGB", **options: Any) -> tuple[Any, Inpainted]:
+    image = noise_picture(height, width, mode)
+    return image, inpainting(image, hole, **{"model": LARGE, "device": "cpu", **options})
+
+
+@settings(max_examples=12)
+@given(
+    st.integers(70, 190),
+    st.integers(70, 190),
+    st.sampled_from(["L", "LA", "RGB", "RGBA", "I;16"]),
+    st.sampled_from(["centre", "thick", "rectangles", "half", "border", "expand"]),
+    st.sampled_from([None, 0]),
+    st.integers(0, 99),
+)
+def test_known_pixels_stay_byte_for_byte(
+    height: int, width: int, mode: str, kind: str, blur: int | None, seed: int
+) -> None:
+    hole = create_advanced_mask(kind, (height, width), seed=seed)[0, 0].numpy() > 0
+    image, result = mended(height, width, hole, mode, blur=blur)
+    untouched = result.job.soft == 0
+    before = open_picture(image).samples
+    assert np.array_equal(result.pictures[0].samples[untouched], before[untouched])
+
+
+def test_the_network_sketches_and_the_picture_has_the_detail() -> None:
+    hole = box(400, 380, 60, 50, 190, 170)
+    _, own = mended(400, 380, hole)
+    _, drawn = mended(400, 380, hole, detail="model")
+    levels = own.records[0].levels
+    assert [(level.level.scale, bool(level.times)) for level in levels] == [
+        (8, True), (8, False), (4, False), (2, False), (1, False)
+    ]  # fmt: skip
+    assert all(level.times for level in drawn.records[0].levels)
+    assert own.network_calls < drawn.network_calls
+
+
+def test_the_network_goes_on_until_enough_is_known() -> None:
+    """At an eighth, 33 x 30 pixels, the hole leaves hardly a whole patch; at a quarter there are some hundreds."""
+    _, result = mended(260, 240, box(260, 240, 60, 50, 190, 170))
+    levels = [(level.level.scale, bool(level.times)) for level in result.records[0].levels]
+    assert levels == [(8, True), (4, True), (4, False), (2, False), (1, False)]
+
+
+def test_a_candidate_is_what_its_seed_gives_alone() -> None:
+    hole = box(150, 140, 40, 40, 110, 100)
+    _, both = mended(150, 140, hole, candidates=2, seed=5)
+    _, alone = mended(150, 140, hole, seed=6)
+    difference = np.abs(both.pictures[1].samples.astype(int) - alone.pictures[0].samples)
+    assert (difference > 2).mean() < 0.01  # a sketch that differs by rounding may match another patch
+    assert not np.array_equal(both.pictures[0].samples, both.pictures[1].samples)
+
+
+def test_steps_previews_and_progress_go_on_to_the_end() -> None:
+    told: list[tuple[int, int]] = []
+    seen: list[Any] = []
+    hole = box(150, 140, 40, 40, 110, 100)
+    image, result = mended(
+        150, 140, hole, save_steps=True,
+        progress=lambda done, total: told.append((done, total)),
+        preview=lambda candidate, step, make: seen.append(make().samples),
+    )  # fmt: skip
+    assert told[-1][0] == told[-1][1]
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert len(seen) == len(result.steps[0])
+    assert np.array_equal(result.step_picture(-1).samples, result.pictures[0].samples)
+    for samples in seen:
+        assert np.array_equal(samples[result.job.soft == 0], np.asarray(image)[result.job.soft == 0])
+
+
+def test_stripes_go_on_across_a_wide_hole() -> None:
+    """Black and white, 16 pixels each, in a hole of 120: the middle of every stripe is right again."""
+    stripes = np.where(np.arange(320) // 16 % 2, 255, 0).astype(np.uint8)
+    picture = np.broadcast_to(stripes, (300, 320)).copy()
+    hole = box(300, 320, 90, 100, 210, 220)
+    result = inpainting(picture, hole, model=LARGE, device="cpu", blur=0)
+    middles = np.arange(320) % 16 // 4 % 3 != 0
+    inside = hole & middles
+    wrong = np.abs(result.pictures[0].samples[..., 0].astype(int) - picture)[inside] > 64
+    assert wrong.mean() < 0.05
+
+
+def test_a_picture_is_extended_with_its_own_patches() -> None:
+    image = noise_picture(200, 180)
+    result = extend(image, right=90, model=LARGE, device="cpu")
+    samples = result.pictures[0].samples
+    assert samples.shape == (200, 270, 3)
+    assert np.array_equal(samples[:, :180], np.asarray(image))
+    assert any(not level.times for level in result.records[0].levels)
+    assert samples[:, 180:].std() > 30  # noise as well; a network that was never trained is not asked for it

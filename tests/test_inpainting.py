@@ -382,7 +382,7 @@ def test_the_preview_is_the_picture_as_it_is() -> None:
                 assert np.array_equal(samples, result.step_picture(step, candidate).samples)
 
 
-@pytest.mark.parametrize("wrong", [{"quality": "supreme"}, {"max_memory": "much"}])
+@pytest.mark.parametrize("wrong", [{"quality": "supreme"}, {"detail": "mine"}, {"max_memory": "much"}])
 def test_budgets_that_cannot_be(wrong: dict[str, str]) -> None:
     with pytest.raises(OptionError):
         mend(noise_picture(20, 20), box(20, 20, 5, 5, 9, 9), **wrong)

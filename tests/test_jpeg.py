@@ -282,6 +282,21 @@ def test_inks_keep_their_blocks(tmp_path: Path, kind: str) -> None:
     assert np.abs(error).max() <= 12
 
 
+def test_black_ink_that_changes_is_encoded_anew(tmp_path: Path) -> None:
+    """jpeglib writes the coefficients of black as they were, whatever is said."""
+    inks = np.zeros((93, 137, 4), np.uint8)
+    inks[..., 0], inks[32:80, 32:80, 3] = 20, 255
+    source = tmp_path / "source.jpg"
+    Image.frombytes("CMYK", (137, 93), inks.tobytes()).save(source, quality=95)
+    picture, _ = mended(decode_file(source), np.s_[28:84, 28:84])
+    told: list[str] = []
+    out = save_picture(picture, tmp_path / "out.jpg", note=told.append)
+    assert "encoded anew" in told[0]
+    inside = np.s_[40:72, 40:72]
+    error = decode_file(out).samples[inside].astype(int) - picture.samples[inside]
+    assert np.abs(error).max() <= 12
+
+
 @pytest.mark.parametrize("kind", ["CMYK", "2x2"])
 def test_without_jpeglib_inks_are_encoded_anew(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jpeg, "can_keep_blocks", lambda: False)

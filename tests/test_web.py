@@ -382,6 +382,7 @@ def test_bytes_and_pixels_are_bounded() -> None:
         ({"operations": [HOLE | {"wide": 3}]}, 422),
         ({"operations": [HOLE], "sampler": "magic"}, 400),
         ({"operations": [HOLE], "quality": "magic"}, 400),
+        ({"operations": [HOLE], "detail": "mine"}, 400),
         ({"operations": [HOLE], "candidates": 9}, 400),
         ({"operations": [HOLE], "candidates": 0}, 422),
         ({"operations": [HOLE], "seed": -1}, 422),

@@ -70,29 +70,30 @@ class Mosaic:
 def plan_mosaic(touched: Hole, part: Part, levels: Sequence[Level]) -> list[Level]:
     """The levels of a part's mosaic, finest first; none where the network fills at its own size, or little is known.
 
-    touched: (H, W), of the whole picture; levels: the network's, finest first. The coarsest level is that of the
-    network's: patches are largest there beside the hole, so that what is copied hangs together.
+    touched: (H, W), of the whole picture; levels: the network's, finest first. The mosaic begins at the coarsest of
+    them with enough known patches: the larger patches are beside the hole, the better what is copied hangs together.
     """
-    if len(levels) == 1:
-        return []
-    first = len(levels) - 1
+    for first in range(len(levels) - 1, 0, -1):
+        own = _levels(touched, part, levels[0].size, first)
+        if int(_whole_patches(torch.from_numpy(own[-1].hole), FIRST_RADIUS)[1].sum()) >= FEWEST:
+            return own
+    return []
+
+
+def _levels(touched: Hole, part: Part, size: int, first: int) -> list[Level]:
+    """Those around a part's hole, each exactly twice the coarser one: a pixel of that is four of this."""
     wholes, box = [Window(0, 0, *part.window.shape)], part.box.seen_from(part.window)
-    near = min(levels[0].size // 2 * 2**first, max(NEAR, max(box.shape) // 2))
+    near = min(size // 2 * 2**first, max(NEAR, max(box.shape) // 2))
     for _ in range(first):
         wholes.append(wholes[-1].halved())
         box = box.halved()
     areas = [box.grown(-(-near // 2**first)).cut(wholes[-1])]
-    for whole in wholes[-2::-1]:  # each twice the coarser one, so that pixels of one are four of the other
-        areas.append(areas[-1].enlarged(2).cut(whole))
-    finest = areas[-1].within(part.window)
-    holes = [finest.of(touched)]
+    for whole in wholes[-2::-1]:
+        areas.insert(0, areas[0].enlarged(2).cut(whole))
+    holes = [areas[0].within(part.window).of(touched)]
     for _ in range(first):
         holes.append(halved_hole(holes[-1]))
-    if int(_whole_patches(torch.from_numpy(holes[-1]), FIRST_RADIUS)[1].sum()) < FEWEST:
-        return []
-    return [
-        Level(2**k, area, hole, levels[0].size) for k, (area, hole) in enumerate(zip(areas[::-1], holes, strict=True))
-    ]
+    return [Level(2**k, area, hole, size) for k, (area, hole) in enumerate(zip(areas, holes, strict=True))]
 
 
 def mosaic_of(picture: Picture, part: Part, levels: list[Level]) -> Mosaic:

@@ -55,6 +55,7 @@ def _level(record: LevelRecord) -> dict[str, Any]:
         "scale": level.scale,
         "area": asdict(level.area),
         "tile": level.size,
+        "detail": "model" if record.times else "picture",
         "noise_levels": record.times,
         "tiles": record.tiles,
         "tile_corners": record.corners,
@@ -121,10 +122,13 @@ def _table(result: Inpainted) -> list[tuple[str, tuple[int, int, int]]]:
         lines.append((f"window {number}: {w.right - w.left} x {w.bottom - w.top} at {w.left}, {w.top}", black))
         for level in record.levels:
             width, height = level.level.area.shape[::-1]
-            text = (
-                f"    1/{level.level.scale}: {width} x {height}, {len(level.times)} steps, {level.tiles} tiles in "
-                f"{level.calls} calls, {1e3 * level.seconds:.0f} ms ({1e3 * level.network_seconds:.0f} in the network)"
+            how = (
+                f"{len(level.times)} steps, {level.tiles} tiles in {level.calls} calls, "
+                f"{1e3 * level.seconds:.0f} ms ({1e3 * level.network_seconds:.0f} in the network)"
+                if level.times
+                else f"patches of the picture, {1e3 * level.seconds:.0f} ms"
             )
+            text = f"    1/{level.level.scale}: {width} x {height}, {how}"
             lines.append((text, tuple(c * 2 // 3 for c in _colour(level.level.scale))))  # type: ignore[arg-type]
     return lines
 

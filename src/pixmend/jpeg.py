@@ -55,8 +55,8 @@ def with_changes(data: bytes, old: Samples, new: Samples) -> tuple[bytes, float,
 
     old, new: (H, W, 1, 3 or 4) uint8, as they lie in the file; four are CMYK as Pillow has it, 255 for the full ink.
     Returns the new file, the share of its blocks that kept their coefficients, and what libjpeg says of damage in the
-    old file. Or None where this cannot be done: without jpeglib, and for files that it cannot read, or whose
-    subsampling is not by whole numbers. Arithmetic coding becomes Huffman's.
+    old file. Or None where this cannot be done: without jpeglib, for files that it cannot read, or whose
+    subsampling is not by whole numbers, and where black ink changes. Arithmetic coding becomes Huffman's.
     """
     if not can_keep_blocks():
         return None
@@ -78,6 +78,8 @@ def with_changes(data: bytes, old: Samples, new: Samples) -> tuple[bytes, float,
         factors = np.asarray(coded.samp_factor)  # (components, 2): vertical, horizontal
         if len(components) != new.shape[2] or (factors.max(0) % factors).any():
             return None
+        if components == _INKS and not np.array_equal(old[..., 3], new[..., 3]):
+            return None  # jpeglib reads the coefficients of black, but writes them as they were
         ycc = adobe_transform(data) == _YCCK if components == _INKS else coded.jpeg_color_space.name == "JCS_YCbCr"
         share = _renew(coded, components, factors.max(0) // factors, old, new, ycc=ycc)
         with jpeglib.version(_PROGRESSIVE if coded.progressive_mode else _SEQUENTIAL):
