@@ -210,7 +210,7 @@ def test_command_takes_one_page(run: Run, model_file: Path, tmp_path: Path) -> N
     second.save(alone)
     common = ["--model", model_file, "--level", "0.2"]
     done = run("denoise", pages, "-o", tmp_path / "out.png", *common)
-    assert (done.code, "choose one with --frame 1 to 2" in done.err) == (4, True)
+    assert (done.code, "take one: of a picture to work on with --frame 1 to 2" in done.err) == (4, True)
     assert run("denoise", pages, "--frame", 2, "-o", tmp_path / "out.png", *common).code == 0
     assert run("denoise", alone, "-o", tmp_path / "same.png", *common).code == 0
     assert (tmp_path / "out.png").read_bytes() == (tmp_path / "same.png").read_bytes()

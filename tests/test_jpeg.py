@@ -283,7 +283,7 @@ def test_inks_keep_their_blocks(tmp_path: Path, kind: str) -> None:
 
 
 def test_black_ink_that_changes_is_encoded_anew(tmp_path: Path) -> None:
-    """jpeglib writes the coefficients of black as they were, whatever is said."""
+    """Of black, jpeglib writes the coefficients as they were, whatever is said."""
     inks = np.zeros((93, 137, 4), np.uint8)
     inks[..., 0], inks[32:80, 32:80, 3] = 20, 255
     source = tmp_path / "source.jpg"

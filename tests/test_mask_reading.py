@@ -265,7 +265,7 @@ def test_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     command = [tmp_path / "moving.gif", "-o", tmp_path / "still", "--mask-color", "#ff00ff", "--tolerance", 20]
     assert run(*command) == 4
-    assert "holds 2 frames or pages; choose one with --frame 1 to 2" in capsys.readouterr().err
+    assert "holds 2 frames or pages; take one: of a picture to work on with --frame 1 to 2" in capsys.readouterr().err
     assert run(*command, "--frame", 2, "--model", tiny_model, "--steps", 1, "--blur", 0, "--json") == 0
     json.loads(capsys.readouterr().out)
     before, after = decode_file(tmp_path / "moving.gif", 2), decode_file(tmp_path / "still")

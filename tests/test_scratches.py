@@ -176,7 +176,7 @@ def test_the_command_takes_one_page(tmp_path: Path, capsys: pytest.CaptureFixtur
     second = scratched(230)
     Image.fromarray(second[::-1].copy()).save(scan, save_all=True, append_images=[Image.fromarray(second)])
     assert main(["mask", "--scratches", str(scan), "-o", str(mask)]) == PictureError.exit_code
-    assert "choose one with --frame 1 to 2" in capsys.readouterr().err
+    assert "take one: of a picture to work on with --frame 1 to 2" in capsys.readouterr().err
     assert main(["mask", "--scratches", str(scan), "--frame", "2", "-o", str(mask)]) == 0
     assert np.array_equal(np.asarray(Image.open(mask)) > 0, find_scratches(second))
 

@@ -7,6 +7,7 @@ import logging
 import math
 import mmap
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -52,8 +53,8 @@ def decode_file(path: str | os.PathLike[str], frame: int | None = None) -> Pictu
         frames = 1 if image.format in _STILLS else int(getattr(image, "n_frames", 1))
         if frame is None and frames > 1:
             raise PictureError(
-                f"{path} holds {frames} frames or pages; choose one with --frame 1 to {frames} or, where there is no "
-                "such option, save it as a file of its own"
+                f"{path} holds {frames} frames or pages; take one: of a picture to work on with --frame 1 to {frames}, "
+                "of anything else, such as a mask, by saving it as a file of its own"
             )
         if frame is not None and not 1 <= frame <= frames:
             raise OptionError(f"{path} has no frame {frame}; give {f'1 to {frames}' if frames > 1 else '1, or none'}")
@@ -359,16 +360,25 @@ def _identified(stream: IO[bytes], name: str) -> Iterator[Image.Image]:
         try:
             image = Image.open(stream)
         except UnidentifiedImageError:
+            if is_heif(head) or head[4:8] == b"ftyp" or _is_cut_off_tiff(head, stream):
+                raise PictureError(f"{name} is damaged or cut off; give an intact copy") from None
             if head[:4] not in _TIFF:
                 raise
             raise PictureError(
-                f"{name} is a TIFF of samples that are not read; save it as grey or RGB of 8 or 16 bits, one page alone"
+                f"{name} is a TIFF of a kind that is not read (its samples, or a BigTIFF); save it as a plain TIFF of "
+                "grey or RGB of 8 or 16 bits, one page alone"
             ) from None
         with image:
             if image.format in _WRAPPERS:
                 raise PictureError(f"{name} is {image.format}, which may hold PostScript; give a PNG, JPEG or such")
             _check_size(image, name)
             yield image
+
+
+def _is_cut_off_tiff(head: bytes, stream: IO[bytes]) -> bool:
+    """Whether a TIFF's directory lies behind the end of the file; head: its first 12 bytes."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(head[:4])
+    return order is not None and len(head) >= 8 and struct.unpack_from(order + "I", head, 4)[0] >= stream.seek(0, 2)
 
 
 @contextmanager

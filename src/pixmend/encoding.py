@@ -19,7 +19,16 @@ from pixmend.files import check_output, write_atomically
 from pixmend.heif import register_heif
 from pixmend.jpeg_editing import came_as_jpeg, encode_jpeg_again
 from pixmend.jpeg_segments import EXIF_HEAD, LONGEST, XMP_HEAD
-from pixmend.metadata import EXIF_PREFIX, PHOTOSHOP, PNG_GROUND, XMP_KEYWORD, calm, can_be_rewritten, tiff_exif
+from pixmend.metadata import (
+    EXIF_PREFIX,
+    PHOTOSHOP,
+    PNG_GROUND,
+    RESOLUTION,
+    XMP_KEYWORD,
+    calm,
+    can_be_rewritten,
+    tiff_exif,
+)
 from pixmend.modes import MULTIPLIED, stored_image
 from pixmend.pictures import Metadata, Picture, to_samples
 from pixmend.previews import refreshed, showing, without_xmp_previews
@@ -305,10 +314,26 @@ def _is_ground(data: bytes, picture: Picture, indexed: bool) -> bool:
 
 def _tiff_options(picture: Picture) -> dict[str, Any]:
     tags = tiff_exif(picture.metadata.exif) if picture.metadata.exif else Image.Exif()
+    own = picture.metadata.tiff_resolution
+    told: dict[str, Any] = {}
+    if own and _is_in_dpi(own, picture.metadata.dpi):
+        told["dpi"] = None
+        for tag, value in zip(RESOLUTION, own, strict=True):
+            tags[tag] = value
     if picture.metadata.xmp:
         tags[700] = picture.metadata.xmp
     if picture.metadata.photoshop:
         tags[PHOTOSHOP] = picture.metadata.photoshop
     # libtiff, which compresses, gets no EXIF or GPS directory from Pillow, and texts in ASCII only.
     # And what it has compressed of YCbCr, it gives back as RGB.
-    return {"exif": tags, "compression": "raw" if tags or picture.mode == "YCbCr" else "tiff_adobe_deflate"}
+    as_it_is = {*tags} - {*RESOLUTION} or picture.mode == "YCbCr"
+    return told | {"exif": tags, "compression": "raw" if as_it_is else "tiff_adobe_deflate"}
+
+
+def _is_in_dpi(resolution: tuple[Any, Any, int], dpi: tuple[float, float] | None) -> bool:
+    """Whether a TIFF's resolution is this one in dots per inch; None: in no unit."""
+    across, down, unit = resolution
+    scale = {2: 1.0, 3: 2.54}.get(unit)  # of inches and centimetres
+    if scale is None or dpi is None:
+        return scale is None and dpi is None
+    return all(math.isclose(float(a) * scale, b, rel_tol=0.01) for a, b in zip((across, down), dpi, strict=True))

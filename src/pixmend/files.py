@@ -27,7 +27,7 @@ def check_output(path: Path, overwrite: bool) -> None:
     # os.path answers no where pathlib raises: a name too long, a folder that may not be searched
     if os.path.isdir(path):
         raise OutputError(f"{path} is a folder; name a file in it, such as {path / 'mended.png'}")
-    if os.path.exists(path) and not overwrite:
+    if os.path.lexists(path) and not overwrite:  # a link that leads nowhere is something, too
         raise OutputExistsError(f"{path} exists and is left as it is; choose another name, or give --overwrite")
     _check_parent(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -171,9 +172,10 @@ def numbered(output: Path, candidates: int) -> list[Path]:
 
 def check_outputs(outputs: Sequence[Path], folder: Path | None, overwrite: bool) -> None:
     """Refuse early what exists, cannot be written or would be written twice; folder: of the steps."""
+    places = [Path(os.path.realpath(path.parent), path.name) for path in outputs]
     for i, path in enumerate(outputs):
         check_output(path, overwrite)
-        if path.absolute() in [other.absolute() for other in outputs[:i]]:
+        if places[i] in places[:i]:
             raise OptionError(f"{path} would be written twice, with two things; give each a name of its own")
     if folder is None:
         return

@@ -17,11 +17,14 @@ from typing import IO, Any
 from PIL import ExifTags, Image, JpegImagePlugin
 
 from pixmend.pictures import Metadata
-from pixmend.png_bytes import NOT_PILLOWS, PROFILE
+from pixmend.png_bytes import ASPECT, NOT_PILLOWS, PROFILE
 
 EXIF_PREFIX = b"Exif\x00\x00"
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 ORIENTATION, X_RESOLUTION = ExifTags.Base.Orientation, ExifTags.Base.XResolution
+RESOLUTION_UNIT, NO_UNIT = ExifTags.Base.ResolutionUnit, 1
+
+RESOLUTION = (282, 283, 296)  # tags: across, down, and their unit
 
 # Of a TIFF's tags those that describe the picture; all others describe how its samples are stored.
 DESCRIBING_TAGS = frozenset(
@@ -75,6 +78,7 @@ def read_metadata(image: Image.Image, stream: IO[bytes] | None) -> tuple[int, Me
         exif=exif,
         xmp=xmp,
         photoshop=_tiff_tags(image).get(PHOTOSHOP),
+        tiff_resolution=_tiff_resolution(image),
         dpi=dpi,
         comment=_bytes_or_none(info.get("comment", info.get("Comment"))),  # PNG's keyword has a capital
         png_chunks=read_png_chunks(stream) if stream is not None and image.format == "PNG" else (),
@@ -131,7 +135,10 @@ def read_png_chunks(stream: IO[bytes]) -> tuple[tuple[bytes, bytes], ...]:
                 data = data.partition(b"\0")[0]
             if kind == PNG_GROUND and is_grey and depth in _SPREAD:
                 data = bytes([0, data[-1] * _SPREAD[depth] & 255]) if data else data
-            if not data.startswith((XMP_KEYWORD + b"\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")):
+            has_unit = kind == ASPECT and data[8:] != b"\0"
+            if not has_unit and not data.startswith(
+                (XMP_KEYWORD + b"\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")
+            ):
                 chunks.append((kind, data))
         stream.seek(at)
     return tuple(chunks)
@@ -218,6 +225,13 @@ def _tiff_tags(image: Image.Image) -> Mapping[int, bytes]:
     return getattr(getattr(image, "tag_v2", None), "_tagdata", {})
 
 
+def _tiff_resolution(image: Image.Image) -> tuple[Any, Any, int] | None:
+    """What a TIFF says of it: across, down, and the unit; None where it does not, and of others."""
+    tags = getattr(image, "tag_v2", {})
+    told = tuple(tags.get(tag) for tag in RESOLUTION)
+    return told if all(value is not None for value in told) else None  # type: ignore[return-value]
+
+
 def _exif_of_tiff(tags: Image.Exif, raw: Mapping[int, bytes]) -> bytes | None:
     """The describing tags of a TIFF as an EXIF block of their own. raw: the tags as they stand in the file."""
     kept = Image.Exif()
@@ -241,7 +255,8 @@ def _exact_text(value: object) -> object:
 def _read_dpi(image: Image.Image) -> tuple[float, float] | None:
     in_header = image.info.get("jfif_unit") in (1, 2) or image.format not in ("JPEG", "MPO", "TIFF")
     try:
-        if not in_header and X_RESOLUTION not in image.getexif():
+        tags = {} if in_header else image.getexif()
+        if not in_header and (X_RESOLUTION not in tags or tags.get(RESOLUTION_UNIT) == NO_UNIT):
             return None  # Pillow would make one up
         across, down = (float(number) for number in image.info["dpi"])
     except Exception:  # noqa: BLE001  no entry, damaged EXIF, or fractions of 0: a resolution is never worth a failure

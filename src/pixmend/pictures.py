@@ -32,6 +32,7 @@ class Metadata:
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None  # across, down
     comment: bytes | None = None  # of a JPEG
+    tiff_resolution: tuple[Any, Any, int] | None = None  # across and down in a unit of its own: 1 none, 2 inch, 3 cm
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()  # (type, data): texts, gamma and the like
     jpeg: Mapping[str, Any] = field(default_factory=dict)  # Pillow's options that encode as the source was encoded
     photoshop: bytes | None = None  # of a TIFF: image resources

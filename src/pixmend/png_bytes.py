@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PROFILE = b"iCCP"  # among the chunks that are kept: the name alone; the profile itself is kept apart
 OFFSET = b"oFFs"  # where the picture lies on a page
-NOT_PILLOWS = (PROFILE, OFFSET, b"mDCV", b"cLLI")  # the last two: of HDR, the display and the light it was made for
+ASPECT = b"pHYs"  # kept where it has no unit: how wide pixels are for their height; else it is the resolution
+# All of which chunks may stand before a palette; mDCV and cLLI: of HDR, the display and the light it was made for.
+NOT_PILLOWS = (PROFILE, OFFSET, ASPECT, b"mDCV", b"cLLI", b"sCAL", b"pCAL", b"sTER")
 
 Chunk = tuple[bytes, bytes]  # type and data
 
@@ -29,7 +31,7 @@ def encoded(kind: bytes, data: bytes) -> bytes:
 
 
 def with_more(data: bytes, more: Iterable[Chunk]) -> bytes:
-    """A file that Pillow wrote, with chunks that it does not write: NOT_PILLOWS. All may stand before a palette."""
+    """A file that Pillow wrote, with chunks that it does not write: NOT_PILLOWS."""
     names = [name for kind, name in more if kind == PROFILE]
     parts = [SIGNATURE]
     for kind, content in chunks(data):

@@ -96,7 +96,7 @@ def status_of(error: PixmendError) -> int:
 
 
 _WITHOUT_OPTIONS = (
-    (r"choose one with --frame .*save it as a file of its own", "save the one that is meant as a file of its own"),
+    (r"take one: of a picture .* as a file of its own", "save the one that is meant as a file of its own"),
     (r"give a smaller --blur or --grow-mask", "give a smaller soft edge (blur) or margin (grow)"),
     (r"or use --invert-mask", "or invert it"),
 )
