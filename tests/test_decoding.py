@@ -286,7 +286,7 @@ def test_floats_of_one_value_have_a_span(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF"])
 def test_several_frames_are_refused_with_their_number(tmp_path: Path, file_format: str) -> None:
-    with pytest.raises(PictureError, match="holds 3 frames or pages; take one: .* with --frame 1 to 3"):
+    with pytest.raises(PictureError, match=r"holds 3 frames or pages; take one: .* with --frame 1 to 3"):
         decode_file(written(tmp_path, several_frames(file_format)))
 
 

@@ -43,9 +43,9 @@ def down_to(times: list[int], level: int) -> list[int]:
 DETAILS = ("picture", "model")  # where that of wide holes comes from: a mosaic of known patches, or the network
 
 QUALITIES = {
-    "fast": Effort(0.67, 0.5, (1,), 6, 1),
-    "balanced": Effort(1, 0.75, (4, 3, 2), 12, 1),
-    "best": Effort(2, 0.9, (6,), 24, 3),
+    "fast": Effort(0.67, 0.5, (1,), 12, 1),
+    "balanced": Effort(1, 0.75, (4, 3, 2), 24, 1),
+    "best": Effort(2, 0.9, (6,), 48, 2),
 }
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pixmend.levels import Level, halved, halved_hole, window_colour
 from pixmend.pictures import Picture
@@ -32,7 +33,9 @@ COMPARED = 1 << 27  # pairs of patches that are all compared, at most
 MOST = 8192  # known patches that are compared with all others
 FEWEST = 200  # known patches of which a fill can be made
 NEAR = 512  # pixels around a hole that are looked at; of one more than twice as long, half its length
-NOISE = 0.4  # in brightness, at first: else what is smooth matches what is smooth, and the same again and again
+NOISE = 0.5  # in brightness, in the first round; else what is smooth matches what is smooth, and the same for ever
+SPREAD = 0.5  # of the usual distance: a match that is so much worse counts 1/e of one that fits
+TRUST = 0.02  # what a patch counts of which nothing is known, beside 1 for one that is known as a whole
 CHUNK = 1 << 16  # patches compared at once
 FAR_OFF = 1e3  # the distance of a match that is none
 
@@ -73,7 +76,7 @@ def plan_mosaic(touched: Hole, part: Part, levels: Sequence[Level]) -> list[Leve
     touched: (H, W), of the whole picture; levels: the network's, finest first. The mosaic begins at the coarsest of
     them with enough known patches: the larger patches are beside the hole, the better what is copied hangs together.
     """
-    for first in range(len(levels) - 1, 0, -1):
+    for first in range(len(levels) - 1, 1, -1):
         own = _levels(touched, part, levels[0].size, first)
         if int(_whole_patches(torch.from_numpy(own[-1].hole), FIRST_RADIUS)[1].sum()) >= FEWEST:
             return own
@@ -117,6 +120,8 @@ class _Patches:
         open_, known = _whole_patches(torch.from_numpy(hole), radius)
         self.open = open_.flatten().nonzero()[:, 0]  # (N,), the patches with a pixel of the hole
         self.known = known.flatten()  # (H * W,), whether a patch is known as a whole
+        share = F.avg_pool2d(torch.from_numpy(~hole)[None, None].float(), 2 * radius + 1, 1, radius).flatten()
+        self.trust = TRUST + share[self.open]  # (N,), how much of each is known
         self.match = torch.full_like(self.open, -1)  # (N,), the known patch that stands for each
         self.distance = torch.zeros(len(self.open))  # (N,), sum of squares, of some of their pixels
 
@@ -181,9 +186,9 @@ class _Patches:
 
     def vote(self) -> None:
         """Make every pixel of the hole the mean of what the matches of the patches over it say, weighted by fit."""
-        usual = self.distance[:: max(1, len(self.distance) // MOST)].sort().values
-        spread = usual[3 * len(usual) // 4].clamp(min=1e-4)
-        weight = torch.exp(-self.distance / (2 * spread)).clamp(min=1e-6)[:, None]
+        some = self.distance[:: max(1, len(self.distance) // MOST)].sort().values
+        usual = some[3 * len(some) // 4].clamp(min=1e-4)
+        weight = (torch.exp(-self.distance / (SPREAD * usual)).clamp(min=1e-6) * self.trust)[:, None]
         total = torch.zeros(len(self.in_hole) + 1, 4)
         for offset in self._offsets(1).tolist():
             for start in range(0, len(self.open), CHUNK):
