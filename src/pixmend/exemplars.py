@@ -31,11 +31,14 @@ REACH = (4, 1)  # pixels: how far beside its match a better one is looked for, b
 FAR = (64, 16, *REACH)  # the same where no first match is known
 COMPARED = 1 << 27  # pairs of patches that are all compared, at most
 MOST = 8192  # known patches that are compared with all others
+WIDE = 7  # pixels: a mosaic begins where a square of side 2 WIDE + 1 fits into the hole
 FEWEST = 200  # known patches of which a fill can be made
 NEAR = 512  # pixels around a hole that are looked at; of one more than twice as long, half its length
 NOISE = 0.5  # in brightness, in the first round; else what is smooth matches what is smooth, and the same for ever
 SPREAD = 0.5  # of the usual distance: a match that is so much worse counts 1/e of one that fits
 TRUST = 0.02  # what a patch counts of which nothing is known, beside 1 for one that is known as a whole
+OVERUSE = 0.1  # of the usual distance: added for each time that a patch is taken more often than is fair
+LEAST_FAIR = 0.3  # times; a hole is often smaller than what is known
 CHUNK = 1 << 16  # patches compared at once
 FAR_OFF = 1e3  # the distance of a match that is none
 
@@ -71,14 +74,17 @@ class Mosaic:
 
 
 def plan_mosaic(touched: Hole, part: Part, levels: Sequence[Level]) -> list[Level]:
-    """The levels of a part's mosaic, finest first; none where the network fills at its own size, or little is known.
+    """The levels of a part's mosaic, finest first; none where the hole is narrow, or little is known.
 
     touched: (H, W), of the whole picture; levels: the network's, finest first. The mosaic begins at the coarsest of
-    them with enough known patches: the larger patches are beside the hole, the better what is copied hangs together.
+    them where the hole is wider than a patch and enough patches are known: the larger patches are beside the hole, the
+    better what is copied hangs together. Narrow holes the network does better.
     """
     for first in range(len(levels) - 1, 1, -1):
         own = _levels(touched, part, levels[0].size, first)
-        if int(_whole_patches(torch.from_numpy(own[-1].hole), FIRST_RADIUS)[1].sum()) >= FEWEST:
+        hole = torch.from_numpy(own[-1].hole)
+        is_wide = not dilate(F.pad(~hole, (1, 1, 1, 1), value=True), WIDE).all()
+        if is_wide and int(_whole_patches(hole, FIRST_RADIUS)[1].sum()) >= FEWEST:
             return own
     return []
 
@@ -123,6 +129,7 @@ class _Patches:
         share = F.avg_pool2d(torch.from_numpy(~hole)[None, None].float(), 2 * radius + 1, 1, radius).flatten()
         self.trust = TRUST + share[self.open]  # (N,), how much of each is known
         self.match = torch.full_like(self.open, -1)  # (N,), the known patch that stands for each
+        self.uses = torch.zeros(hole.size)  # how often patches were taken of late
         self.distance = torch.zeros(len(self.open))  # (N,), sum of squares, of some of their pixels
 
     def image(self) -> Tensor:
@@ -186,8 +193,8 @@ class _Patches:
 
     def vote(self) -> None:
         """Make every pixel of the hole the mean of what the matches of the patches over it say, weighted by fit."""
-        some = self.distance[:: max(1, len(self.distance) // MOST)].sort().values
-        usual = some[3 * len(some) // 4].clamp(min=1e-4)
+        sample = self.distance[:: max(1, len(self.distance) // MOST)].sort().values
+        usual = sample[3 * len(sample) // 4].clamp(min=1e-4)
         weight = (torch.exp(-self.distance / (SPREAD * usual)).clamp(min=1e-6) * self.trust)[:, None]
         total = torch.zeros(len(self.in_hole) + 1, 4)
         for offset in self._offsets(1).tolist():
@@ -209,13 +216,26 @@ class _Patches:
     def _compare(self, known: Tensor) -> None:
         """Find the best match of each patch among these, (K,), by comparing all with all."""
         theirs = self._patches(known)
-        half = theirs.square().sum(1) / 2
+        half = (theirs.square().sum(1) + self._overuse(known)) / 2
         for start in range(0, len(self.open), MOST):
             some = np.s_[start : start + MOST]
             ours = self._patches(self.open[some])
             least, which = torch.addmm(half, ours, theirs.T, alpha=-1).min(1)
             self.match[some] = known[which]
             self.distance[some] = (2 * least + ours.square().sum(1)).clamp(min=0)
+
+    def _overuse(self, known: Tensor) -> Tensor:
+        """What is added to the distance of these patches, for being taken more often than others: (K,).
+
+        Without it a flat patch is taken for all of a grey place, and its grain becomes a lattice (Kaspar et al. 2015,
+        Self Tuning Texture Optimization, section 3.2, https://doi.org/10.1111/cgf.12565).
+        """
+        if int(self.match[0]) < 0:  # the first round
+            return torch.zeros(len(known))
+        uses = torch.bincount(self.match, minlength=len(self.known)).float().view(1, 1, self.height, self.width)
+        self.uses = (self.uses + F.avg_pool2d(uses, 3, 1, 1).flatten()) / 2  # neighbours show almost the same
+        fair = max(len(self.open) / len(known), LEAST_FAIR)
+        return OVERUSE * self.distance.median() * (self.uses[known] / fair - 1).clamp(min=0)
 
     def _patches(self, middles: Tensor, *, sparse: bool = False) -> Tensor:
         """The pixels of patches, (N, K); of sparse ones nine: corners, middles of sides, and the middle itself."""
