@@ -274,7 +274,7 @@ def test_steps_previews_and_progress_go_on_to_the_end() -> None:
 
 
 def test_stripes_go_on_across_a_wide_hole() -> None:
-    """Black and white, 16 pixels each, in a hole of 120: most of every stripe is right again; by chance half would be."""
+    """Black and white, 16 pixels each, in a hole of 120: most of every stripe is right; by chance half would be."""
     stripes = np.where(np.arange(320) // 16 % 2, 255, 0).astype(np.uint8)
     picture = np.broadcast_to(stripes, (300, 320)).copy()
     hole = box(300, 320, 90, 100, 210, 220)

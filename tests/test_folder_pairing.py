@@ -67,6 +67,15 @@ def test_a_mask_that_is_missing_or_not_the_only_one_is_a_refusal(tmp_path: Path)
     assert pairs(folder, masks)["b.jpg"] == "b.jpg", "exactly its name goes before all"
 
 
+def test_the_mask_of_a_picture_that_is_refused_is_not_idle(tmp_path: Path) -> None:
+    folder, masks = tmp_path / "in", tmp_path / "masks"
+    touch(folder / "a.jpg", masks / "a.png", masks / "b.png", tmp_path / "elsewhere.jpg")
+    (folder / "b.jpg").symlink_to(tmp_path / "elsewhere.jpg")
+    found = find(folder, tmp_path / "out", masks)
+    assert "leads out" in found.refused["b.jpg"]
+    assert found.notes == []
+
+
 def test_masks_beside_the_pictures(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     touch(folder / "a.jpg", folder / "a_mask.png", folder / "b.png", folder / "b.jpg", folder / "b.jpg_mask.png")

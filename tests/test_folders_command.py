@@ -228,3 +228,55 @@ def test_denoise_a_folder(run: Run, folder: Path) -> None:
     (folder / "bad.jpg").unlink()
     assert "0 of 4 pictures done, 4 were before" in run("denoise", folder, "-o", output, *options).out
     assert run("denoise", folder, "-o", output, *options, "--level", 0.1, "--dry-run").out.count("level was None") == 4
+
+
+def test_results_of_another_folder_are_never_replaced_or_taken_for_done(
+    run: Run, folder: Path, tiny_model: Path
+) -> None:
+    """Two cameras have an IMG_0001 each, of one size in bytes, and perhaps of one time."""
+    output, other = folder.parent / "out", folder.parent / "other"
+    for place, value in ((folder, 40), (other, 90)):
+        place.mkdir(exist_ok=True)
+        Image.new("RGB", SIZE[::-1], (value, 0, 0)).save(place / "same.bmp")
+        os.utime(place / "same.bmp", (1_600_000_000, 1_600_000_000))
+    mask = draw_mask(folder.parent / "hole.png", column=2)
+    options = ("--masks", mask, "-o", output, "--model", tiny_model)
+    assert run("inpaint", folder, *options).code == 0
+    before = results(output)
+    done = run("inpaint", other, *options)
+    assert "same.bmp" in done.err
+    assert f"is the result of {folder / 'same.bmp'}" in done.err
+    assert done.code in (20, 21)
+    assert results(output) == before
+    assert run("inpaint", other, *options, "--overwrite").code == 0
+    assert results(output)["same.bmp"] != before["same.bmp"]
+
+
+def test_results_of_another_command_are_never_replaced(run: Run, folder: Path, tiny_model: Path) -> None:
+    output, mask = folder.parent / "out", draw_mask(folder.parent / "hole.png", column=2)
+    assert run("inpaint", folder, "--masks", mask, "-o", output, "--model", tiny_model).code == 0
+    before = results(output)
+    done = run("denoise", folder, "-o", output, "--level", "0.1")
+    assert done.code == 21
+    assert "was made by pixmend inpaint; choose another output folder, or give --overwrite" in done.err
+    assert results(output) == before
+
+
+def test_a_journal_s_place_that_is_taken_is_told_by_the_dry_run_as_well(
+    run: Run, folder: Path, holes: Path, tiny_model: Path
+) -> None:
+    output = folder.parent / "out"
+    output.mkdir()
+    (output / FOLDER).write_text("mine")
+    for more in ((), ("--dry-run",)):
+        done = run("inpaint", folder, "--masks", holes, "-o", output, "--model", tiny_model, *more)
+        assert (done.code, f"{output / FOLDER} is a file" in done.err) == (8, True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_disk_that_is_full_for_what_is_printed_is_one_line(folder: Path, holes: Path, tiny_model: Path) -> None:
+    command: list[Any] = [sys.executable, "-m", "pixmend", "inpaint", folder, "--masks", holes, "-o", folder.parent / "out"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*command, "--dry-run", "--json"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (8, False)
+    assert done.stderr.count("\n") == 1

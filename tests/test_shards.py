@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import pickle
 import tarfile
 from collections.abc import Callable
@@ -189,6 +192,14 @@ def test_pictures_that_turn_out_broken_are_passed_over(tmp_path: Path, capsys: p
     written(file, member("b.png", broken))
     with pytest.raises(DataError, match=f"{TRIES} pictures in a row"):
         dataset(str(file)).pictures[0]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_compressed_shards_are_refused(tmp_path: Path, pack: Any) -> None:
+    whole = written(tmp_path / "whole.tar", member("a.png", encoded(1)))
+    (tmp_path / "packed.tar").write_bytes(pack(whole.read_bytes()))
+    with pytest.raises(DataError, match=r"packed\.tar is compressed; unpack it"):
+        dataset(str(tmp_path / "{whole,packed}.tar"))
 
 
 def test_a_shard_that_vanishes_is_one_line(pattern: str) -> None:

@@ -16,7 +16,7 @@ import typer
 from pixmend.backends import missing_packages
 from pixmend.console import header_lines, progress_bar, say, show
 from pixmend.denoising.cli import denoise
-from pixmend.errors import BackendError, FileMissingError, OptionError, PixmendError
+from pixmend.errors import BackendError, FileMissingError, OptionError, OutputError, PixmendError
 from pixmend.evaluation.cli import evaluate
 from pixmend.extending_cli import extend
 from pixmend.files import check_output, check_output_folder, check_training
@@ -51,12 +51,16 @@ app = typer.Typer(
 app.add_typer(denoise, name="denoise")
 
 
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; what a user can mend is one line on stderr, never a traceback."""
     arguments = sys.argv[1:] if arguments is None else arguments
     with end_on_signal() as stopped:
         try:
             code = app(args=list(arguments) or ["--help"], prog_name="pixmend", standalone_mode=False) or 0
+            sys.stdout.flush()  # here, where it can be told that it failed
         except KeyboardInterrupt:
             code = STOPPED
         except Exception as error:  # noqa: BLE001  # raised again, where it is a defect
@@ -74,9 +78,12 @@ def _told(error: Exception) -> int:
     if isinstance(error, typer.TyperException):  # an option that is unknown, missing or malformed
         _complain(f"{error.format_message().rstrip('.')}; see pixmend --help")
         return error.exit_code
-    if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.EIO):  # nobody reads what is printed any more
+    if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.EIO, errno.ENOSPC) and not error.filename:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python empties its buffers at the end
-        return STOPPED
+        if error.errno != errno.ENOSPC:
+            return STOPPED  # nobody reads what is printed any more
+        _complain("what was to be printed could not be written: the disk is full; free some space, or print elsewhere")
+        return OutputError.exit_code
     raise error
 
 
@@ -114,6 +121,10 @@ def train(
     run = check_training(output, overwrite=overwrite, resume=resume)
     refuse_if_held(run / RUN_LOCK)
     check_inputs(init)
+    if folder.name.lower().endswith(COMPRESSED):
+        raise OptionError(
+            f"{folder} is compressed, and would be read from the start for each picture; unpack it to .tar"
+        )
     if not folder.is_dir() and folder.suffix.lower() != ".tar":
         raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on, or .tar files")
     chosen: dict[str, Any] = {"batch_size": batch, "total_kimg": kimg, "lr": lr, "workers": workers}

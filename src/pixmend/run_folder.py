@@ -298,6 +298,10 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "")
         a, b = old.get(name), new.get(name)
         if isinstance(a, dict) and isinstance(b, dict):
             found.append(_differences(a, b, f"{path}{name}."))
+        elif a != b and name == "pictures":  # hashes, which tell nobody anything
+            found.append(
+                "its pictures are not those that it was begun with; give the same, or --init with another output"
+            )
         elif a != b and name not in FREE_TO_CHANGE:
             found.append(f"{path}{name} was {a!r} and is now {b!r}")
     return "; ".join(f for f in found if f)

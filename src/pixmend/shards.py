@@ -37,6 +37,7 @@ TRIES = 100  # broken pictures in a row that are passed over
 RECORD = np.dtype([("shard", "<i4"), ("size", "<i4"), ("offset", "<i8"), ("hash", "<u8")])
 
 _GROUP = re.compile(r"\{([^{}]*)\}")
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, zstd
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
@@ -157,6 +158,9 @@ def _looked_through(file: Path) -> tuple[list[tuple[int, int, int]], list[str]]:
     skipped: list[str] = []
     try:
         with open(file, "rb") as stream:
+            if stream.read(6).startswith(_COMPRESSED):
+                raise DataError(f"{file} is compressed; unpack it, or leave it out: members are read where they stand")
+            stream.seek(0)
             for name, offset, content in _pictures(stream, lambda text: skipped.append(f"{file}: {text}")):
                 try:
                     width, height = picture_size(content, f"{file}: {name}")

@@ -179,7 +179,11 @@ def check_place(output: Path) -> None:
         raise OutputError(f"the output {output} is a file; give a folder for the results")
     if not output.parent.is_dir():
         raise OutputError(f"the folder {output.parent} does not exist; make it first, or choose another output")
+    if not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise OutputError(f"{output} cannot be written to; choose another output, or see to its permissions")
     folder = output / FOLDER
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, and its place is for the journal; move it, or choose another output")
     for path in (folder, folder / JOURNAL, folder / STAGING, folder / RUN_LOCK):
         if os.path.islink(path):
             raise OutputError(f"{path} is a link, and may lead out of {output}; remove it, or choose another output")

@@ -61,11 +61,12 @@ def find(folder: Path, output: Path, masks: Path | None = None) -> Found:
     found = Found(refused=dict(listing.refused), notes=list(listing.notes))
     for name in files:
         try:
+            mask = index.of(name) if index else masks
             _check_inside(folder, name)
             target = output / name
             if not _is_inside(target.parent, output):
                 raise OutputError(f"a link leads from its place in {output} out of that folder; remove the link")
-            found.tasks.append(Task(name, folder / name, index.of(name) if index else masks, target))
+            found.tasks.append(Task(name, folder / name, mask, target))
         except (FileMissingError, OutputError) as error:
             found.refused[name] = str(error)
     if index and (idle := index.idle()):

@@ -12,8 +12,9 @@ import json
 import logging
 import os
 import socket
+import sys
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def on_ray(address: str | None, workers: int | None) -> Engine:
         ) from error
 
     def engine(work: Work, tasks: Sequence[Task], staging: Path, tick: Tick) -> Generator[Outcome, None, None]:
-        with _cluster(address):
+        # What Ray prints of workers that die is for people: stdout is for the result alone.
+        with redirect_stdout(sys.stderr), _cluster(address):
             yield from _outcomes(work, tasks, staging, workers)
 
     return engine

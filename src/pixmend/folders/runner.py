@@ -81,16 +81,15 @@ def make_plan(found: Found, journal: Journal, settings: dict[str, Any], *, overw
     identity = identity_of(settings)
     for task in found.tasks:
         entry, is_there = journal.entries.get(task.name), os.path.lexists(task.output)
-        changed = ""
+        changed, known = "", {}
         if entry is not None:
             known = journal.settings.get(entry.settings, {})
             other = difference(known, settings) if entry.settings != identity else _changed(entry, task)
             changed = other if is_there else "its result is gone"
         if entry is not None and not changed:
             plan.before.append(task.name)
-        elif is_there and not overwrite and not journal.owns(task):
-            told = f"{task.output} exists and is not what an earlier run left there; move it, or give --overwrite"
-            plan.refused[task.name] = told
+        elif is_there and not overwrite and (whose := _not_ours(task, journal, known.get("command"), settings)):
+            plan.refused[task.name] = f"{task.output} {whose}, or give --overwrite"
         else:
             plan.to_do.append(task)
             if entry is not None:
@@ -148,6 +147,21 @@ def one_by_one(work: Work, tasks: Sequence[Task], staging: Path, tick: Tick) -> 
         with errors_as_one_line(staging, ADVICE):
             (staging / CURRENT).write_text(json.dumps(task.name), "ascii")
         yield attempt(do, task, staging, tick)
+
+
+def _not_ours(task: Task, journal: Journal, command: str | None, settings: dict[str, Any]) -> str:
+    """Why what is in a picture's place is not this run's to replace, and what to do; nothing where it is.
+
+    command: what made it.
+    """
+    if not journal.owns(task):
+        return "exists and is not what an earlier run left there; move it"
+    picture = journal.entries[task.name].picture
+    if not picture.is_of(task.picture):
+        return f"is the result of {picture.place}; choose another output folder"
+    if command not in (None, settings["command"]):
+        return f"was made by pixmend {command}; choose another output folder"
+    return ""
 
 
 def _changed(entry: Entry, task: Task) -> str:

@@ -53,23 +53,32 @@ class Mark:
     size: int  # bytes
     mtime_ns: int | None  # None: too fresh to be relied upon
     sha256: str
+    place: str = ""  # its absolute path; "" where that was not noted
 
     @classmethod
     def of(cls, path: Path) -> Mark:
         """The mark of a file as it is now."""
         status = os.stat(path)
         settled = time.time_ns() - status.st_mtime_ns > RACY_NS
-        return cls(status.st_size, status.st_mtime_ns if settled else None, sha256_of(path))
+        return cls(status.st_size, status.st_mtime_ns if settled else None, sha256_of(path), os.path.abspath(path))
 
     def fits(self, path: Path) -> bool:
-        """Whether a file is unchanged: same size and time of change, as make and git have it, or else same content."""
+        """Whether a file is unchanged: same size and time of change, as make and git have it, or else same content.
+
+        In another place the time is no evidence: of two cameras' files of one size both may have it.
+        """
         try:
             status = os.stat(path)
             if status.st_size != self.size:
                 return False
-            return status.st_mtime_ns == self.mtime_ns or sha256_of(path) == self.sha256
+            same_time = status.st_mtime_ns == self.mtime_ns and self.is_of(path)
+            return same_time or sha256_of(path) == self.sha256
         except OSError:  # gone, or not to be read: whoever works on it will say so
             return False
+
+    def is_of(self, path: Path) -> bool:
+        """Whether it was taken of the file in this place, as far as is known."""
+        return self.place in ("", os.path.abspath(path))
 
 
 @dataclass(frozen=True)
