@@ -1,6 +1,6 @@
-"""How long repairing takes, what it takes in memory, and what of it is spent outside the network.
+"""How long repairing takes, what it takes in memory, and what of it is spent outside the network and on patches.
 
-    python bench/inpaint.py [--model FILE] [--backend NAME] [--repeats 5] [--small]
+    python bench/inpaint.py [--model FILE] [--backend NAME] [--detail NAME] [--repeats 5] [--small]
 
 Pictures are drawn from a seed: smooth colours with grain. Medians of calls that take turns in one process, the first of
 each left out; files are read and written apart from that. Peak memory is that of a process of its own, above what it
@@ -10,7 +10,6 @@ had with torch loaded. --small divides all sides by eight, to try the program.
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import statistics
 import subprocess
@@ -99,11 +98,7 @@ def cases(divisor: int) -> dict[str, Case]:
 
 def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """What goes to `inpainting` beside picture, mask and model."""
-    if arguments.backend is None:
-        return {}
-    if "backend" not in inspect.signature(inpainting).parameters:
-        raise SystemExit("this pixmend has no backends to choose from; leave --backend out")
-    return {"backend": arguments.backend}
+    return {"backend": arguments.backend, "detail": arguments.detail}
 
 
 def speed_table(model: Model, chosen: dict[str, Case], repeats: int, options: dict[str, Any]) -> None:
@@ -121,13 +116,16 @@ def speed_table(model: Model, chosen: dict[str, Case], repeats: int, options: di
         return call
 
     seconds = alternate({name: work(name) for name in chosen}, repeats, warmup=1)
-    print("\n| picture | seconds | network calls | tiles | outside the network |\n| --- | --- | --- | --- | --- |")
+    print("\n| picture | seconds | network calls | tiles | in the network | matching patches | outside of both |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, times in seconds.items():
         records = [[level for part in made.records for level in part.levels] for made in results[name][1:]]
-        inside = [sum(level.network_seconds for level in levels) for levels in records]
-        share = statistics.median(1 - i / s for i, s in zip(inside, times, strict=True))
+        network = [sum(level.network_seconds for level in levels) for levels in records]
+        patches = [sum(level.seconds for level in levels if not level.times) for levels in records]
+        parts = [statistics.median(p / s for p, s in zip(spent, times, strict=True)) for spent in (network, patches)]
+        shares = " | ".join(f"{100 * share:.1f} %" for share in (*parts, 1 - sum(parts)))
         calls, tiles = (sum(getattr(level, what) for level in records[0]) for what in ("calls", "tiles"))
-        print(f"| {chosen[name].name} | {statistics.median(times):.3f} | {calls} | {tiles} | {100 * share:.1f} % |")
+        print(f"| {chosen[name].name} | {statistics.median(times):.3f} | {calls} | {tiles} | {shares} |")
     print()
     for ours, other in (("24 MP", "1 MP"), ("24 MP, 25 %", "24 MP, 6 %")):
         if {ours, other} <= seconds.keys():
@@ -139,7 +137,7 @@ def memory_table(chosen: dict[str, Case], arguments: argparse.Namespace) -> None
     print("\n| picture | peak memory above torch, MiB |\n| --- | --- |")
     for name, case in chosen.items():
         told = [sys.executable, __file__, "--peak", name, *(["--small"] if arguments.small else [])]
-        for option in ("model", "backend"):
+        for option in ("model", "backend", "detail"):
             value = getattr(arguments, option)
             told += [f"--{option}", str(value)] if value is not None else []
         done = subprocess.run(told, capture_output=True, text=True, check=True)
@@ -188,6 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="a model file; the one that ships with pixmend without")
     parser.add_argument("--backend", help="as `inpainting` takes it")
+    parser.add_argument("--detail", default="picture", help="as `inpainting` takes it")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--small", action="store_true", help="all sides an eighth, to try the program")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of the cases, by their names in `cases`")
