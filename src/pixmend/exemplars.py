@@ -129,7 +129,7 @@ class _Patches:
         share = F.avg_pool2d(torch.from_numpy(~hole)[None, None].float(), 2 * radius + 1, 1, radius).flatten()
         self.trust = TRUST + share[self.open]  # (N,), how much of each is known
         self.match = torch.full_like(self.open, -1)  # (N,), the known patch that stands for each
-        self.uses = torch.zeros(hole.size)  # how often patches were taken of late
+        self.uses = torch.zeros(0)  # (H * W,), how often patches were taken of late, while matches settle
         self.distance = torch.zeros(len(self.open))  # (N,), sum of squares, of some of their pixels
 
     def image(self) -> Tensor:
@@ -139,6 +139,7 @@ class _Patches:
     def settle(self, rounds: int, generator: torch.Generator, tick: Tick) -> None:
         """Match and vote in turns, from the fill that is there; the first matches are looked for everywhere."""
         known = self._some_known(MOST, generator)
+        self.uses = torch.zeros(len(self.known))
         if len(known) * len(self.open) <= COMPARED:
             for k in range(rounds):
                 self._add_noise(NOISE * (1 - (k + 1) / rounds), generator)
