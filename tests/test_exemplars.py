@@ -74,7 +74,7 @@ def test_matches_are_the_nearest_of_all_known_patches() -> None:
     x, hole = noise(40, 40), square(40, 14, 9)
     patches = _Patches(x, hole, FIRST_RADIUS)
     known = patches.known.nonzero()[:, 0]
-    patches._compare(known)
+    patches._compare(known, patches._patches(known))
     windows = x.unfold(1, 7, 1).unfold(2, 7, 1)  # (3, 34, 34, 7, 7)
 
     def of(middles: Tensor) -> Tensor:

@@ -141,9 +141,10 @@ class _Patches:
         known = self._some_known(MOST, generator)
         self.uses = torch.zeros(len(self.known))
         if len(known) * len(self.open) <= COMPARED:
+            theirs = self._patches(known)
             for k in range(rounds):
                 self._add_noise(NOISE * (1 - (k + 1) / rounds), generator)
-                self._compare(known)
+                self._compare(known, theirs)
                 self.vote()
                 tick()
             return
@@ -214,9 +215,8 @@ class _Patches:
         values += deviation * torch.randn((len(values), 1), generator=generator)
         self.pixels[self.in_hole] = _packed(values.T[..., None])
 
-    def _compare(self, known: Tensor) -> None:
-        """Find the best match of each patch among these, (K,), by comparing all with all."""
-        theirs = self._patches(known)
+    def _compare(self, known: Tensor, theirs: Tensor) -> None:
+        """Find the best match of each patch among these, (K,), whose pixels are (K, 49 * 4), by comparing all with all."""
         half = (theirs.square().sum(1) + self._overuse(known)) / 2
         for start in range(0, len(self.open), MOST):
             some = np.s_[start : start + MOST]
