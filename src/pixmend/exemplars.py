@@ -216,7 +216,7 @@ class _Patches:
         self.pixels[self.in_hole] = _packed(values.T[..., None])
 
     def _compare(self, known: Tensor, theirs: Tensor) -> None:
-        """Find the best match of each patch among these, (K,), whose pixels are (K, 49 * 4), by comparing all with all."""
+        """Find the best match of each patch among these, (K,), by comparing all; theirs: (K, 49 * 4), their pixels."""
         half = (theirs.square().sum(1) + self._overuse(known)) / 2
         for start in range(0, len(self.open), MOST):
             some = np.s_[start : start + MOST]
