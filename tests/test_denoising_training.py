@@ -181,7 +181,7 @@ def test_a_run_tells_what_it_did(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="--resume"):
         train_denoiser(PICTURES, run, config_of(2), denoiser=new("scaled"), device="cpu")
     other = dataclasses.replace(PICTURES, train=255 - PICTURES.train)
-    with pytest.raises(TrainingError, match=r"samples\.pictures"):
+    with pytest.raises(TrainingError, match="pictures are not those that it was begun with"):
         train_denoiser(other, run, config_of(2), denoiser=new("scaled"), device="cpu", resume=True)
     with pytest.raises(OptionError, match="log of a training"):
         epoch_losses(run / "nowhere.csv", COUNT)
