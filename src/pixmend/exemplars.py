@@ -21,15 +21,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pixmend.levels import Level, halved, halved_hole, window_colour
+from pixmend.grain import RING
+from pixmend.levels import BAND, Level, halved, halved_hole, window_colour
 from pixmend.pictures import Picture
 from pixmend.soft_masks import dilate
-from pixmend.windows import Hole, Part, Window
+from pixmend.windows import Hole, Part, Window, bounding_box
 
 RADIUS, FIRST_RADIUS = 2, 3  # of a patch: 5x5 pixels; at the first level, where a pixel is most of the picture, 7x7
 REACH = (4, 1)  # pixels: how far beside its match a better one is looked for, by chance
 FAR = (64, 16, *REACH)  # the same where no first match is known
-COMPARED = 1 << 27  # pairs of patches that are all compared, at most
+COMPARED = 1 << 25  # pairs of patches that are all compared, at most
 MOST = 8192  # known patches that are compared with all others
 WIDE = 7  # pixels: a mosaic begins where a square of side 2 WIDE + 1 fits into the hole
 FEWEST = 200  # known patches of which a fill can be made
@@ -50,27 +51,27 @@ class Mosaic:
     """Where a part's detail comes from: its levels, finest first, and what is known there."""
 
     levels: list[Level]  # the last is that of the sketch; their areas may be larger than those of the network
-    known: list[Tensor]  # (1, 3, h, w) of each area; what it holds in the hole is never used
+    known: list[Tensor]  # (1, 3, h, w) of each area, in halves; what it holds in the hole is never used
 
     def made(
         self, sketch: Tensor, level: Level, rounds: int, passes: int, generator: torch.Generator, tick: Tick
     ) -> Iterator[tuple[Level, Tensor]]:
-        """The fill at each level, from coarse to fine: the level, and (1, 3, h, w) of its area.
+        """The fill at each level, from coarse to fine: its part `around_hole`, and (1, 3, h, w) of that.
 
         sketch: (1, 3, h, w), the network's fill of `level`, at the scale of the coarsest level here. rounds: how often
         patches are matched there; passes: at each finer level.
         """
-        coarsest, x = self.levels[-1], self.known[-1].clone()
+        coarsest, x = self.levels[-1], self.known[-1].float()
         _of(x, coarsest.area, level.area)[:] = _of(sketch, level.area, coarsest.area)
         patches = _Patches(x[0], coarsest.hole, FIRST_RADIUS)
         patches.settle(rounds, generator, tick)
-        yield coarsest, patches.image()
+        yield patches.shown(coarsest)
         for finer, x in zip(self.levels[-2::-1], self.known[-2::-1], strict=True):
             patches = patches.doubled(x[0], finer.hole, generator)
             for _ in range(passes):
                 patches.improve(REACH, generator, tick)
                 patches.vote()
-            yield finer, patches.image()
+            yield patches.shown(finer)
 
 
 def plan_mosaic(touched: Hole, part: Part, levels: Sequence[Level]) -> list[Level]:
@@ -107,10 +108,24 @@ def _levels(touched: Hole, part: Part, size: int, first: int) -> list[Level]:
 
 def mosaic_of(picture: Picture, part: Part, levels: list[Level]) -> Mosaic:
     """The mosaic of these levels, as `plan_mosaic` gives them."""
-    known = [window_colour(picture, levels[0].in_picture(part.window))]
+    finest = levels[0].in_picture(part.window)
+    height, width = finest.shape
+    bands = [Window(top, 0, min(top + BAND, height), width).within(finest) for top in range(0, height, BAND)]
+    known = [torch.cat([window_colour(picture, band).half() for band in bands], -2)]
     for level in levels[:-1]:
-        known.append(halved(known[-1], torch.from_numpy(~level.hole)[None, None].float()))
+        x, hole = known[-1], torch.from_numpy(level.hole)[None, None]
+        some = [np.s_[..., top : top + BAND, :] for top in range(0, x.shape[-2], BAND)]
+        known.append(torch.cat([halved(x[rows].float(), (~hole[rows]).float()).half() for rows in some], -2))
     return Mosaic(levels, known)
+
+
+def around_hole(level: Level) -> Level:
+    """The part of a level that has the hole, and what its grain is compared with."""
+    box = bounding_box(level.hole)
+    if box is None:
+        return level
+    area = box.grown(2 * RING).cut(Window(0, 0, *level.area.shape))
+    return Level(level.scale, area.within(level.area), area.of(level.hole), level.size)
 
 
 class _Patches:
@@ -126,15 +141,20 @@ class _Patches:
         open_, known = _whole_patches(torch.from_numpy(hole), radius)
         self.open = open_.flatten().nonzero()[:, 0]  # (N,), the patches with a pixel of the hole
         self.known = known.flatten()  # (H * W,), whether a patch is known as a whole
-        share = F.avg_pool2d(torch.from_numpy(~hole)[None, None].float(), 2 * radius + 1, 1, radius).flatten()
-        self.trust = TRUST + share[self.open]  # (N,), how much of each is known
+        self.trust = torch.empty(len(self.open))  # (N,), how much of each is known
+        for some in self._chunks():
+            known_pixels = self.place[self.open[some, None] + self._offsets(1)] == len(self.in_hole)
+            self.trust[some] = TRUST + known_pixels.float().mean(1)
         self.match = torch.full_like(self.open, -1)  # (N,), the known patch that stands for each
         self.uses = torch.zeros(0)  # (H * W,), how often patches were taken of late, while matches settle
         self.distance = torch.zeros(len(self.open))  # (N,), sum of squares, of some of their pixels
 
-    def image(self) -> Tensor:
-        """(1, 3, H, W)."""
-        return _colours(self.pixels)[:, :3].T.reshape(1, 3, self.height, self.width).clamp(-1, 1)
+    def shown(self, level: Level) -> tuple[Level, Tensor]:
+        """What is around the hole of this level, which it is: that part of the level, and (1, 3, h, w) of it."""
+        part = around_hole(level)
+        area = part.area.seen_from(level.area)
+        some = self.pixels.view(self.height, self.width)[area.top : area.bottom, area.left : area.right]
+        return part, _colours(some)[..., :3].permute(2, 0, 1)[None].clamp(-1, 1)
 
     def settle(self, rounds: int, generator: torch.Generator, tick: Tick) -> None:
         """Match and vote in turns, from the fill that is there; the first matches are looked for everywhere."""
@@ -149,7 +169,7 @@ class _Patches:
                 tick()
             return
         self.match = known[torch.randint(len(known), self.open.shape, generator=generator)]
-        for _ in range(rounds):
+        for _ in range(max(1, rounds // 4)):  # each looks at eight candidates, one after the other
             self.improve(FAR, generator, tick)
             self.vote()
 
@@ -158,15 +178,18 @@ class _Patches:
         finer = _Patches(x, hole, RADIUS)
         match = torch.full((self.height * self.width,), -1)
         match[self.open] = self.match
-        row, column = finer.open // finer.width, finer.open % finer.width
         edge = self.radius  # middles of whole patches lie so far from the borders
-        upper = (row // 2).clamp(edge, self.height - 1 - edge), (column // 2).clamp(edge, self.width - 1 - edge)
-        found = match[upper[0] * self.width + upper[1]]
-        down, right = found // self.width - upper[0], found % self.width - upper[1]
-        finer.match = finer._at(row + 2 * down, column + 2 * right)
-        lost = ((found < 0) | ~finer._is_known(finer.match)).nonzero()[:, 0]  # where patches of other sizes differ
-        known = finer._some_known(MOST, generator)
-        finer.match[lost] = known[torch.randint(len(known), lost.shape, generator=generator)]
+        for some in finer._chunks():
+            row, column = finer.open[some] // finer.width, finer.open[some] % finer.width
+            upper = (row // 2).clamp(edge, self.height - 1 - edge), (column // 2).clamp(edge, self.width - 1 - edge)
+            found = match[upper[0] * self.width + upper[1]]
+            down, right = found // self.width - upper[0], found % self.width - upper[1]
+            finer.match[some] = torch.where(found < 0, -1, finer._at(row + 2 * down, column + 2 * right))
+        is_lost = ~finer._is_known(finer.match)  # where patches of this and of the other size differ
+        lost, others = is_lost.nonzero()[:, 0], finer.match[~is_lost]
+        if not len(others):
+            others = finer._some_known(MOST, generator)
+        finer.match[lost] = others[torch.randint(len(others), lost.shape, generator=generator)]
         finer.distance[lost] = FAR_OFF
         finer.vote()
         return finer
@@ -175,9 +198,9 @@ class _Patches:
         """Take better matches than those that are there: a neighbour's, moved along, or one beside it, by chance."""
         match = torch.full((self.height * self.width,), -1, dtype=torch.int32)
         match[self.open] = self.match.int()
-        steps = [torch.randint(-far, far + 1, (2, len(self.open)), generator=generator).to(torch.int8) for far in reach]
-        for start in range(0, len(self.open), CHUNK):
-            some = np.s_[start : start + CHUNK]
+        shape = 2, len(self.open)
+        steps = [torch.randint(-far, far + 1, shape, generator=generator, dtype=torch.int8) for far in reach]
+        for some in self._chunks():
             here, best = self.open[some], self.match[some].clone()
             wanted = self._patches(here, sparse=True)
             distance = _distance(self._patches(best, sparse=True), wanted)
@@ -200,8 +223,7 @@ class _Patches:
         weight = (torch.exp(-self.distance / (SPREAD * usual)).clamp(min=1e-6) * self.trust)[:, None]
         total = torch.zeros(len(self.in_hole) + 1, 4)
         for offset in self._offsets(1).tolist():
-            for start in range(0, len(self.open), CHUNK):
-                some = np.s_[start : start + CHUNK]
+            for some in self._chunks():
                 value = _colours(self.pixels[self.match[some] + offset])
                 value[:, 3] = 1
                 place = self.place[self.open[some] + offset].long()  # each once, but for M, where nobody looks
@@ -246,6 +268,9 @@ class _Patches:
     def _offsets(self, step: int) -> Tensor:
         along = torch.arange(-self.radius, self.radius + 1, step)
         return (along[:, None] * self.width + along).flatten()
+
+    def _chunks(self) -> Iterator[slice]:
+        return (np.s_[start : start + CHUNK] for start in range(0, len(self.open), CHUNK))
 
     def _some_known(self, most: int, generator: torch.Generator) -> Tensor:
         known = self.known.nonzero()[:, 0]

@@ -25,7 +25,7 @@ from pixmend.checkpoint import Model, load_model
 from pixmend.conditioning import enlarged
 from pixmend.efforts import DETAILS, PartRecord
 from pixmend.errors import MaskError, OptionError
-from pixmend.exemplars import mosaic_of, plan_mosaic
+from pixmend.exemplars import around_hole, mosaic_of, plan_mosaic
 from pixmend.filling import Filling
 from pixmend.images import Picture, Source, composite, load_mask, mask_from_alpha, open_picture
 from pixmend.levels import Level, level_tensors, plan_levels
@@ -222,7 +222,7 @@ class _Work:
 
         tensors = level_tensors(self.job.picture, self.job.soft, part, levels)
         mosaic = mosaic_of(self.job.picture, part, own) if own else None
-        area = (own or levels)[0].in_picture(part.window)
+        area = (around_hole(own[0]) if own else levels[0]).in_picture(part.window)
         for candidate, fill in self.filling(part, levels, tensors, self.seeds, on_step, mosaic):
             last = Step(number, area, fill)
             self.job.paste(self.samples[candidate], last)
