@@ -19,7 +19,7 @@ from pixmend.images import open_picture
 from pixmend.inpainting import Inpainted, inpainting
 from pixmend.levels import Level, halved_hole, plan_levels
 from pixmend.masks import create_advanced_mask
-from pixmend.windows import Hole, find_parts
+from pixmend.windows import Hole, Window, find_parts
 from small_model import box, noise_picture, small_model
 
 SIDE = 96
@@ -307,3 +307,16 @@ def test_a_picture_is_extended_with_its_own_patches() -> None:
     assert np.array_equal(samples[:, :180], np.asarray(image))
     assert any(not level.times for level in result.records[0].levels)
     assert samples[:, 180:].std() > 30  # noise as well; a network that was never trained is not asked for it
+
+
+def test_a_fill_that_is_a_little_too_bright_is_brought_to_its_border() -> None:
+    """Known answer: copied from where all is 0.06 brighter, it ends as what it was copied for."""
+    x, hole = pattern(SIDE, SIDE, 12) / 2, square()
+    x[:, 60:] += 0.06  # exact, as the pattern's period is a part of the shift
+    patches = _Patches(x, hole, 2)
+    patches.match = patches.open + 36 * SIDE - 24
+    brighter = torch.roll(x, (-36, 24), (1, 2))[:, torch.from_numpy(hole)]
+    patches.vote()
+    torch.testing.assert_close(whole(patches)[:, torch.from_numpy(hole)], brighter, atol=2e-3, rtol=0)
+    patches.blend(Window(0, 0, SIDE, SIDE))
+    torch.testing.assert_close(whole(patches), x, atol=3e-3, rtol=0)

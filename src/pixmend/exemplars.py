@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pixmend.conditioning import smooth_fill
 from pixmend.grain import RING
 from pixmend.levels import BAND, Level, halved, halved_hole, window_colour
 from pixmend.pictures import Picture
@@ -41,6 +42,7 @@ TRUST = 0.02  # what a patch counts of which nothing is known, beside 1 for one 
 OVERUSE = 0.1  # of the usual distance: added for each time that a patch is taken more often than is fair
 LEAST_FAIR = 0.3  # times; a hole is often smaller than what is known
 CHUNK = 1 << 16  # patches compared at once
+BLEND = 0.1  # of [-1, 1]: by how much at most the fill is corrected for what it runs into
 FAR_OFF = 1e3  # the distance of a match that is none
 
 Tick = Callable[[], None]  # told now and then; what it raises ends the work
@@ -71,6 +73,8 @@ class Mosaic:
             for _ in range(passes):
                 patches.improve(REACH, generator, tick)
                 patches.vote()
+            if finer is self.levels[0]:
+                patches.blend(around_hole(finer).area.seen_from(finer.area))
             yield patches.shown(finer)
 
 
@@ -218,18 +222,43 @@ class _Patches:
 
     def vote(self) -> None:
         """Make every pixel of the hole the mean of what the matches of the patches over it say, weighted by fit."""
+        self.pixels[self.in_hole] = _packed(self._said(self.place, len(self.in_hole)).T[..., None])
+
+    def blend(self, area: Window) -> None:
+        """Let the fill run into what is known: what is said of the known pixels at its border is a little wrong.
+
+        By so much, at most BLEND, the hole is corrected, smoothly from the border inwards, as in a membrane (Perez,
+        Gangnet and Blake 2003, Poisson Image Editing, https://doi.org/10.1145/882262.882269). area: around the hole.
+        """
+        shape = self.height, self.width
+        hole = (self.place != len(self.in_hole)).view(shape)
+        border = (dilate(hole, 1) & ~hole).flatten().nonzero()[:, 0]
+        place = torch.full_like(self.place, len(border))
+        place[border] = torch.arange(len(border), dtype=torch.int32)
+        wrong = (_colours(self.pixels[border])[:, :3] - self._said(place, len(border))).nan_to_num(0)
+        values = torch.zeros(*shape, 3, dtype=torch.float16)
+        values.view(-1, 3)[border] = wrong.clamp(-BLEND, BLEND).half()
+        some = np.s_[area.top : area.bottom, area.left : area.right]
+        asked = (place == len(border)).view(shape)[some].float()[None, None]
+        inside, pixels = hole[some], self.pixels.view(shape)[some]
+        fill = _colours(pixels[inside])[:, :3]
+        for channel in range(3):  # one after the other, for memory
+            fill[:, channel] += smooth_fill(values[some][None, None, ..., channel].float(), asked)[0, 0, inside]
+        pixels[inside] = _packed(fill.clamp(-1, 1).T[..., None])
+
+    def _said(self, place: Tensor, count: int) -> Tensor:
+        """What the matches say of some pixels, (count, 3); place: (H * W,), where each stands, or `count`."""
         sample = self.distance[:: max(1, len(self.distance) // MOST)].sort().values
         usual = sample[3 * len(sample) // 4].clamp(min=1e-4)
         weight = (torch.exp(-self.distance / (SPREAD * usual)).clamp(min=1e-6) * self.trust)[:, None]
-        total = torch.zeros(len(self.in_hole) + 1, 4)
+        total = torch.zeros(count + 1, 4)
         for offset in self._offsets(1).tolist():
             for some in self._chunks():
                 value = _colours(self.pixels[self.match[some] + offset])
                 value[:, 3] = 1
-                place = self.place[self.open[some] + offset].long()  # each once, but for M, where nobody looks
-                total[place] += value * weight[some]
-        mean = total[:-1, :3] / total[:-1, 3:]
-        self.pixels[self.in_hole] = _packed(mean.T[..., None])
+                where = place[self.open[some] + offset].long()  # each once, but for `count`, where nobody looks
+                total[where] += value * weight[some]
+        return total[:-1, :3] / total[:-1, 3:]
 
     def _add_noise(self, deviation: float, generator: torch.Generator) -> None:
         """To the hole, in brightness."""
