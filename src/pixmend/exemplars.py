@@ -42,6 +42,7 @@ TRUST = 0.02  # what a patch counts of which nothing is known, beside 1 for one 
 OVERUSE = 0.1  # of the usual distance: added for each time that a patch is taken more often than is fair
 LEAST_FAIR = 0.3  # times; a hole is often smaller than what is known
 CHUNK = 1 << 16  # patches compared at once
+AREA_BYTES, HOLE_BYTES = 40, 150  # a pixel of the finest level, and of its hole: about what they take, as measured
 BLEND = 0.1  # of [-1, 1]: by how much at most the fill is corrected for what it runs into
 FAR_OFF = 1e3  # the distance of a match that is none
 
@@ -121,6 +122,14 @@ def mosaic_of(picture: Picture, part: Part, levels: list[Level]) -> Mosaic:
         some = [np.s_[..., top : top + BAND, :] for top in range(0, x.shape[-2], BAND)]
         known.append(torch.cat([halved(x[rows].float(), (~hole[rows]).float()).half() for rows in some], -2))
     return Mosaic(levels, known)
+
+
+def mosaic_bytes(levels: Sequence[Level]) -> int:
+    """About what a mosaic of these levels takes at most; 0 of none."""
+    if not levels:
+        return 0
+    height, width = levels[0].area.shape
+    return AREA_BYTES * height * width + HOLE_BYTES * int(levels[0].hole.sum())
 
 
 def around_hole(level: Level) -> Level:

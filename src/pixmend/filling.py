@@ -23,7 +23,7 @@ from pixmend.conditioning import denoiser
 from pixmend.diffusion import Known, Noise
 from pixmend.efforts import QUALITIES, LevelRecord, PartRecord, down_to
 from pixmend.errors import MemoryLimitError, OptionError
-from pixmend.exemplars import Mosaic
+from pixmend.exemplars import Mosaic, mosaic_bytes
 from pixmend.grain import match_grain
 from pixmend.levels import Level
 from pixmend.samplers import SAMPLERS, visited_times
@@ -92,10 +92,14 @@ class Filling:
             total += candidates * sum(len(self._corners(level, t)) for t in visited)
         return total
 
-    def check_memory(self, levels: Sequence[Level], candidates: int) -> None:
-        """Refuse a window that takes more memory than was allowed, before any work. Raises MemoryLimitError."""
+    def check_memory(self, levels: Sequence[Level], own: Sequence[Level], candidates: int) -> None:
+        """Refuse a window that takes more memory than was allowed, before any work. Raises MemoryLimitError.
+
+        own: the levels of its mosaic.
+        """
         one = tile_bytes(self.model.network.config, levels[0].size, self.dtype)
         least = one + max(_level_bytes(levels[0], 1), _level_bytes(levels[-1], candidates))
+        least = max(least, mosaic_bytes(own))
         if self.strict and least > self.limit:
             raise MemoryLimitError(
                 f"{self.limit / 1e6:,.0f} MB do not hold what is worked on at once; give a max memory of at least "

@@ -186,8 +186,8 @@ class _Work:
     def run(self, progress: Progress | None) -> None:
         touched = self.job.soft > 0
         plans = [self._plan(touched, part) for part in self.job.parts]
-        for levels, _ in plans:
-            self.filling.check_memory(levels, len(self.seeds))
+        for plan in plans:
+            self.filling.check_memory(*plan, len(self.seeds))
         if progress:
             self._tell(progress, sum(self.filling.tiles(*plan, len(self.seeds)) for plan in plans))
         for number, part in enumerate(self.job.parts):
