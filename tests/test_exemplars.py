@@ -67,7 +67,7 @@ def known_at(mosaic: Mosaic, level: Level) -> Tensor:
 def planned(hole: Hole, size: int = 64) -> tuple[Mosaic | None, list[tuple[int, int]]]:
     """The mosaic of a hole in a pattern, and the shapes of its levels."""
     [part] = find_parts(hole, size)
-    own = plan_mosaic(hole, part, plan_levels(hole, part, size))
+    _, own = plan_mosaic(hole, part, plan_levels(hole, part, size))
     samples = ((pattern(hole.shape[0], hole.shape[1], 16).permute(1, 2, 0).numpy() + 1) * 127).round().astype(np.uint8)
     mosaic = mosaic_of(open_picture(samples), part, own) if own else None
     return mosaic, [level.area.shape for level in own]
@@ -116,7 +116,7 @@ def test_doubled_matches_lie_twice_as_far() -> None:
     fine, hole = noise(), square()
     coarse = _Patches(noise(48, 48), halved_hole(hole), FIRST_RADIUS)
     coarse.match = coarse.open + 16 * 48 - 3
-    finer = coarse.doubled(fine, hole, generator())
+    finer = coarse.doubled(fine, hole, 2, generator())
     shift = finer.match - finer.open
     known = finer.known[(finer.open + 32 * SIDE - 6).clamp(max=SIDE * SIDE - 1)]
     assert (shift[known] == 32 * SIDE - 6).all()
@@ -153,17 +153,18 @@ def test_a_pattern_goes_on_as_it_was() -> None:
     assert float((error < 0.02).float().mean()) > 0.95
 
 
-def test_levels_double_and_end_at_the_network_s_coarsest() -> None:
+def test_levels_double_and_end_one_below_the_sketch() -> None:
     hole = square(501, 91, 128)
     [part] = find_parts(hole, 64)
     levels = plan_levels(hole, part, 64)
-    own = plan_mosaic(hole, part, levels)
-    assert len(own) == len(levels)
+    sketch, own = plan_mosaic(hole, part, levels)
+    assert sketch == len(levels) - 1
+    assert len(own) == len(levels) + 1
     for k, (fine, coarse) in enumerate(pairwise(own)):
         assert (fine.area.top, fine.area.left) == (2 * coarse.area.top, 2 * coarse.area.left)
         assert fine.scale == 2**k
         assert np.array_equal(halved_hole(fine.hole), coarse.hole)
-    assert own[-1].hole.sum() == levels[-1].hole.sum()
+    assert own[sketch].hole.sum() == levels[-1].hole.sum()
     finest = own[0].in_picture(part.window)
     assert finest.of(hole).sum() == hole.sum()
 
@@ -250,7 +251,7 @@ def test_the_network_sketches_and_the_picture_has_the_detail() -> None:
     _, drawn = mended(400, 380, hole, detail="model")
     levels = own.records[0].levels
     assert [(level.level.scale, bool(level.times)) for level in levels] == [
-        (8, True), (8, False), (4, False), (2, False), (1, False)
+        (8, True), (16, False), (8, False), (4, False), (2, False), (1, False)
     ]  # fmt: skip
     assert all(level.times for level in drawn.records[0].levels)
     assert own.network_calls < drawn.network_calls

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -139,6 +140,18 @@ def test_bare_import_loads_nothing_heavy() -> None:
 
 def test_errors_load_nothing_heavy() -> None:
     assert loaded_after("from pixmend import PixmendError").isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize(
+    ("own", "spins"), [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")]
+)
+def test_waiting_threads_soon_sleep_unless_the_user_has_said_otherwise(own: dict[str, str], spins: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    program = "import os, pixmend; print(os.environ.get('GOMP_SPINCOUNT'))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**environment, **own}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == spins
 
 
 def test_help_loads_no_torch() -> None:

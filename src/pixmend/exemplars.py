@@ -37,10 +37,11 @@ WIDE = 7  # pixels: a mosaic begins where a square of side 2 WIDE + 1 fits into 
 FEWEST = 200  # known patches of which a fill can be made
 NEAR = 512  # pixels around a hole that are looked at; of one more than twice as long, half its length
 NOISE = 0.5  # in brightness, in the first round; else what is smooth matches what is smooth, and the same for ever
+LESS_NOISE = 0.2  # the same at a level that has matches from a coarser one
 SPREAD = 0.5  # of the usual distance: a match that is so much worse counts 1/e of one that fits
 TRUST = 0.02  # what a patch counts of which nothing is known, beside 1 for one that is known as a whole
 OVERUSE = 0.1  # of the usual distance: added for each time that a patch is taken more often than is fair
-LEAST_FAIR = 0.3  # times; a hole is often smaller than what is known
+LEAST_FAIR = 1  # times; a hole is often smaller than what is known
 CHUNK = 1 << 16  # patches compared at once
 AREA_BYTES, HOLE_BYTES = 40, 150  # a pixel of the finest level, and of its hole: about what they take, as measured
 BLEND = 0.1  # of [-1, 1]: by how much at most the fill is corrected for what it runs into
@@ -53,7 +54,9 @@ Tick = Callable[[], None]  # told now and then; what it raises ends the work
 class Mosaic:
     """Where a part's detail comes from: its levels, finest first, and what is known there."""
 
-    levels: list[Level]  # the last is that of the sketch; their areas may be larger than those of the network
+    levels: list[
+        Level
+    ]  # the last at least as coarse as the sketch; their areas may be larger than those of the network
     known: list[Tensor]  # (1, 3, h, w) of each area, in halves; what it holds in the hole is never used
 
     def made(
@@ -61,52 +64,70 @@ class Mosaic:
     ) -> Iterator[tuple[Level, Tensor]]:
         """The fill at each level, from coarse to fine: its part `around_hole`, and (1, 3, h, w) of that.
 
-        sketch: (1, 3, h, w), the network's fill of `level`, at the scale of the coarsest level here. rounds: how often
-        patches are matched there; passes: at each finer level.
+        sketch: (1, 3, h, w), the network's fill of `level`, at the scale of one of the levels here. rounds: how often
+        patches are matched at the coarsest level; passes: at each that is finer than the sketch.
         """
-        coarsest, x = self.levels[-1], self.known[-1].float()
-        _of(x, coarsest.area, level.area)[:] = _of(sketch, level.area, coarsest.area)
-        patches = _Patches(x[0], coarsest.hole, FIRST_RADIUS)
-        patches.settle(rounds, generator, tick)
+        coarsest = self.levels[-1]
+        patches = _Patches(self._begun(sketch, level)[0], coarsest.hole, FIRST_RADIUS)
+        patches.settle(rounds, NOISE, generator, tick)
         yield patches.shown(coarsest)
         for finer, x in zip(self.levels[-2::-1], self.known[-2::-1], strict=True):
-            patches = patches.doubled(x[0], finer.hole, generator)
-            for _ in range(passes):
-                patches.improve(REACH, generator, tick)
-                patches.vote()
+            if finer.scale >= level.scale:
+                patches = patches.doubled(x[0], finer.hole, FIRST_RADIUS, generator)
+                patches.settle(rounds // 2, LESS_NOISE, generator, tick)
+            else:
+                patches = patches.doubled(x[0], finer.hole, RADIUS, generator)
+                for _ in range(passes):
+                    patches.improve(REACH, generator, tick)
+                    patches.vote()
             if finer is self.levels[0]:
                 patches.blend(around_hole(finer).area.seen_from(finer.area))
             yield patches.shown(finer)
 
+    def _begun(self, sketch: Tensor, level: Level) -> Tensor:
+        """The coarsest level with the sketch in its hole, reduced where that is finer."""
+        for own, known in zip(self.levels, self.known, strict=True):
+            if own.scale == level.scale:
+                x = known.float()
+                _of(x, own.area, level.area)[:] = _of(sketch, level.area, own.area)
+            elif own.scale > level.scale:
+                x = torch.where(torch.from_numpy(own.hole), halved(x, torch.ones_like(x[:, :1])), known.float())
+        return x
 
-def plan_mosaic(touched: Hole, part: Part, levels: Sequence[Level]) -> list[Level]:
-    """The levels of a part's mosaic, finest first; none where the hole is narrow, or little is known.
 
-    touched: (H, W), of the whole picture; levels: the network's, finest first. The mosaic begins at the coarsest of
-    them where the hole is wider than a patch and enough patches are known: the larger patches are beside the hole, the
-    better what is copied hangs together. Narrow holes the network does better.
+def plan_mosaic(touched: Hole, part: Part, levels: Sequence[Level]) -> tuple[int, list[Level]]:
+    """Which of the network's levels is the sketch of a part's mosaic, and the levels of that, finest first.
+
+    0 and none where the hole is narrow, or little is known. touched: (H, W), of the whole picture; levels: the
+    network's, finest first. The sketch is the coarsest of them where the hole is wider than a patch and enough patches
+    are known: the larger patches are beside the hole, the better what is copied hangs together. So the mosaic begins
+    another level below, if it can. Narrow holes the network does better.
     """
     for first in range(len(levels) - 1, 1, -1):
         own = _levels(touched, part, levels[0].size, first)
-        hole = torch.from_numpy(own[-1].hole)
+        hole = torch.from_numpy(own[first].hole)
         is_wide = not dilate(F.pad(~hole, (1, 1, 1, 1), value=True), WIDE).all()
-        if is_wide and int(_whole_patches(hole, FIRST_RADIUS)[1].sum()) >= FEWEST:
-            return own
-    return []
+        if is_wide and _is_enough(own[first]):
+            return first, own if _is_enough(own[-1]) else own[:-1]
+    return 0, []
+
+
+def _is_enough(level: Level) -> bool:
+    return int(_whole_patches(torch.from_numpy(level.hole), FIRST_RADIUS)[1].sum()) >= FEWEST
 
 
 def _levels(touched: Hole, part: Part, size: int, first: int) -> list[Level]:
-    """Those around a part's hole, each exactly twice the coarser one: a pixel of that is four of this."""
+    """Those around a part's hole, `first` and one more, each exactly twice the coarser one: of a pixel come four."""
     wholes, box = [Window(0, 0, *part.window.shape)], part.box.seen_from(part.window)
     near = min(size // 2 * 2**first, max(NEAR, max(box.shape) // 2))
-    for _ in range(first):
+    for _ in range(first + 1):
         wholes.append(wholes[-1].halved())
         box = box.halved()
-    areas = [box.grown(-(-near // 2**first)).cut(wholes[-1])]
+    areas = [box.grown(-(-near // 2 ** (first + 1))).cut(wholes[-1])]
     for whole in wholes[-2::-1]:
         areas.insert(0, areas[0].enlarged(2).cut(whole))
     holes = [areas[0].within(part.window).of(touched)]
-    for _ in range(first):
+    for _ in range(first + 1):
         holes.append(halved_hole(holes[-1]))
     return [Level(2**k, area, hole, size) for k, (area, hole) in enumerate(zip(areas, holes, strict=True))]
 
@@ -169,26 +190,27 @@ class _Patches:
         some = self.pixels.view(self.height, self.width)[area.top : area.bottom, area.left : area.right]
         return part, _colours(some)[..., :3].permute(2, 0, 1)[None].clamp(-1, 1)
 
-    def settle(self, rounds: int, generator: torch.Generator, tick: Tick) -> None:
-        """Match and vote in turns, from the fill that is there; the first matches are looked for everywhere."""
+    def settle(self, rounds: int, noise: float, generator: torch.Generator, tick: Tick) -> None:
+        """Match and vote in turns, from the fill that is there with noise; matches are looked for everywhere."""
         known = self._some_known(MOST, generator)
         self.uses = torch.zeros(len(self.known))
         if len(known) * len(self.open) <= COMPARED:
             theirs = self._patches(known)
             for k in range(rounds):
-                self._add_noise(NOISE * (1 - (k + 1) / rounds), generator)
+                self._add_noise(noise * (1 - (k + 1) / rounds), generator)
                 self._compare(known, theirs)
                 self.vote()
                 tick()
             return
-        self.match = known[torch.randint(len(known), self.open.shape, generator=generator)]
+        if int(self.match[0]) < 0:
+            self.match = known[torch.randint(len(known), self.open.shape, generator=generator)]
         for _ in range(max(1, rounds // 4)):  # each looks at eight candidates, one after the other
             self.improve(FAR, generator, tick)
             self.vote()
 
-    def doubled(self, x: Tensor, hole: Hole, generator: torch.Generator) -> _Patches:
+    def doubled(self, x: Tensor, hole: Hole, radius: int, generator: torch.Generator) -> _Patches:
         """The next finer level, x (3, H, W) and hole (H, W), filled by the matches of this one."""
-        finer = _Patches(x, hole, RADIUS)
+        finer = _Patches(x, hole, radius)
         match = torch.full((self.height * self.width,), -1)
         match[self.open] = self.match
         edge = self.radius  # middles of whole patches lie so far from the borders
@@ -291,7 +313,7 @@ class _Patches:
         Without it a flat patch is taken for all of a grey place, and its grain becomes a lattice (Kaspar et al. 2015,
         Self Tuning Texture Optimization, section 3.2, https://doi.org/10.1111/cgf.12565).
         """
-        if int(self.match[0]) < 0:  # the first round
+        if int(self.match[0]) < 0:  # none is taken yet
             return torch.zeros(len(known))
         uses = torch.bincount(self.match, minlength=len(self.known)).float().view(1, 1, self.height, self.width)
         self.uses = (self.uses + F.avg_pool2d(uses, 3, 1, 1).flatten()) / 2  # neighbours show almost the same

@@ -196,8 +196,8 @@ class _Work:
     def _plan(self, touched: NDArray[np.bool_], part: Part) -> tuple[list[Level], list[Level]]:
         """The levels of the network, and those of the mosaic that goes on from its finest one; finest first."""
         levels = plan_levels(touched, part, self.filling.model.size)
-        own = plan_mosaic(touched, part, levels) if self.detail == "picture" else []
-        return levels[max(0, len(own) - 1) :], own
+        sketch, own = plan_mosaic(touched, part, levels) if self.detail == "picture" else (0, [])
+        return levels[sketch:], own
 
     def _tell(self, progress: Progress, total: int) -> None:
         done = 0
