@@ -41,7 +41,8 @@ LESS_NOISE = 0.2  # the same at a level that has matches from a coarser one
 SPREAD = 0.5  # of the usual distance: a match that is so much worse counts 1/e of one that fits
 TRUST = 0.02  # what a patch counts of which nothing is known, beside 1 for one that is known as a whole
 OVERUSE = 0.1  # of the usual distance: added for each time that a patch is taken more often than is fair
-LEAST_FAIR = 1  # times; a hole is often smaller than what is known
+LEAST_FAIR = 0.3  # times; a hole is often smaller than what is known
+HANGS_TOGETHER = 1.5  # times as far as the nearest may be what goes on as a neighbour's match does
 CHUNK = 1 << 16  # patches compared at once
 AREA_BYTES, HOLE_BYTES = 40, 150  # a pixel of the finest level, and of its hole: about what they take, as measured
 BLEND = 0.1  # of [-1, 1]: by how much at most the fill is corrected for what it runs into
@@ -199,6 +200,7 @@ class _Patches:
             for k in range(rounds):
                 self._add_noise(noise * (1 - (k + 1) / rounds), generator)
                 self._compare(known, theirs)
+                self._cohere()
                 self.vote()
                 tick()
             return
@@ -240,7 +242,7 @@ class _Patches:
             wanted = self._patches(here, sparse=True)
             distance = _distance(self._patches(best, sparse=True), wanted)
             row, column = best // self.width, best % self.width
-            others = [match[here + step].long() - step for step in (1, -1, self.width, -self.width)]
+            others = self._moved_along(match, here)
             others += [self._at(row + step[0, some], column + step[1, some]) for step in steps]
             for other in others:
                 worth = (self._is_known(other) & (other != best)).nonzero()[:, 0]
@@ -306,6 +308,30 @@ class _Patches:
             least, which = torch.addmm(half, ours, theirs.T, alpha=-1).min(1)
             self.match[some] = known[which]
             self.distance[some] = (2 * least + ours.square().sum(1)).clamp(min=0)
+
+    def _cohere(self) -> None:
+        """Take the match of a neighbour, moved along, where it is not much worse: whole pieces are copied.
+
+        What is copied patch by patch repeats itself in a lattice (Hertzmann et al. 2001, Image Analogies, section 3.2,
+        https://doi.org/10.1145/383259.383295).
+        """
+        match = torch.full((self.height * self.width,), -1, dtype=torch.int32)
+        match[self.open] = self.match.int()
+        for some in self._chunks():
+            here, best = self.open[some], self.match[some].clone()
+            wanted, least = self._patches(here), HANGS_TOGETHER * self.distance[some]
+            for other in self._moved_along(match, here):
+                worth = self._is_known(other).nonzero()[:, 0]
+                found = _distance(self._patches(other[worth]), wanted[worth])
+                better = found <= least[worth]
+                worth = worth[better]
+                best[worth], least[worth] = other[worth], found[better]
+            self.distance[some] = torch.where(best == self.match[some], self.distance[some], least)
+            self.match[some] = best
+
+    def _moved_along(self, match: Tensor, here: Tensor) -> list[Tensor]:
+        """What is beside the matches of four neighbours as these patches are beside them; match: (H * W,), or -1."""
+        return [match[here + step].long() - step for step in (1, -1, self.width, -self.width)]
 
     def _overuse(self, known: Tensor) -> Tensor:
         """What is added to the distance of these patches, for being taken more often than others: (K,).
