@@ -42,10 +42,11 @@ SPREAD = 0.5  # of the usual distance: a match that is so much worse counts 1/e 
 TRUST = 0.02  # what a patch counts of which nothing is known, beside 1 for one that is known as a whole
 OVERUSE = 0.1  # of the usual distance: added for each time that a patch is taken more often than is fair
 LEAST_FAIR = 0.3  # times; a hole is often smaller than what is known
+ROWS = 8  # times the usual distance: added to a match that is as far above or below as the area is high; by square
 HANGS_TOGETHER = 1.5  # times as far as the nearest may be what goes on as a neighbour's match does
 CHUNK = 1 << 16  # patches compared at once
 AREA_BYTES, HOLE_BYTES = 40, 150  # a pixel of the finest level, and of its hole: about what they take, as measured
-BLEND = 0.1  # of [-1, 1]: by how much at most the fill is corrected for what it runs into
+BLEND, ELSE = 0.1, 0.3  # of [-1, 1]: most that the fill is corrected by, to run into what is known; and what ends there
 FAR_OFF = 1e3  # the distance of a match that is none
 
 Tick = Callable[[], None]  # told now and then; what it raises ends the work
@@ -261,22 +262,27 @@ class _Patches:
         """Let the fill run into what is known: what is said of the known pixels at its border is a little wrong.
 
         By so much, at most BLEND, the hole is corrected, smoothly from the border inwards, as in a membrane (Perez,
-        Gangnet and Blake 2003, Poisson Image Editing, https://doi.org/10.1145/882262.882269). area: around the hole.
+        Gangnet and Blake 2003, Poisson Image Editing, https://doi.org/10.1145/882262.882269). Where it is more than
+        ELSE, something else begins at the border, and nothing follows for the fill. area: around the hole.
         """
         shape = self.height, self.width
         hole = (self.place != len(self.in_hole)).view(shape)
         border = (dilate(hole, 1) & ~hole).flatten().nonzero()[:, 0]
         place = torch.full_like(self.place, len(border))
         place[border] = torch.arange(len(border), dtype=torch.int32)
-        wrong = (_colours(self.pixels[border])[:, :3] - self._said(place, len(border))).nan_to_num(0)
+        wrong = _colours(self.pixels[border])[:, :3] - self._said(place, len(border))  # nan where nothing is said
+        little = (wrong.abs() <= ELSE).all(1)
         values = torch.zeros(*shape, 3, dtype=torch.float16)
-        values.view(-1, 3)[border] = wrong.clamp(-BLEND, BLEND).half()
+        values.view(-1, 3)[border[little]] = wrong[little].clamp(-BLEND, BLEND).half()
+        asked = torch.ones(shape)
+        asked.view(-1)[border[little]] = 0
         some = np.s_[area.top : area.bottom, area.left : area.right]
-        asked = (place == len(border)).view(shape)[some].float()[None, None]
         inside, pixels = hole[some], self.pixels.view(shape)[some]
         fill = _colours(pixels[inside])[:, :3]
         for channel in range(3):  # one after the other, for memory
-            fill[:, channel] += smooth_fill(values[some][None, None, ..., channel].float(), asked)[0, 0, inside]
+            fill[:, channel] += smooth_fill(values[some][None, None, ..., channel].float(), asked[some][None, None])[
+                0, 0, inside
+            ]
         pixels[inside] = _packed(fill.clamp(-1, 1).T[..., None])
 
     def _said(self, place: Tensor, count: int) -> Tensor:
@@ -300,11 +306,21 @@ class _Patches:
         self.pixels[self.in_hole] = _packed(values.T[..., None])
 
     def _compare(self, known: Tensor, theirs: Tensor) -> None:
-        """Find the best match of each patch among these, (K,), by comparing all; theirs: (K, 49 * 4), their pixels."""
+        """Find the best match of each patch among these, (K,), by comparing all; theirs: (K, 49 * 4), their pixels.
+
+        Rows count as one more value of a patch: in photographs sky is above and ground below, and what is at the same
+        height is alike.
+        """
+        weight = float(ROWS * self.distance.median()) ** 0.5 / self.height  # 0 in the first round
+
+        def with_row(patches: Tensor, middles: Tensor) -> Tensor:
+            return torch.cat([patches, weight * (middles // self.width)[:, None]], 1)
+
+        theirs = with_row(theirs, known)
         half = (theirs.square().sum(1) + self._overuse(known)) / 2
         for start in range(0, len(self.open), MOST):
             some = np.s_[start : start + MOST]
-            ours = self._patches(self.open[some])
+            ours = with_row(self._patches(self.open[some]), self.open[some])
             least, which = torch.addmm(half, ours, theirs.T, alpha=-1).min(1)
             self.match[some] = known[which]
             self.distance[some] = (2 * least + ours.square().sum(1)).clamp(min=0)
