@@ -72,6 +72,14 @@ def spoil_mask(how: str, folder: Path) -> None:
         Image.fromarray(np.full(shape, 255 if how == "full" else 0, np.uint8)).save(path)
 
 
+def test_an_empty_argument_is_not_the_current_folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("train", "", "-o", "model.safetensors")
+    assert done.code == 2
+    assert "an argument is empty" in done.err
+    assert contents(tmp_path) == {}
+
+
 @pytest.mark.parametrize(
     ("how", "code"),
     [

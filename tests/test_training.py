@@ -19,7 +19,14 @@ from pixmend.checkpoint import Model, load_model, save_model
 from pixmend.conditioning import roughened, smooth_fill
 from pixmend.data import InpaintingDataset
 from pixmend.diffusion import Diffusion
-from pixmend.errors import FileMissingError, ModelFileError, OptionError, OutputExistsError, TrainingError
+from pixmend.errors import (
+    FileMissingError,
+    MemoryLimitError,
+    ModelFileError,
+    OptionError,
+    OutputExistsError,
+    TrainingError,
+)
 from pixmend.loop import Report, TrainConfig
 from pixmend.run_folder import RunFolder, TrainingState
 from pixmend.runtime import memory_as_one_line
@@ -217,6 +224,14 @@ def test_learning_rate_and_average_follow_their_formulas() -> None:
     assert config.lr_at(0) == pytest.approx(0.01)
     assert config.lr_at(500) == pytest.approx(0.55)
     assert config.lr_at(1000) == pytest.approx(0.1)
+    short = TrainConfig(total_kimg=0.2, batch_size=8, lr=1.0)  # 25 steps, far fewer than the warm-up of a long training
+    assert max(map(short.lr_at, range(short.steps))) > 0.95
+
+
+def test_a_step_that_memory_does_not_hold_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(MemoryLimitError, match=r"a step with 32 samples of 100000x100000 at once takes about .* GB"):
+        train_model(tmp_path / "not even looked for", tmp_path / "model.safetensors", size=100_000)
+    assert not (tmp_path / "model.safetensors").exists()
     half = TrainConfig(batch_size=10, ema_halflife_kimg=0.5, ema_ramp=1e9)
     assert half.ema_decay_at(10_000) ** 50 == pytest.approx(0.5)
 

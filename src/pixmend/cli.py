@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     with end_on_signal() as stopped:
         try:
+            if "" in arguments:  # a path of no letters would be the current folder
+                raise OptionError("an argument is empty, perhaps a variable that is not set; name a file or folder")
             code = app(args=list(arguments) or ["--help"], prog_name="pixmend", standalone_mode=False) or 0
             sys.stdout.flush()  # here, where it can be told that it failed
         except KeyboardInterrupt:

@@ -116,6 +116,11 @@ def fit(
     return run.state
 
 
+def in_bf16(config: TrainConfig, device: torch.device) -> bool:
+    """Whether convolutions and products are calculated in bfloat16."""
+    return config.bf16 if config.bf16 is not None else fast_dtype(device) == torch.bfloat16
+
+
 class _Run:
     """One training while it goes on, in one of its processes."""
 
@@ -123,7 +128,7 @@ class _Run:
         self, task: Task, config: TrainConfig, folder: RunFolder, device: torch.device, processes: Processes
     ) -> None:
         self.task, self.config, self.folder, self.device, self.processes = task, config, folder, device, processes
-        self.bf16 = config.bf16 if config.bf16 is not None else fast_dtype(device) == torch.bfloat16
+        self.bf16 = in_bf16(config, device)
         network = task.network.to(device).train()
         self.parameters = list(network.parameters())
         self.optimiser = _optimiser(self.parameters, config)

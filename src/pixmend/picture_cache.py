@@ -57,7 +57,8 @@ class PictureCache:
         self.entries: list[dict[str, Any]] = index["entries"]
         self.skipped: list[str] = index["skipped"]
         if outside:
-            told = f"{len(outside)} links that lead out of {folder}, such as {next(iter(outside))}, are not followed"
+            links = "link that leads" if len(outside) == 1 else "links that lead"
+            told = f"{len(outside)} {links} out of {folder}, such as {next(iter(outside))}: not followed"
             self.skipped = [*self.skipped, f"{told}; copy the files there"]
 
     @property

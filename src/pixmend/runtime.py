@@ -24,7 +24,8 @@ def pick_device(name: str | None = None) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         why = str(error).splitlines()[0]
-        raise OptionError(f"device {name!r} cannot be used ({why}); choose cpu, cuda or mps, or none") from error
+        told = "" if "device type at start" in why else f" ({why})"  # else a list of all that torch knows
+        raise OptionError(f"device {name!r} cannot be used{told}; choose cpu, cuda or mps, or none") from error
     return device
 
 

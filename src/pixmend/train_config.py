@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from pixmend.errors import OptionError
 
+WARMUP_SHARE = 0.1
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -17,7 +19,7 @@ class TrainConfig:
     accumulate: int = 1  # parts that a process cuts its samples of a step into, to save memory
     lr: float = 4e-4  # at its highest, after the warm-up
     lr_end: float = 0.0  # share of lr that the cosine ends on
-    warmup_kimg: float = 5.0
+    warmup_kimg: float = 5.0  # but at most WARMUP_SHARE of the training
     adam_betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0  # above 0: AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101)
     clip_norm: float = 1.0  # largest norm of all gradients together; infinite: they are left as they are
@@ -43,11 +45,12 @@ class TrainConfig:
         for name in ("ema_halflife_kimg", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise OptionError(f"{name} = {getattr(self, name)} must be at least 0 and finite")
-        if not 0 <= self.seed < 2**63 or self.held_out_samples < 1 or (self.workers or 0) < 0:
-            raise OptionError(
-                f"seed = {self.seed}, held_out_samples = {self.held_out_samples}, workers = {self.workers}: "
-                "give a seed from 0 to 2**63 - 1, at least 1 sample, and workers from 0"
-            )
+        if not 0 <= self.seed < 2**63:
+            raise OptionError(f"seed = {self.seed} must be from 0 to 2**63 - 1")
+        if self.held_out_samples < 1:
+            raise OptionError(f"held_out_samples = {self.held_out_samples} must be at least 1")
+        if (self.workers or 0) < 0:
+            raise OptionError(f"workers = {self.workers} must be at least 0")
         if not 0 <= self.holdout < 1:
             raise OptionError(f"holdout = {self.holdout} must be at least 0 and below 1")
         self.part_size()
@@ -69,7 +72,8 @@ class TrainConfig:
     def lr_at(self, step: int) -> float:
         """Linear warm-up, then half a cosine down to lr * lr_end (Loshchilov and Hutter 2017, arXiv 1608.03983)."""
         kimg = (step + 1) * self.batch_size / 1000
-        rise = min(1.0, kimg / self.warmup_kimg) if self.warmup_kimg > 0 else 1.0
+        warmup = min(self.warmup_kimg, WARMUP_SHARE * self.total_kimg)
+        rise = min(1.0, kimg / warmup) if warmup > 0 else 1.0
         fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
         return self.lr * rise * (self.lr_end + (1 - self.lr_end) * fall)
 

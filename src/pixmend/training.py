@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from pixmend import files, run_folder
+from pixmend.budget import check_step_memory
 from pixmend.checkpoint import Model, Network, load_model, save_model
 from pixmend.conditioning import denoiser, network_input, roughened, smooth_fill
 from pixmend.data import InpaintingDataset
@@ -21,7 +22,7 @@ from pixmend.diffusion import Known
 from pixmend.errors import OptionError, OutputError
 from pixmend.files import check_training, remove_leftovers
 from pixmend.images import save_tensor_as_image
-from pixmend.loop import Batch, Progress, Report, TrainConfig, fit
+from pixmend.loop import Batch, Progress, Report, TrainConfig, fit, in_bf16
 from pixmend.processes import Processes, joined
 from pixmend.run_folder import RunFolder
 from pixmend.samplers import SAMPLERS
@@ -81,8 +82,11 @@ def train_model(
         where = processes.device(device)
         if model is None:
             model = Model.new(seed=config.seed) if init is None else load_model(init)
+        side = data.size if isinstance(data, InpaintingDataset) else size or model.size
+        dtype = torch.bfloat16 if in_bf16(config, where) else torch.float32
+        check_step_memory(model.network.config, side, config.part_size(processes.count), dtype, where)
         if not isinstance(data, InpaintingDataset):
-            data = _decoded(data, size or model.size, config, model, processes, decoding, note)
+            data = _decoded(data, side, config, model, processes, decoding, note)
         if data.T != model.diffusion.T:
             raise OptionError(f"the samples have {data.T} noise levels, the model {model.diffusion.T}; make them alike")
         model = dataclasses.replace(model, size=data.size)

@@ -173,7 +173,7 @@ def _from_folder(folder: Path) -> PictureSet:
         test = [p for p in pictures if _is_for_testing(p)]
     if not train:
         raise DataError(
-            f"{folder} holds no picture to train on"
+            f"{folder} holds no picture"
             + (f" ({len(skipped)} were left out, the first: {skipped[0]})" if skipped else "")
             + f"; {EXPECTED}"
         )

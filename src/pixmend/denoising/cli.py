@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from pixmend.console import progress_bar, say
 from pixmend.denoising.folder import DenoiseWork
 from pixmend.errors import OptionError
-from pixmend.files import check_output
+from pixmend.files import check_output, errors_as_one_line
 from pixmend.folders.command import (
     DryRun,
     EngineName,
@@ -186,8 +186,9 @@ def evaluate(
 ) -> None:
     """Measure a denoiser on the test pictures: loss, PSNR, SSIM and sharpness by level."""
     check_inputs(model)
-    if figures is not None and not figures.is_dir():
-        raise OptionError(f"{figures} is not a folder; make it first, or choose another for the figures")
+    if figures is not None:
+        with errors_as_one_line(figures):
+            figures.mkdir(parents=True, exist_ok=True)
     found = _pictures(data).test[:pictures]
     from pixmend.denoising.measure import evaluate as measure
     from pixmend.denoising.model_file import load_denoiser

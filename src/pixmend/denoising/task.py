@@ -51,7 +51,7 @@ def document_config(
         total_kimg=kimg,
         batch_size=batch,
         lr=lr,
-        warmup_kimg=min(WARMUP_KIMG, kimg / 20),
+        warmup_kimg=WARMUP_KIMG,
         adam_betas=(0.9, 0.999),
         weight_decay=0.01,
         clip_norm=math.inf,
@@ -231,9 +231,10 @@ class EpochAverage:
             self.total, self.count = self.total + report.batch_loss, self.count + 1
         self.ended = report.step == report.steps or _epoch(images + self.batch_size, self.pictures) != epoch
         average = self.total / max(1, self.count)
+        shown = min(epoch, math.ceil(epochs))  # a batch may be larger than all that there is
         tested = "" if report.held_out is None else f", test loss {report.held_out:.4f}"
         return (
-            f"epoch {self.epoch}/{epochs:g}: avg loss {average:.4f}{tested}, lr {report.lr:.2e}, "
+            f"epoch {shown}/{epochs:g}: avg loss {average:.4f}{tested}, lr {report.lr:.2e}, "
             f"{report.samples_per_second:.0f} samples/s, {report.seconds_left / 60:.0f} min left"
         )
 
