@@ -249,5 +249,5 @@ def test_folders_named_train_and_test_are_what_they_say(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no picture to train on"):
+    with pytest.raises(DataError, match="holds no picture"):
         read_pictures(tmp_path)
