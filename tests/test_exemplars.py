@@ -138,6 +138,36 @@ def test_better_matches_are_found_and_worse_ones_never_taken() -> None:
     assert (before < 1e-6).float().mean() > 0.9  # x is whole, and every patch of a pattern is there again
 
 
+def test_a_piece_hangs_together_where_that_is_not_much_worse() -> None:
+    patches, way = _Patches(noise(), square(), FIRST_RADIUS), 32 * SIDE + 5
+    apart = (
+        len(patches.open) // 2
+    )  # in the midst of a piece that is copied from 32 rows down and 5 columns to the right
+    for factor, stays in ((1.4, False), (1.6, True)):
+        patches.match = patches.open + way
+        far = exemplars._distance(patches._patches(patches.match), patches._patches(patches.open))
+        patches.match[apart], patches.distance = patches.known.nonzero()[0, 0], far.clone()
+        patches.distance[apart] /= factor
+        patches._cohere()
+        same = patches.match == patches.open + way
+        assert bool(same[apart]) != stays
+        assert same.sum() >= len(same) - 5  # its neighbours may follow it
+        if not stays:
+            assert patches.distance[apart] == far[apart]
+
+
+def test_what_is_at_the_same_height_is_preferred() -> None:
+    x = pattern(SIDE, SIDE, 12) + 0.3 * noise()  # there again every 12 rows, but for the noise
+    patches = _Patches(x, square(), FIRST_RADIUS)
+    known = patches.known.nonzero()[:, 0]
+    theirs, far = patches._patches(known), []
+    patches.uses = torch.zeros(SIDE * SIDE)
+    for _ in range(2):  # the first time no distance is usual yet
+        patches._compare(known, theirs)
+        far.append(float((patches.match // SIDE - patches.open // SIDE).abs().float().mean()))
+    assert far[1] < 0.8 * far[0]
+
+
 def test_a_pattern_goes_on_as_it_was() -> None:
     """A known answer: what has a period is known everywhere, also in a hole far wider than the period."""
     hole = square(192, 60, 64)
