@@ -35,7 +35,7 @@ picture = np.ascontiguousarray(samples[top:top + 512, left:left + 512])
 hole = np.zeros((512, 512), bool)
 hole[128:384, 128:384] = True
 model = load_model(None)
-inpainting(picture[:64, :64], hole[160:96:-1, 160:96:-1], model=model, backend="torch")
+inpainting(picture[96:160, 96:160], hole[96:160, 96:160], model=model, backend="torch")
 start = time.perf_counter()
 inpainting(picture, hole, model=model, backend="torch")
 print(time.perf_counter() - start)

@@ -56,9 +56,7 @@ Tick = Callable[[], None]  # told now and then; what it raises ends the work
 class Mosaic:
     """Where a part's detail comes from: its levels, finest first, and what is known there."""
 
-    levels: list[
-        Level
-    ]  # the last at least as coarse as the sketch; their areas may be larger than those of the network
+    levels: list[Level]  # the last is as coarse as the sketch, or coarser; areas may be larger than the network's
     known: list[Tensor]  # (1, 3, h, w) of each area, in halves; what it holds in the hole is never used
 
     def made(
@@ -274,15 +272,14 @@ class _Patches:
         little = (wrong.abs() <= ELSE).all(1)
         values = torch.zeros(*shape, 3, dtype=torch.float16)
         values.view(-1, 3)[border[little]] = wrong[little].clamp(-BLEND, BLEND).half()
-        asked = torch.ones(shape)
-        asked.view(-1)[border[little]] = 0
+        unknown = torch.ones(shape)
+        unknown.view(-1)[border[little]] = 0
         some = np.s_[area.top : area.bottom, area.left : area.right]
         inside, pixels = hole[some], self.pixels.view(shape)[some]
         fill = _colours(pixels[inside])[:, :3]
         for channel in range(3):  # one after the other, for memory
-            fill[:, channel] += smooth_fill(values[some][None, None, ..., channel].float(), asked[some][None, None])[
-                0, 0, inside
-            ]
+            spread = smooth_fill(values[some][None, None, ..., channel].float(), unknown[some][None, None])
+            fill[:, channel] += spread[0, 0, inside]
         pixels[inside] = _packed(fill.clamp(-1, 1).T[..., None])
 
     def _said(self, place: Tensor, count: int) -> Tensor:
