@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 # How long a thread of torch's on a processor waits awake for the others before it sleeps: libgomp reads it as torch is
 # loaded. Its own 300,000 turns waste time slices at each of thousands of operations where other programs want the
-# cores: a fill takes twice as long (docs/results/busy.md). Whoever has set one of the two has his reasons.
+# cores: a fill takes nearly twice as long (docs/results/busy.md). Whoever has set one of the two has his reasons.
 if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
     os.environ["GOMP_SPINCOUNT"] = "2000"
 
