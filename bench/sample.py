@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from machine import alternate, gflop, machine, medians
 from peers import OURS, networks
+from pixmend.backends.with_torch import TorchNetwork
 from pixmend.checkpoint import Model, load_model
 from pixmend.conditioning import denoiser, smooth_fill
 from pixmend.diffusion import Known
 from pixmend.masks import create_advanced_mask
-from pixmend.runtime import fast_dtype, tune_allocator
+from pixmend.runtime import tune_allocator
 from pixmend.samplers import SAMPLERS
 from pixmend.schedules import step_subset
 
@@ -69,15 +70,14 @@ def calls_table(size: int, batches: list[int], repeats: int) -> None:
 
 
 class Timed:
-    """The network, in the number format that repairing uses here, with a clock."""
+    """The network as repairing uses it here, with a clock."""
 
     def __init__(self, network: nn.Module) -> None:
-        self.network, self.dtype, self.seconds = network, fast_dtype(torch.device("cpu")), 0.0
+        self.network, self.seconds = TorchNetwork(network, torch.device("cpu")), 0.0
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         start = time.perf_counter()
-        with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
-            output: Tensor = self.network(x, t).float()
+        output = self.network(x, t)
         self.seconds += time.perf_counter() - start
         return output
 
@@ -106,7 +106,7 @@ def fill_of(model: Model, network: Timed, sampler: str, size: int, batch: int, s
 
 
 def loop_table(model: Model, size: int, batches: list[int], repeats: int) -> None:
-    network = Timed(model.network.eval())
+    network = Timed(model.network)
     print(
         f"\n## Time outside the network at {size}x{size}, {model.conditioning}, {model.steps} steps (aim: under 2 %)\n"
     )

@@ -329,7 +329,7 @@ def test_known_aware_mode_keeps_known_pixels_clean() -> None:
 @pytest.mark.parametrize("conditioning", MODES)
 def test_what_is_known_of_the_hole_is_never_used(conditioning: Conditioning) -> None:
     diffusion, x0, soft = Diffusion(T=10), pictures(2, 3, 16, 16), bands(16)
-    other = torch.where(soft == 1, torch.nan, x0)
+    other = torch.where(soft == 1, 1e6, x0)
     states = []
     for truth in (x0, other):
         known = Known(truth, soft, diffusion, conditioning, seeded(4))

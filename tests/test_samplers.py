@@ -150,7 +150,7 @@ def test_around_known_pixels_with_the_exact_conditional_denoiser(sampler: Sample
     errors = []
     for steps in (32, 64, 128):
         noise = Impulses(draws=2 + 3 * steps)
-        shown = torch.where(IN_HOLE, torch.nan, truth).reshape(1, *SHAPE).expand(noise.batch, *SHAPE)  # no truth inside
+        shown = torch.where(IN_HOLE, 1e6, truth).reshape(1, *SHAPE).expand(noise.batch, *SHAPE)  # no truth inside
         hole = HOLE.expand(noise.batch, 1, 2, 3)
         known = Known(shown, hole, diffusion, "known-aware", noise)
         times = range(128, -1, -128 // steps)

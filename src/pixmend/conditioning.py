@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pixmend.diffusion import Conditioning, Denoiser, Known
+from pixmend.diffusion import Conditioning, Denoiser, Known, around
 
 Network = Callable[[Tensor, Tensor], Tensor]
 
@@ -85,7 +85,7 @@ def _sum_of_blocks(x: Tensor) -> Tensor:
 
 def network_input(xt: Tensor, x0: Tensor, hole: Tensor, guide: Tensor) -> Tensor:
     """The seven channels of the known-aware network. xt, x0, guide: (B, 3, H, W); hole: (B, 1, H, W) of 0 and 1."""
-    return torch.cat([torch.where(hole > 0, xt, x0), hole, torch.where(hole > 0, guide, x0)], dim=1)
+    return torch.cat([around(xt, hole, x0), hole, around(guide, hole, x0)], dim=1)
 
 
 def roughened(x0: Tensor, hole: Tensor, blur: Tensor, grain: Tensor, noise: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ def denoiser(network: Network, known: Known, guide: Tensor | None = None) -> Den
     def aware(x: Tensor, t: int) -> Tensor:
         hole = known.hole(t)
         predicted = diffusion.predict_x0(x, t, network(network_input(x, x0, hole, guide), _times(x, t)))
-        return torch.where(hole > 0, predicted, x0)
+        return around(predicted, hole, x0)
 
     def residual(x: Tensor, t: int) -> Tensor:
         hole = known.hole(t)
@@ -148,7 +148,7 @@ def denoiser(network: Network, known: Known, guide: Tensor | None = None) -> Den
         xt = x - signal * guide  # what add_noise(x0 - guide) is, for x = add_noise(x0)
         output = network(network_input(xt, x0, hole, guide), _times(x, t))
         predicted = guide + diffusion.predict_x0(xt, t, output, limit=2)
-        return torch.where(hole > 0, predicted.clamp(-1, 1), x0)
+        return around(predicted.clamp(-1, 1), hole, x0)
 
     return residual if known.conditioning == "residual" else aware
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from pixmend.diffusion import Denoiser, Diffusion, Noise
@@ -173,7 +174,7 @@ def unipc(
     for t, s in pairwise([*times, -1]):
         now = denoise(x, t), _lambda(diffusion, t)
         if last:
-            x = x + _correction(diffusion.alpha_bar(t) ** 0.5, now, last, before)
+            x = _corrected(x, diffusion.alpha_bar(t) ** 0.5, now, last, before)
         x = put_back(_exponential_step(x, t, s, diffusion, now, last), t, s)
         before, last = last, now
         callback(t, x, now[0])
@@ -196,26 +197,27 @@ def _exponential_step(
     (x0, lambda_t), ab_t, ab_s = now, diffusion.alpha_bar(t), diffusion.alpha_bar(s)
     h = _lambda(diffusion, s) - lambda_t
     if last and math.isfinite(h):
-        x0 = x0 + h / (2 * (lambda_t - last[1])) * (x0 - last[0])  # nothing for a `last` of lambda = -inf
-    return math.sqrt((1 - ab_s) / (1 - ab_t)) * x - math.sqrt(ab_s) * math.expm1(-h) * x0
+        x0 = torch.lerp(last[0], x0, 1 + h / (2 * (lambda_t - last[1])))  # x0 for a `last` of lambda = -inf
+    return torch.add(math.sqrt((1 - ab_s) / (1 - ab_t)) * x, x0, alpha=-math.sqrt(ab_s) * math.expm1(-h))
 
 
-def _correction(alpha: float, now: Predicted, last: Predicted, before: Predicted | None) -> Tensor | float:
-    """What the step that led from `last` to `now` missed: the integral over the parabola through all three predictions,
-    less what the step took for it.
+def _corrected(x: Tensor, alpha: float, now: Predicted, last: Predicted, before: Predicted | None) -> Tensor:
+    """With what the step that led from `last` to `now` missed: the integral over the parabola through all three
+    predictions, less what the step took for it.
 
     With B(h) = exp(h) - 1 in the paper's notation; rho_1 and rho_2 solve its linear equations for the two differences.
     """
     h = now[1] - last[1]
     if math.isinf(h):
-        return 0.0
+        return x
     phi = -math.expm1(-h)
     if before is None:
-        return alpha * phi / 2 * (now[0] - last[0])
+        return torch.add(x, now[0] - last[0], alpha=alpha * phi / 2)
     r = (last[1] - before[1]) / h
     b1, b2 = 1 / phi - 1 / h, 1 / phi - 2 / (h * phi) + 2 / h**2
     rho_1 = (b1 - b2) / (1 + r)
-    return alpha * phi * ((b1 - rho_1) * (now[0] - last[0]) + (rho_1 - 0.5) / r * (last[0] - before[0]))
+    x = torch.add(x, now[0] - last[0], alpha=alpha * phi * (b1 - rho_1))
+    return torch.add(x, last[0] - before[0], alpha=alpha * phi * (rho_1 - 0.5) / r)
 
 
 def repaint(
