@@ -12,14 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pixmend import exemplars
+from pixmend import patches as patches_room
 from pixmend.errors import MemoryLimitError
-from pixmend.exemplars import FEWEST, FIRST_RADIUS, Mosaic, _Patches, mosaic_of, plan_mosaic
+from pixmend.exemplars import FEWEST, FIRST_RADIUS, Mosaic, mosaic_of, plan_mosaic
 from pixmend.extending import extend
 from pixmend.images import open_picture
 from pixmend.inpainting import Inpainted, inpainting
 from pixmend.levels import Level, halved_hole, plan_levels
 from pixmend.masks import create_advanced_mask
+from pixmend.patches import Patches
 from pixmend.windows import Hole, Window, find_parts
 from small_model import box, noise_picture, small_model
 
@@ -50,9 +51,9 @@ def no_tick() -> None:
     pass
 
 
-def whole(patches: _Patches) -> Tensor:
+def whole(patches: Patches) -> Tensor:
     """All that is known and filled, (3, H, W)."""
-    return exemplars._colours(patches.pixels)[:, :3].T.reshape(3, patches.height, patches.width)
+    return patches_room._colours(patches.pixels)[:, :3].T.reshape(3, patches.height, patches.width)
 
 
 def known_at(mosaic: Mosaic, level: Level) -> Tensor:
@@ -75,7 +76,7 @@ def planned(hole: Hole, size: int = 64) -> tuple[Mosaic | None, list[tuple[int, 
 
 def test_open_patches_have_hole_and_known_ones_none() -> None:
     hole = square()
-    patches = _Patches(noise(), hole, 2)
+    patches = Patches(noise(), hole, 2)
     opened = set(patches.open.tolist())
     for middle in range(SIDE * SIDE):
         row, column = divmod(middle, SIDE)
@@ -88,7 +89,7 @@ def test_open_patches_have_hole_and_known_ones_none() -> None:
 def test_matches_are_the_nearest_of_all_known_patches() -> None:
     """Beside a search that computes every distance as it is defined."""
     x, hole = noise(40, 40), square(40, 14, 9)
-    patches = _Patches(x, hole, FIRST_RADIUS)
+    patches = Patches(x, hole, FIRST_RADIUS)
     known = patches.known.nonzero()[:, 0]
     patches._compare(known, patches._patches(known))
     windows = x.unfold(1, 7, 1).unfold(2, 7, 1)  # (3, 34, 34, 7, 7)
@@ -104,7 +105,7 @@ def test_matches_are_the_nearest_of_all_known_patches() -> None:
 
 def test_a_vote_of_patches_that_agree_is_a_copy() -> None:
     x, hole = noise(), square()
-    patches = _Patches(x, hole, 2)
+    patches = Patches(x, hole, 2)
     patches.match = patches.open + 30 * SIDE + 5  # all from 30 rows down and 5 columns to the right
     patches.vote()
     copied = torch.roll(x, (-30, -5), (1, 2))
@@ -114,7 +115,7 @@ def test_a_vote_of_patches_that_agree_is_a_copy() -> None:
 
 def test_doubled_matches_lie_twice_as_far() -> None:
     fine, hole = noise(), square()
-    coarse = _Patches(noise(48, 48), halved_hole(hole), FIRST_RADIUS)
+    coarse = Patches(noise(48, 48), halved_hole(hole), FIRST_RADIUS)
     coarse.match = coarse.open + 16 * 48 - 3
     finer = coarse.doubled(fine, hole, 2, generator())
     shift = finer.match - finer.open
@@ -126,7 +127,7 @@ def test_doubled_matches_lie_twice_as_far() -> None:
 
 def test_better_matches_are_found_and_worse_ones_never_taken() -> None:
     x, hole = pattern(SIDE, SIDE, 12), square()
-    patches = _Patches(x, hole, 2)
+    patches = Patches(x, hole, 2)
     known = patches.known.nonzero()[:, 0]
     patches.match = known[torch.randint(len(known), patches.open.shape, generator=generator())]
     patches.improve((1,), generator(1), no_tick)
@@ -139,13 +140,13 @@ def test_better_matches_are_found_and_worse_ones_never_taken() -> None:
 
 
 def test_a_piece_hangs_together_where_that_is_not_much_worse() -> None:
-    patches, way = _Patches(noise(), square(), FIRST_RADIUS), 32 * SIDE + 5
+    patches, way = Patches(noise(), square(), FIRST_RADIUS), 32 * SIDE + 5
     apart = (
         len(patches.open) // 2
     )  # in the midst of a piece that is copied from 32 rows down and 5 columns to the right
     for factor, stays in ((1.4, False), (1.6, True)):
         patches.match = patches.open + way
-        far = exemplars._distance(patches._patches(patches.match), patches._patches(patches.open))
+        far = patches_room._distance(patches._patches(patches.match), patches._patches(patches.open))
         patches.match[apart], patches.distance = patches.known.nonzero()[0, 0], far.clone()
         patches.distance[apart] /= factor
         patches._cohere()
@@ -158,7 +159,7 @@ def test_a_piece_hangs_together_where_that_is_not_much_worse() -> None:
 
 def test_what_is_at_the_same_height_is_preferred() -> None:
     x = pattern(SIDE, SIDE, 12) + 0.3 * noise()  # there again every 12 rows, but for the noise
-    patches = _Patches(x, square(), FIRST_RADIUS)
+    patches = Patches(x, square(), FIRST_RADIUS)
     known = patches.known.nonzero()[:, 0]
     theirs, far = patches._patches(known), []
     patches.uses = torch.zeros(SIDE * SIDE)
@@ -206,19 +207,19 @@ def test_no_mosaic_where_little_is_known_or_the_hole_is_narrow() -> None:
     assert planned(almost_all)[0] is None
     mosaic, _ = planned(square(192, 60, 64))
     assert mosaic is not None
-    patches = _Patches(mosaic.known[-1][0], mosaic.levels[-1].hole, FIRST_RADIUS)
+    patches = Patches(mosaic.known[-1][0], mosaic.levels[-1].hole, FIRST_RADIUS)
     assert int(patches.known.sum()) >= FEWEST
 
 
 @pytest.mark.parametrize("compared", [1 << 27, 0])
 def test_the_same_seed_gives_the_same_whatever_is_done_at_once(compared: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exemplars, "COMPARED", compared)  # 0: the first matches are looked for by chance
+    monkeypatch.setattr(patches_room, "COMPARED", compared)  # 0: the first matches are looked for by chance
     mosaic, _ = planned(square(192, 60, 64))
     assert mosaic is not None
     sketch = mosaic.known[-1].float()
     made = []
     for seed, chunk in ((1, 1 << 16), (1, 100), (2, 1 << 16)):
-        monkeypatch.setattr(exemplars, "CHUNK", chunk)
+        monkeypatch.setattr(patches_room, "CHUNK", chunk)
         noisy = Mosaic(mosaic.levels, [noise(*x.shape[-2:])[None] for x in mosaic.known])
         made.append([*noisy.made(sketch, mosaic.levels[-1], 3, 1, generator(seed), no_tick)][-1][1])
     assert torch.equal(made[0], made[1])
@@ -352,7 +353,7 @@ def test_a_fill_that_is_a_little_too_bright_is_brought_to_its_border() -> None:
     """Known answer: copied from where all is 0.06 brighter, it ends as what it was copied for."""
     x, hole = pattern(SIDE, SIDE, 12) / 2, square()
     x[:, 60:] += 0.06  # exact, as the pattern's period is a part of the shift
-    patches = _Patches(x, hole, 2)
+    patches = Patches(x, hole, 2)
     patches.match = patches.open + 36 * SIDE - 24
     brighter = torch.roll(x, (-36, 24), (1, 2))[:, torch.from_numpy(hole)]
     patches.vote()
