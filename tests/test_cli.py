@@ -83,6 +83,7 @@ def test_inpaint_as_json(run: Run, folder: Path, tiny_model: Path) -> None:
     assert result["touched_share"] == pytest.approx(14 * 20 / 2240)  # two pixels more on every side
     assert result["network_calls"] >= 2
     assert result["seconds"] > 0
+    assert result["backend"].startswith(("torch ", "OpenVINO "))
 
 
 def test_a_sampler_by_name(run: Run, folder: Path, tiny_model: Path) -> None:

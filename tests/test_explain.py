@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pixmend.backends import open_network
 from pixmend.errors import OptionError, OutputExistsError
 from pixmend.explain import drawing, explanation, save_explanation
 from pixmend.images import open_picture
@@ -25,6 +26,7 @@ def result() -> Inpainted:
 def test_the_numbers_are_those_of_the_work(result: Inpainted) -> None:
     told = explanation(result)
     assert (told["picture"], told["candidates"]) == ({"height": 120, "width": 200}, 2)
+    assert told["backend"] == result.backend == open_network(MODEL, "torch", "cpu").description
     assert [part["hole"] for part in told["windows"]] == [
         {"top": 10, "left": 10, "bottom": 40, "right": 40},
         {"top": 90, "left": 170, "bottom": 94, "right": 174},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ HOLE = np.array([255, 60, 60])  # what holes are tinted with
 WINDOW = (255, 220, 0)
 TILES = ((0, 230, 255), (80, 255, 80), (255, 140, 255), (255, 165, 60))  # of the levels 1, 2, 4, 8 and so on, in turn
 
+Box = tuple[int, int, int, int]  # left, top, right, bottom
+
 
 def explanation(result: Inpainted) -> dict[str, Any]:
     """What was done, in numbers: windows from top to bottom, their levels from coarse to fine; all in pixels."""
@@ -35,6 +38,7 @@ def explanation(result: Inpainted) -> dict[str, Any]:
         "touched_share": result.touched_share,
         "candidates": len(result.pictures),
         "network_calls": result.network_calls,
+        "backend": result.backend,
         "milliseconds": 1e3 * result.seconds,
         "network_milliseconds": 1e3 * network,
         "windows": [
@@ -77,30 +81,34 @@ def drawing(result: Inpainted) -> NDArray[np.uint8]:
     picture = Image.fromarray(shown).resize((max(1, int(width * factor)), max(1, int(height * factor))))
     lines = _table(result)
     sheet = Image.new("RGB", (max(picture.width, 640), picture.height + LINE * (len(lines) + 2)), "white")
+    for record in result.records:
+        w = record.part.window
+        for level in record.levels:
+            for tile in _tiles(level, w.top, w.left):
+                _frame(picture, tile, factor, _colour(level.level.scale))
+        _frame(picture, (w.left, w.top, w.right, w.bottom), factor, WINDOW, width=2)
     sheet.paste(picture)
     draw = ImageDraw.Draw(sheet)
-    for record in result.records:
-        for level in record.levels:
-            _draw_tiles(draw, level, record.part.window.top, record.part.window.left, factor)
-        w = record.part.window
-        draw.rectangle([_at(v, factor) for v in (w.left, w.top, w.right, w.bottom)], outline=WINDOW, width=2)
     for i, (text, colour) in enumerate(lines):
         draw.text((8, picture.height + LINE * (i + 1)), text, fill=colour)
     return np.asarray(sheet)
 
 
-def _draw_tiles(draw: ImageDraw.ImageDraw, record: LevelRecord, top: int, left: int, factor: float) -> None:
-    """The tiles of a level's last step, in pixels of the drawing."""
+def _tiles(record: LevelRecord, top: int, left: int) -> Iterator[Box]:
+    """The tiles of a level's last step, in the picture."""
     level = record.level
     for i, j in record.corners:
         y = top + (level.area.top + i) * level.scale
         x = left + (level.area.left + j) * level.scale
         side = level.size * level.scale
-        draw.rectangle([_at(v, factor) for v in (x, y, x + side, y + side)], outline=_colour(level.scale))
+        yield x, y, x + side, y + side
 
 
-def _at(pixel: int, factor: float) -> int:
-    return max(0, int(pixel * factor) - 1)
+def _frame(picture: Image.Image, box: Box, factor: float, colour: tuple[int, int, int], width: int = 1) -> None:
+    """Draw a box; what reaches beyond the picture, as tiles at its borders do, is cut."""
+    most = (picture.width - 1, picture.height - 1) * 2
+    corners = [min(max(0, int(v * factor) - 1), end) for v, end in zip(box, most, strict=True)]
+    ImageDraw.Draw(picture).rectangle(corners, outline=colour, width=width)
 
 
 def _colour(scale: int) -> tuple[int, int, int]:
@@ -113,7 +121,7 @@ def _table(result: Inpainted) -> list[tuple[str, tuple[int, int, int]]]:
     lines = [
         (
             f"{result.hole_share:.1%} hole, {result.touched_share:.1%} touched; {result.network_calls} network calls, "
-            f"{1e3 * result.seconds:.0f} ms; {len(result.pictures)} fill(s)",
+            f"{1e3 * result.seconds:.0f} ms; {len(result.pictures)} fill(s); {result.backend}",
             black,
         )
     ]

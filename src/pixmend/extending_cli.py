@@ -93,7 +93,7 @@ def extend(
         save_explanation(result, explain, overwrite=overwrite)
     height, width = result.pictures[0].size
     if as_json:
-        figures = {name: getattr(result, name) for name in ("hole_share", "network_calls", "seconds")}
+        figures = {name: getattr(result, name) for name in ("hole_share", "network_calls", "seconds", "backend")}
         print(json.dumps({"outputs": [str(path) for path in outputs], "width": width, "height": height, **figures}))
         return
     print(f"{width} x {height} pixels, {result.hole_share:.1%} of them new")

@@ -101,8 +101,9 @@ class Filling:
         least = one + max(_level_bytes(levels[0], 1), _level_bytes(levels[-1], candidates))
         least = max(least, mosaic_bytes(own))
         if self.strict and least > self.limit:
+            given = f"{self.limit / 1e6:,.0f} MB" if self.limit >= 1e6 else f"{self.limit:,} bytes"
             raise MemoryLimitError(
-                f"{self.limit / 1e6:,.0f} MB do not hold what is worked on at once; give a max memory of at least "
+                f"{given} do not hold what is worked on at once; give a max memory of at least "
                 f"{math.ceil(least / 1e6):,} MB, or fill less at once"
             )
 

@@ -79,6 +79,7 @@ class Inpainted:
     touched_share: float  # of the picture that may have changed: the hole and its soft edge
     network_calls: int  # of all candidates together; a call may be of many tiles
     seconds: float
+    backend: str  # what computed the network: the library, its number format, and its threads or device
     job: Job
     steps: list[list[Step]]  # of each candidate, what was worked on after each step; empty if not asked for
     records: list[PartRecord]  # what was done in each window
@@ -165,6 +166,7 @@ def inpainting(
         touched_share,
         filling.calls,
         time.perf_counter() - started,
+        filling.network.description,
         job,
         work.steps if save_steps else [],
         filling.records,

@@ -213,7 +213,7 @@ def print_result(result: Inpainted, outputs: Sequence[Path], *, as_json: bool) -
     """Say how much was filled, how long it took, and where it is."""
     if result.hole_share > ALMOST_ALL:
         say("warning", f"{result.hole_share:.1%} of the picture was filled; if that is not meant, see --invert-mask")
-    names = ("hole_share", "touched_share", "network_calls", "seconds")
+    names = ("hole_share", "touched_share", "network_calls", "seconds", "backend")
     if as_json:
         figures = {name: getattr(result, name) for name in names}
         print(json.dumps({"outputs": [str(path) for path in outputs], **figures}))

@@ -91,7 +91,7 @@ class InpaintWork:
             save_picture(result.pictures[0], staged, note=lambda told: notes.append(told.removeprefix(f"{staged}: ")))
             if result.hole_share > ALMOST_ALL:
                 notes.append(f"{result.hole_share:.1%} was filled; if that is not meant, see --invert-mask")
-            names = ("hole_share", "touched_share", "network_calls", "seconds")
+            names = ("hole_share", "touched_share", "network_calls", "seconds", "backend")
             figures = {name: getattr(result, name) for name in names}
             return figures | ({"notes": notes} if notes else {})
 
