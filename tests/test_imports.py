@@ -39,7 +39,7 @@ ROWS = (
     ("picture_cache", "inputs", "scratches"),
     ("shards",),
     ("batches", "checkpoint", "data", "run_folder", "tiles", "windows", "grain", "texture"),
-    ("adapters", "backends", "loop", "levels", "budget", "patches"),
+    ("adapters", "backends", "loop", "levels", "budget", "patches", "distillation"),
     ("training", "efforts", "exemplars"),
     ("filling",),
     ("inpainting",),

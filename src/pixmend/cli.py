@@ -114,6 +114,10 @@ def train(
     balance: Annotated[float, typer.Option(min=0, max=1, metavar="X", help="1: errors relative to the guide's.")] = 0,
     seed: Seed = 0,
     init: Annotated[Path | None, typer.Option(metavar="MODEL", help="A model file to start from.")] = None,
+    distill: Annotated[
+        Path | None, typer.Option(metavar="MODEL", help="Learn to do in N steps what it does in 2N.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Those of --distill.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the training of MODEL stopped.")] = False,
     workers: Annotated[int | None, typer.Option(min=0, metavar="N", help="Processes that prepare samples.")] = None,
     overwrite: Overwrite = False,
@@ -122,7 +126,9 @@ def train(
     """Train a model on a folder of pictures. Ctrl-C saves and leaves; --resume goes on."""
     run = check_training(output, overwrite=overwrite, resume=resume)
     refuse_if_held(run / RUN_LOCK)
-    check_inputs(init)
+    check_inputs(init, distill)
+    if (distill is None) != (steps is None):
+        raise OptionError("--distill MODEL and --steps N go together: N steps for what MODEL does in 2N; give both")
     if folder.name.lower().endswith(COMPRESSED):
         raise OptionError(
             f"{folder} is compressed, and would be read from the start for each picture; unpack it to .tar"
@@ -155,6 +161,8 @@ def train(
             size=size,
             device=device,
             balance=balance,
+            teacher=distill,
+            steps=steps,
             progress=tell,
             decoding=update,
             note=lambda text: say("note", text),

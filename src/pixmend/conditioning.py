@@ -22,6 +22,7 @@ from pixmend.diffusion import Conditioning, Denoiser, Known, around
 Network = Callable[[Tensor, Tensor], Tensor]
 
 INPUT_CHANNELS: dict[Conditioning, int] = {"residual": 7, "known-aware": 7, "plain": 3}
+LIMITS: dict[Conditioning, float] = {"residual": 2, "known-aware": 1, "plain": 1}  # of what is predicted, up and down
 
 # How far the sweeps of `smooth_fill` go: the inverse Chebyshev nodes of [1/4, 4], the eigenvalues that a level has to
 # damp; what is smoother the coarser level has done.
@@ -147,7 +148,7 @@ def denoiser(network: Network, known: Known, guide: Tensor | None = None) -> Den
         signal, _ = diffusion.signal_and_noise(t, x)
         xt = x - signal * guide  # what add_noise(x0 - guide) is, for x = add_noise(x0)
         output = network(network_input(xt, x0, hole, guide), _times(x, t))
-        predicted = guide + diffusion.predict_x0(xt, t, output, limit=2)
+        predicted = guide + diffusion.predict_x0(xt, t, output, LIMITS["residual"])
         return around(predicted.clamp(-1, 1), hole, x0)
 
     return residual if known.conditioning == "residual" else aware

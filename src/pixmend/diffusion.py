@@ -104,6 +104,15 @@ class Diffusion:
             x0 = signal * xt - sigma * output
         return x0.clamp(-limit, limit)
 
+    def answer(self, xt: Tensor, t: int | Tensor, x0: Tensor) -> Tensor:
+        """What the network has to answer at xt for `predict_x0` to be x0, where that cuts nothing."""
+        signal, sigma = self.signal_and_noise(t, xt)
+        if self.prediction == "x0":
+            return x0
+        if self.prediction == "eps":
+            return (xt - signal * x0) / sigma
+        return (signal * xt - x0) / sigma
+
     def alpha_bar(self, t: int) -> float:
         """alpha_bar_t as a number; 1 for t = -1, the clean picture."""
         return self._numbers[t]

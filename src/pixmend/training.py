@@ -19,6 +19,7 @@ from pixmend.checkpoint import Model, Network, load_model, save_model
 from pixmend.conditioning import denoiser, network_input, roughened, smooth_fill
 from pixmend.data import InpaintingDataset
 from pixmend.diffusion import Known
+from pixmend.distillation import Teacher
 from pixmend.errors import OptionError, OutputError
 from pixmend.files import check_training, remove_leftovers
 from pixmend.images import save_tensor_as_image
@@ -47,6 +48,8 @@ def train_model(
     size: int | None = None,
     device: str | None = None,
     balance: float = 0.0,
+    teacher: str | os.PathLike[str] | None = None,
+    steps: int | None = None,
     progress: Progress | None = None,
     decoding: Callable[[int, int], None] | None = None,
     note: Callable[[str], None] = lambda text: None,
@@ -62,6 +65,8 @@ def train_model(
     size: side of the training pictures in pixels, by default the model's. device: by default the best there is.
     balance: from 0, squared errors as they are, so that hard holes decide, to 1, errors relative to that of the guide,
     so that easy holes, thin or in flat parts, count as much: a sample's error is divided by this power of its guide's.
+    teacher, steps: a model file that begins as the student of itself, and learns to do in so many steps what it does in
+    twice as many: see `distillation`. With `init` the student begins as another one.
     decoding(done, of how many) is told while the pictures of a folder are read, note(text) of each that is left out,
     and progress(report) of each step.
     Ctrl-C (or SIGTERM, or SIGHUP: a terminal that closes) ends the training after the step that runs, with everything
@@ -73,6 +78,8 @@ def train_model(
     config, output = config or TrainConfig(), Path(output)
     if not 0 <= balance <= 1:
         raise OptionError(f"balance = {balance} must be from 0 to 1")
+    if (teacher is None) != (steps is None):
+        raise OptionError("a student needs a teacher and its own number of steps; give both, or none")
     folder = RunFolder(check_training(output, overwrite=overwrite, resume=resume))
     with joined() as processes, folder.lock() if processes.first else nullcontext():
         config.part_size(processes.count)
@@ -81,7 +88,8 @@ def train_model(
             remove_leftovers(output)
         where = processes.device(device)
         if model is None:
-            model = Model.new(seed=config.seed) if init is None else load_model(init)
+            begun = teacher if init is None else init
+            model = Model.new(seed=config.seed) if begun is None else load_model(begun)
         side = data.size if isinstance(data, InpaintingDataset) else size or model.size
         dtype = torch.bfloat16 if in_bf16(config, where) else torch.float32
         check_step_memory(model.network.config, side, config.part_size(processes.count), dtype, where)
@@ -90,7 +98,11 @@ def train_model(
         if data.T != model.diffusion.T:
             raise OptionError(f"the samples have {data.T} noise levels, the model {model.diffusion.T}; make them alike")
         model = dataclasses.replace(model, size=data.size)
-        task = InpaintingTask(model, data, config, output, balance)
+        taught_by = None
+        if teacher is not None and steps is not None:
+            taught_by = Teacher(load_model(teacher), steps, where)
+            model = dataclasses.replace(model, steps=steps, sampler="ddim")
+        task = InpaintingTask(model, data, config, output, balance, taught_by)
         with stop_on_signal() as stop, _advising_to_resume():
             fit(task, config, folder, device=where, processes=processes, resume=resume, progress=progress, stop=stop)
         return load_model(output)
@@ -127,9 +139,16 @@ class InpaintingTask:
     """What an inpainting network is taught: to take noise out of the hole, told what is known around it."""
 
     def __init__(
-        self, model: Model, samples: InpaintingDataset, config: TrainConfig, output: Path, balance: float = 0.0
+        self,
+        model: Model,
+        samples: InpaintingDataset,
+        config: TrainConfig,
+        output: Path,
+        balance: float = 0.0,
+        teacher: Teacher | None = None,
     ) -> None:
         self.model, self.samples, self.output, self.balance = model, samples, output, balance
+        self.teacher = teacher
         self.network = model.network
         self.held_out = held_out_samples(samples, config)
         self.identity: Mapping[str, Any] = {
@@ -137,6 +156,7 @@ class InpaintingTask:
             "legs": model.legs,
             "samples": samples.identity,
             "balance": balance,
+            **({} if teacher is None else {"teacher": {"legs": teacher.model.legs, "steps": teacher.steps}}),
         }
 
     def weight(self, batch: Batch) -> Tensor:
@@ -151,8 +171,12 @@ class InpaintingTask:
         guide = guide_for(batch, x0, hole)
         drawn = x0 - guide if conditioning == "residual" else x0
         xt = diffusion.add_noise(drawn, t, noise)
-        told = xt if conditioning == "plain" else network_input(xt, x0, hole, guide)
-        squared = (network(told, t).float() - diffusion.target(drawn, t, noise)) ** 2 * hole
+
+        def told(x: Tensor) -> Tensor:
+            return x if conditioning == "plain" else network_input(x, x0, hole, guide)
+
+        target = self.teacher.target(xt, t, told) if self.teacher else diffusion.target(drawn, t, noise)
+        squared = (network(told(xt), t).float() - target) ** 2 * hole
         error: Tensor = (squared * balance_of(x0, guide, hole, self.balance)).sum() if self.balance else squared.sum()
         return error
 
@@ -195,6 +219,8 @@ class InpaintingTask:
         told: dict[str, Any] = {"conditioning": self.model.conditioning}  # a leg may change it, and says so
         if self.balance:
             told["balance"] = self.balance
+        if self.teacher:
+            told["distilled_to"] = self.teacher.steps
         leg = {"pictures": len(self.samples), "size": self.samples.size, **told, **leg}
         model = dataclasses.replace(self.model, network=cast(Network, network), legs=[*self.model.legs, leg])
         save_model(self.output, model, overwrite=True)

@@ -1,0 +1,150 @@
+"""Distillation: what a student is to answer leads where the teacher's two steps do; the file says what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from command_line import Run
+from pixmend.checkpoint import Model, load_model, save_model
+from pixmend.conditioning import denoiser, network_input, smooth_fill
+from pixmend.data import InpaintingDataset
+from pixmend.diffusion import Conditioning, Diffusion, Known, Prediction
+from pixmend.distillation import Teacher, source, step
+from pixmend.errors import OptionError
+from pixmend.loop import TrainConfig
+from pixmend.samplers import ddim
+from pixmend.training import InpaintingTask, train_model
+from pixmend.unet import UNetConfig
+
+SMALL = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16, time_channels=16)
+CPU = torch.device("cpu")
+CONFIG = TrainConfig(total_kimg=0.06, batch_size=4, lr=1e-3, holdout=0.3, held_out_samples=8, workers=0)
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def no_noise(x: Tensor) -> Tensor:
+    raise AssertionError("ddim without fresh noise draws none")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        coarse = rng.integers(0, 256, (4, 4, 3), np.uint8)
+        Image.fromarray(coarse).resize((40, 40), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = Model.new(SMALL, size=16, seed=3)
+    model.legs.append({"kimg": 1})
+    for parameter in model.network.parameters():  # as if trained: a new network answers 0
+        torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(parameter.numel()))
+    return save_model(tmp_path_factory.mktemp("teacher") / "teacher.safetensors", model)
+
+
+@pytest.mark.parametrize("prediction", ["v", "x0", "eps"])
+@given(t=st.integers(0, 99))
+def test_answer_is_what_predict_x0_reads_it_from(prediction: Prediction, t: int) -> None:
+    diffusion = Diffusion(T=100, prediction=prediction)
+    xt, x0 = drawn(1, 3, 4, 4).double(), drawn(1, 3, 4, 4, seed=1).double().clamp(-1, 1)
+    torch.testing.assert_close(diffusion.predict_x0(xt, t, diffusion.answer(xt, t, x0)), x0)
+
+
+@given(t=st.integers(0, 99), back=st.integers(1, 100))
+def test_a_step_from_its_source_leads_to_its_end(t: int, back: int) -> None:
+    diffusion, s = Diffusion(T=100), max(t - back, -1)
+    xt, xs = drawn(1, 3, 4, 4).double(), drawn(1, 3, 4, 4, seed=1).double()
+    times = torch.tensor([t]), torch.tensor([s])
+    torch.testing.assert_close(step(diffusion, xt, source(diffusion, xt, xs, *times), *times), xs)
+
+
+@pytest.mark.parametrize("conditioning", ["known-aware", "plain", "residual"])
+def test_one_step_of_what_is_taught_is_two_of_the_teachers_sampler(conditioning: Conditioning) -> None:
+    """Beside `samplers.ddim`, which steps all pictures at once, from numbers: the last two steps of a way.
+
+    Of pale pictures, of which nothing is cut.
+    """
+    model = Model.new(SMALL, conditioning=conditioning, diffusion=Diffusion(T=40), size=16)
+    torch.nn.init.normal_(model.network.last.weight, std=0.02)  # as it is new, it answers 0
+    x0, hole = 0.1 * drawn(2, 3, 16, 16), torch.zeros(2, 1, 16, 16)
+    hole[..., 4:12, 5:14] = 1
+    guide, diffusion, t = smooth_fill(x0, hole), model.diffusion, 9
+    base = guide if conditioning == "residual" else torch.zeros_like(x0)
+    known = Known(x0, hole, diffusion, conditioning, no_noise)
+    x = diffusion.add_noise(x0, t, 0.3 * drawn(2, 3, 16, 16, seed=2))
+    signal = diffusion.alpha_bar(t) ** 0.5
+
+    def told(state: Tensor) -> Tensor:
+        return state if conditioning == "plain" else network_input(state, x0, hole, guide)
+
+    with torch.inference_mode():
+        expected = ddim(denoiser(model.network, known, guide), x, [t, 4], diffusion, noise=no_noise)
+        xt, times = x - signal * base, torch.tensor([t, t])
+        target = Teacher(model, 4, CPU).target(xt, times, told)  # ten levels: from 9 by 4 to the picture
+        reached = base + diffusion.predict_x0(xt, times, target)
+    inside = hole.expand_as(x0) > 0
+    torch.testing.assert_close(reached[inside], expected[inside], atol=1e-5, rtol=0)
+    assert expected[inside].abs().max() < 0.9
+
+
+def test_a_teacher_that_knows_the_picture_teaches_it_at_every_level() -> None:
+    diffusion, x0 = Diffusion(T=50), drawn(50, 3, 4, 4).double().clamp(-1, 1)
+    model, times = Model.new(SMALL, diffusion=diffusion), torch.arange(50)
+    teacher, xt = Teacher(model, 7, CPU), diffusion.add_noise(x0, times, drawn(50, 3, 4, 4, seed=1).double())
+    teacher._x0 = lambda x, t, told: x0  # type: ignore[method-assign,assignment]
+    target = teacher.target(xt, times, lambda x: x)
+    torch.testing.assert_close(diffusion.predict_x0(xt, times, target), x0)
+
+
+@pytest.mark.parametrize("steps", [0, 501])
+def test_steps_that_cannot_be(steps: int) -> None:
+    with pytest.raises(OptionError, match="choose 1 to 500"):
+        Teacher(Model.new(SMALL), steps, CPU)
+
+
+def test_a_student_begins_as_its_teacher_and_its_file_says_so(photos: Path, teacher: Path, tmp_path: Path) -> None:
+    whole = train_model(photos, tmp_path / "a.safetensors", CONFIG, teacher=teacher, steps=2, size=16, device="cpu")
+    assert (whole.steps, whole.sampler) == (2, "ddim")
+    assert whole.legs[-1]["distilled_to"] == 2
+    assert whole.legs[0] == load_model(teacher).legs[0]
+    for ours, theirs in zip(whole.network.parameters(), load_model(teacher).network.parameters(), strict=True):
+        assert 0 < (ours - theirs).abs().max() < 0.2, "fifteen steps away from it"
+
+
+def test_a_student_can_learn_what_its_teacher_does_in_two_steps(photos: Path, teacher: Path) -> None:
+    """One batch, over and over."""
+    data, student = InpaintingDataset(photos, 16, cache=photos / ".cache"), load_model(teacher)
+    task = InpaintingTask(student, data, CONFIG, Path("unused"), teacher=Teacher(load_model(teacher), 1, CPU))
+    batch = next(iter(DataLoader(data, batch_size=4)))
+    optimiser = torch.optim.Adam(student.network.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(100):
+        loss = task.error(student.network, batch) / task.weight(batch)
+        losses.append(loss.item())
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    assert losses[-1] < 0.2 * losses[0]
+
+
+@pytest.mark.parametrize("options", [("--distill", "MODEL"), ("--steps", "4")])
+def test_distill_and_steps_go_together(run: Run, photos: Path, teacher: Path, options: tuple[str, str]) -> None:
+    given = [str(teacher) if option == "MODEL" else option for option in options]
+    done = run("train", photos, "-o", photos / "out.safetensors", *given)
+    assert done.code == 2
+    assert "--distill MODEL and --steps N go together" in done.err
