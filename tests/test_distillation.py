@@ -148,3 +148,10 @@ def test_distill_and_steps_go_together(run: Run, photos: Path, teacher: Path, op
     done = run("train", photos, "-o", photos / "out.safetensors", *given)
     assert done.code == 2
     assert "--distill MODEL and --steps N go together" in done.err
+
+
+def test_a_student_is_like_its_teacher(photos: Path, teacher: Path, tmp_path: Path) -> None:
+    other = Model.new(SMALL, diffusion=Diffusion(schedule="linear"), size=16)
+    init, output = save_model(tmp_path / "other.safetensors", other), tmp_path / "a.safetensors"
+    with pytest.raises(OptionError, match="differ in diffusion"):
+        train_model(photos, output, CONFIG, teacher=teacher, steps=2, init=init, size=16, device="cpu")

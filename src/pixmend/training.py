@@ -101,6 +101,9 @@ def train_model(
         taught_by = None
         if teacher is not None and steps is not None:
             taught_by = Teacher(load_model(teacher), steps, where)
+            for name in ("diffusion", "conditioning"):
+                if taught_by.model.header[name] != model.header[name]:
+                    raise OptionError(f"{init} and {teacher} differ in {name}; give a student that is alike")
             model = dataclasses.replace(model, steps=steps, sampler="ddim")
         task = InpaintingTask(model, data, config, output, balance, taught_by)
         with stop_on_signal() as stop, _advising_to_resume():
