@@ -103,6 +103,18 @@ def test_matches_are_the_nearest_of_all_known_patches() -> None:
     torch.testing.assert_close(patches.distance, least, atol=1e-3, rtol=1e-4)
 
 
+def test_of_too_many_known_patches_some_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    patches = Patches(noise(), square(), FIRST_RADIUS)
+    monkeypatch.setattr(patches_room, "COMPARED", 1500 * len(patches.open))
+    compared: list[Tensor] = []
+    monkeypatch.setattr(Patches, "_compare", lambda self, known, theirs: compared.append(known))
+    monkeypatch.setattr(Patches, "_cohere", lambda self: None)
+    monkeypatch.setattr(Patches, "vote", lambda self: None)
+    patches.settle(2, 0.5, generator(), no_tick)
+    assert [len(known) for known in compared] == [1500, 1500]
+    assert patches.known[compared[0]].all()
+
+
 def test_a_vote_of_patches_that_agree_is_a_copy() -> None:
     x, hole = noise(), square()
     patches = Patches(x, hole, 2)

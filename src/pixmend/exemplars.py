@@ -88,7 +88,7 @@ def plan_mosaic(touched: Hole, part: Part, levels: Sequence[Level]) -> tuple[int
     are known: the larger patches are beside the hole, the better what is copied hangs together. So the mosaic begins
     another level below, if it can. Narrow holes the network does better.
     """
-    for first in range(len(levels) - 1, 1, -1):
+    for first in range(len(levels) - 1, 0, -1):
         own = _levels(touched, part, levels[0].size, first)
         hole = torch.from_numpy(own[first].hole)
         is_wide = not dilate(F.pad(~hole, (1, 1, 1, 1), value=True), WIDE).all()

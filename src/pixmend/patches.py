@@ -20,6 +20,7 @@ REACH = (4, 1)  # pixels: how far beside its match a better one is looked for, b
 FAR = (64, 16, *REACH)  # the same where no first match is known
 COMPARED = 1 << 25  # pairs of patches that are all compared, at most
 MOST = 8192  # known patches that are compared with all others
+LEAST = 1024  # the same where no first match is known, and more would be too many pairs
 SPREAD = 0.5  # of the usual distance: a match that is so much worse counts 1/e of one that fits
 TRUST = 0.02  # what a patch counts of which nothing is known, beside 1 for one that is known as a whole
 OVERUSE = 0.1  # of the usual distance: added for each time that a patch is taken more often than is fair
@@ -61,7 +62,9 @@ class Patches:
 
     def settle(self, rounds: int, noise: float, generator: torch.Generator, tick: Tick) -> None:
         """Match and vote in turns, from the fill that is there with noise; matches are looked for everywhere."""
-        known = self._some_known(MOST, generator)
+        is_first = int(self.match[0]) < 0
+        some = COMPARED // len(self.open)
+        known = self._some_known(some if is_first and LEAST <= some < MOST else MOST, generator)
         self.uses = torch.zeros(len(self.known))
         if len(known) * len(self.open) <= COMPARED:
             theirs = self._patches(known)
@@ -72,10 +75,11 @@ class Patches:
                 self.vote()
                 tick()
             return
-        if int(self.match[0]) < 0:
+        if is_first:
             self.match = known[torch.randint(len(known), self.open.shape, generator=generator)]
         for _ in range(max(1, rounds // 4)):  # each looks at eight candidates, one after the other
             self.improve(FAR, generator, tick)
+            self._cohere(sparse=True)
             self.vote()
 
     def doubled(self, x: Tensor, hole: Hole, radius: int, generator: torch.Generator) -> Patches:
@@ -191,7 +195,7 @@ class Patches:
             self.match[some] = known[which]
             self.distance[some] = (2 * least + ours.square().sum(1)).clamp(min=0)
 
-    def _cohere(self) -> None:
+    def _cohere(self, *, sparse: bool = False) -> None:
         """Take the match of a neighbour, moved along, where it is not much worse: whole pieces are copied.
 
         What is copied patch by patch repeats itself in a lattice (Hertzmann et al. 2001, Image Analogies, section 3.2,
@@ -201,10 +205,10 @@ class Patches:
         match[self.open] = self.match.int()
         for some in self._chunks():
             here, best = self.open[some], self.match[some].clone()
-            wanted, least = self._patches(here), HANGS_TOGETHER * self.distance[some]
+            wanted, least = self._patches(here, sparse=sparse), HANGS_TOGETHER * self.distance[some]
             for other in self._moved_along(match, here):
                 worth = self._is_known(other).nonzero()[:, 0]
-                found = _distance(self._patches(other[worth]), wanted[worth])
+                found = _distance(self._patches(other[worth], sparse=sparse), wanted[worth])
                 better = found <= least[worth]
                 worth = worth[better]
                 best[worth], least[worth] = other[worth], found[better]
