@@ -103,7 +103,9 @@ VARIATIONS = [
     Variation("crops", "whole pictures", views=Views(enlarged=0, scales=(1, 1))),
     Variation("crops", "pixel by pixel", views=Views(enlarged=0, scales=(0, 0))),
     Variation("shape", "32-48-96-160, 2 blocks", shape=UNetConfig(channels=(32, 48, 96, 160), blocks=2)),
+    Variation("shape", "48-64-96-160", shape=UNetConfig(channels=(48, 64, 96, 160))),
     Variation("shape", "48-80-128-160", shape=UNetConfig(channels=(48, 80, 128, 160))),
+    Variation("shape", "64-80-96-128", shape=UNetConfig(channels=(64, 80, 96, 128))),
     Variation(
         "shape",
         "patch 2, 96-160-224",
