@@ -31,6 +31,7 @@ from pixmend.locks import RUN_LOCK, Lock, holder, in_use, locked
 from pixmend.sealed import DamagedError, sealed, unsealed
 
 # what may change between a training and its resumption without changing the weights that come of it, but for rounding
+MOST_LETTERS = 60  # of a value in a message
 FREE_TO_CHANGE = frozenset({"accumulate", "workers", "save_minutes", "save_kimg", "measure_kimg", "held_out_samples"})
 LOG_SECONDS = 2.0  # rows of the log are written together, at least so often
 KEY = "pixmend-state"  # of a state's metadata
@@ -302,6 +303,13 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "")
             found.append(
                 "its pictures are not those that it was begun with; give the same, or --init with another output"
             )
+        elif a != b and name == "legs":
+            found.append(f"{path}legs, the trainings of the model that it began with, are others; give the same one")
         elif a != b and name not in FREE_TO_CHANGE:
-            found.append(f"{path}{name} was {a!r} and is now {b!r}")
+            found.append(f"{path}{name} was {_short(a)} and is now {_short(b)}")
     return "; ".join(f for f in found if f)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}..."
