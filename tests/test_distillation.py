@@ -19,6 +19,7 @@ from pixmend.conditioning import denoiser, network_input, smooth_fill
 from pixmend.data import InpaintingDataset
 from pixmend.diffusion import Conditioning, Diffusion, Known, Prediction
 from pixmend.distillation import Teacher, source, step
+from pixmend.efforts import QUALITIES, effort_for
 from pixmend.errors import OptionError
 from pixmend.loop import TrainConfig
 from pixmend.samplers import ddim
@@ -155,3 +156,15 @@ def test_a_student_is_like_its_teacher(photos: Path, teacher: Path, tmp_path: Pa
     init, output = save_model(tmp_path / "other.safetensors", other), tmp_path / "a.safetensors"
     with pytest.raises(OptionError, match="differ in diffusion"):
         train_model(photos, output, CONFIG, teacher=teacher, steps=2, init=init, size=16, device="cpu")
+
+
+def test_a_student_takes_no_more_calls_than_it_has_learnt(photos: Path, teacher: Path, tmp_path: Path) -> None:
+    student = train_model(photos, tmp_path / "a.safetensors", CONFIG, teacher=teacher, steps=4, size=16, device="cpu")
+    assert student.distilled_to == 4
+    fast, balanced, best = (effort_for(quality, student) for quality in ("fast", "balanced", "best"))
+    assert [effort.first_steps(1000, 4) for effort in (fast, balanced, best)] == [3, 4, 4]
+    assert balanced.finer == (3, 3, 2), "three quarters of the noise levels, a quarter at a step"
+    assert best.finer == (4,)
+    assert effort_for("balanced", load_model(teacher)) == QUALITIES["balanced"]
+    ordinary = train_model(photos, tmp_path / "b.safetensors", CONFIG, init=tmp_path / "a.safetensors", device="cpu")
+    assert (ordinary.distilled_to, ordinary.sampler, ordinary.steps) == (None, "unipc", Model.steps)

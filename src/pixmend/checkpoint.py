@@ -74,6 +74,11 @@ class Model:
         return cls(network, diffusion or Diffusion(), conditioning, size, steps=steps)
 
     @property
+    def distilled_to(self) -> int | None:
+        """The steps that it learnt last to do with; None where that was no distillation."""
+        return self.legs[-1].get("distilled_to") if self.legs else None
+
+    @property
     def header(self) -> dict[str, Any]:
         """Everything but the weights, as it stands in the file."""
         d, config = self.diffusion, self.network.config

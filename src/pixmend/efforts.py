@@ -5,8 +5,10 @@ docs/any-size.md has the table, and how the figures were found.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from pixmend.checkpoint import Model
+from pixmend.errors import OptionError
 from pixmend.levels import Level
 from pixmend.schedules import step_subset
 from pixmend.windows import Part
@@ -25,6 +27,13 @@ class Effort:
     def first_steps(self, T: int, own: int) -> int:
         """Calls at the coarsest level, of a model with T noise levels that does well with `own`."""
         return min(T, max(1, round(self.first * own)))
+
+    def of_student(self, steps: int) -> Effort:
+        """The same for a model that was distilled to so many steps. It has learnt one length of step (`distillation`),
+        and shorter ones make it too sharp: no more calls than fit.
+        """
+        fitting = max(1, round(self.finer_from * steps))
+        return replace(self, first=min(self.first, 1), finer=tuple(min(calls, fitting) for calls in self.finer))
 
     def finer_times(self, T: int, number: int) -> list[int]:
         """The noise levels that are visited at a finer level, 1 the one above the coarsest."""
@@ -47,6 +56,14 @@ QUALITIES = {
     "balanced": Effort(1, 0.75, (4, 3, 2), 24, 1),
     "best": Effort(2, 0.9, (6,), 48, 2),
 }
+
+
+def effort_for(quality: str, model: Model) -> Effort:
+    """What a quality spends on a model. Raises OptionError."""
+    if quality not in QUALITIES:
+        raise OptionError(f"quality {quality!r} is not known; choose one of {', '.join(QUALITIES)}")
+    steps, effort = model.distilled_to, QUALITIES[quality]
+    return effort if steps is None else effort.of_student(steps)
 
 
 @dataclass

@@ -21,7 +21,7 @@ from pixmend.budget import MOST_PIXELS, STATE, Batches, memory_as_one_line, memo
 from pixmend.checkpoint import Model
 from pixmend.conditioning import denoiser
 from pixmend.diffusion import Known, Noise
-from pixmend.efforts import QUALITIES, LevelRecord, PartRecord, down_to
+from pixmend.efforts import LevelRecord, PartRecord, down_to, effort_for
 from pixmend.errors import MemoryLimitError, OptionError
 from pixmend.exemplars import Mosaic, mosaic_bytes
 from pixmend.grain import match_grain
@@ -62,10 +62,8 @@ class Filling:
         sampler = sampler or model.sampler
         if sampler not in SAMPLERS:
             raise OptionError(f"sampler {sampler!r} is not known; choose one of {', '.join(SAMPLERS)}")
-        if quality not in QUALITIES:
-            raise OptionError(f"quality {quality!r} is not known; choose one of {', '.join(QUALITIES)}")
         self.network, self.device = network, network.device
-        self.model, self.sampler, self.effort = model, sampler, QUALITIES[quality]
+        self.model, self.sampler, self.effort = model, sampler, effort_for(quality, model)
         T = model.diffusion.T
         own = self.effort.first_steps(T, model.steps)
         self.first_times = step_subset(T, own if steps is None else steps)

@@ -99,6 +99,8 @@ def train_model(
             raise OptionError(f"the samples have {data.T} noise levels, the model {model.diffusion.T}; make them alike")
         model = dataclasses.replace(model, size=data.size)
         taught_by = None
+        if model.distilled_to is not None:  # what follows is an ordinary model again, or another student
+            model = dataclasses.replace(model, steps=Model.steps, sampler=Model.sampler)
         if teacher is not None and steps is not None:
             taught_by = Teacher(load_model(teacher), steps, where)
             for name in ("diffusion", "conditioning"):

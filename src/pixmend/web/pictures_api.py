@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, File, Form, UploadFile
 from fastapi.responses import FileResponse, Response
 
 import pixmend
-from pixmend.efforts import QUALITIES
+from pixmend.efforts import QUALITIES, effort_for
 from pixmend.images import encode, open_picture
 from pixmend.masks import KINDS
 from pixmend.samplers import SAMPLERS
@@ -52,8 +52,8 @@ async def about(service: Here) -> About:
             keep_seconds=limits.keep_seconds,
         ),
         qualities=[
-            QualityTold(name=name, calls=effort.first_steps(model.diffusion.T, model.steps))
-            for name, effort in QUALITIES.items()
+            QualityTold(name=name, calls=effort_for(name, model).first_steps(model.diffusion.T, model.steps))
+            for name in QUALITIES
         ],
         kinds=[KindTold(name=name, text=(draw.__doc__ or "").splitlines()[0]) for name, draw in KINDS.items()],
         samplers=list(SAMPLERS),
