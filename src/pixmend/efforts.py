@@ -30,9 +30,10 @@ class Effort:
 
     def of_student(self, steps: int) -> Effort:
         """The same for a model that was distilled to so many steps. It has learnt one length of step (`distillation`),
-        and shorter ones make it too sharp: no more calls than fit.
+        and shorter ones make it too sharp: no more calls than fit, and at finer levels, which start from a fill that
+        was enlarged, one.
         """
-        fitting = max(1, round(self.finer_from * steps))
+        fitting = 1 + round(self.finer_from * steps)
         return replace(self, first=min(self.first, 1), finer=tuple(min(calls, fitting) for calls in self.finer))
 
     def finer_times(self, T: int, number: int) -> list[int]:
