@@ -93,7 +93,7 @@ class Recursion:
 
 def sampled(sampler: Callable[..., Tensor], diffusion: Diffusion, times: Sequence[int], draws: int) -> Any:
     true, noise = a_gaussian(), Impulses(draws)
-    shown = torch.where(IN_HOLE, torch.nan, TRUTH).reshape(1, *SHAPE).expand(noise.batch, *SHAPE)
+    shown = torch.where(IN_HOLE, 1e6, TRUTH).reshape(1, *SHAPE).expand(noise.batch, *SHAPE)
     known = Known(shown, HOLE.expand(noise.batch, 1, 2, 3), diffusion, "plain", noise)
     x = sampler(true.denoiser(diffusion), known.start(times[0]), times, diffusion, noise=noise, put_back=known.put_back)
     assert torch.equal(x.flatten(1)[:, ~IN_HOLE], TRUTH[~IN_HOLE].expand(noise.batch, -1)), "known pixels are exact"
