@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,15 @@ MODEL = small_model()
 def noise_picture(height: int, width: int, mode: str = "RGB", seed: int = 0) -> Image.Image:
     rng = np.random.default_rng(seed)
     return Image.fromarray(rng.integers(0, 256, (height, width, 4), np.uint8), "RGBA").convert(mode)
+
+
+def draw_photos(folder: Path) -> Path:
+    """Twelve pictures to train on, of colours that run into each other."""
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        coarse = rng.integers(0, 256, (4, 4, 3), np.uint8)
+        Image.fromarray(coarse).resize((40, 40), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
 
 
 def box(height: int, width: int, top: int, left: int, bottom: int, right: int) -> NDArray[np.bool_]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -24,9 +22,8 @@ from pixmend.errors import OptionError
 from pixmend.loop import TrainConfig
 from pixmend.samplers import ddim
 from pixmend.training import InpaintingTask, train_model
-from pixmend.unet import UNetConfig
+from small_model import SMALL, draw_photos, small_model
 
-SMALL = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16, time_channels=16)
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(total_kimg=0.06, batch_size=4, lr=1e-3, holdout=0.3, held_out_samples=8, workers=0)
 
@@ -41,21 +38,12 @@ def no_noise(x: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for i in range(12):
-        coarse = rng.integers(0, 256, (4, 4, 3), np.uint8)
-        Image.fromarray(coarse).resize((40, 40), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
-    return folder
+    return draw_photos(tmp_path_factory.mktemp("photos"))
 
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model = Model.new(SMALL, size=16, seed=3)
-    model.legs.append({"kimg": 1})
-    for parameter in model.network.parameters():  # as if trained: a new network answers 0
-        torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(parameter.numel()))
-    return save_model(tmp_path_factory.mktemp("teacher") / "teacher.safetensors", model)
+    return save_model(tmp_path_factory.mktemp("teacher") / "teacher.safetensors", small_model())
 
 
 @pytest.mark.parametrize("prediction", ["v", "x0", "eps"])
@@ -103,11 +91,11 @@ def test_one_step_of_what_is_taught_is_two_of_the_teachers_sampler(conditioning:
     assert expected[inside].abs().max() < 0.9
 
 
-def test_a_teacher_that_knows_the_picture_teaches_it_at_every_level() -> None:
+def test_a_teacher_that_knows_the_picture_teaches_it_at_every_level(monkeypatch: pytest.MonkeyPatch) -> None:
     diffusion, x0 = Diffusion(T=50), drawn(50, 3, 4, 4).double().clamp(-1, 1)
     model, times = Model.new(SMALL, diffusion=diffusion), torch.arange(50)
     teacher, xt = Teacher(model, 7, CPU), diffusion.add_noise(x0, times, drawn(50, 3, 4, 4, seed=1).double())
-    teacher._x0 = lambda x, t, told: x0  # type: ignore[method-assign,assignment]
+    monkeypatch.setattr(teacher, "_x0", lambda x, t, told: x0)
     target = teacher.target(xt, times, lambda x: x)
     torch.testing.assert_close(diffusion.predict_x0(xt, times, target), x0)
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
@@ -23,6 +22,7 @@ from pixmend.checkpoint import load_model
 from pixmend.errors import OptionError
 from pixmend.processes import ALONE, Processes, joined, rank, speaks
 from pixmend.train_config import TrainConfig
+from small_model import draw_photos
 from two_processes import CONFIG, LAST, POISONED, shards, training
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -41,11 +41,7 @@ def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for i in range(12):
-        coarse = rng.integers(0, 256, (4, 4, 3), np.uint8)
-        Image.fromarray(coarse).resize((40, 40), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    folder = draw_photos(tmp_path_factory.mktemp("photos"))
     for k in range(3):
         with tarfile.open(shards(folder).replace("{0..2}", str(k)), "w") as archive:
             for i in range(4 * k, 4 * k + 4):

@@ -7,7 +7,6 @@ import os
 import signal
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -32,6 +31,7 @@ from pixmend.run_folder import RunFolder, TrainingState
 from pixmend.runtime import memory_as_one_line
 from pixmend.training import FLAT, TYPICAL, InpaintingTask, balance_of, guide_for, train_model
 from pixmend.unet import UNetConfig
+from small_model import draw_photos
 
 SMALL = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16, time_channels=16)
 CONFIG = TrainConfig(
@@ -41,12 +41,7 @@ CONFIG = TrainConfig(
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for i in range(12):
-        coarse = rng.integers(0, 256, (4, 4, 3), np.uint8)
-        Image.fromarray(coarse).resize((40, 40), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
-    return folder
+    return draw_photos(tmp_path_factory.mktemp("photos"))
 
 
 @pytest.fixture
