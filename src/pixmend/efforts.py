@@ -30,8 +30,8 @@ class Effort:
 
     def of_student(self, steps: int) -> Effort:
         """The same for a model that was distilled to so many steps. It has learnt one length of step (`distillation`),
-        and shorter ones make it too sharp: no more calls than fit, and at finer levels, which start from a fill that
-        was enlarged, one.
+        and shorter ones make it too sharp. So no more calls than fit; but one more at finer levels, which start from an
+        enlarged fill, and that is too smooth.
         """
         fitting = 1 + round(self.finer_from * steps)
         return replace(self, first=min(self.first, 1), finer=tuple(min(calls, fitting) for calls in self.finer))
