@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pixmend import backends, runtime
 from pixmend.adm import AdmConfig
-from pixmend.backends import Careful, check_backend, kept_open, open_network, store, suits_openvino
+from pixmend.backends import Careful, OpenNetwork, check_backend, kept_open, open_network, store, suits_openvino
 from pixmend.backends.store import cached_name, read_cached, write_cached
 from pixmend.backends.with_torch import MOST_GRAPHS, Compute, Graphs, TorchNetwork
 from pixmend.checkpoint import Model
@@ -90,6 +90,12 @@ def off(network: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor, model
     return float((found - expected).abs().mean() / expected.std())
 
 
+def check_same(network: OpenNetwork, found: Tensor, expected: Tensor) -> None:
+    """Equal, in bfloat16; in float32 the order in which numbers are added up may follow the batch."""
+    exact = network.dtype == torch.bfloat16
+    torch.testing.assert_close(found, expected, rtol=0, atol=0 if exact else 1e-5)
+
+
 # --- torch
 
 
@@ -101,12 +107,12 @@ def test_torch_in_float32_is_the_network(size: tuple[int, int], layout: torch.me
     torch.testing.assert_close(network(x, t.long()), answer(x, t), rtol=1e-4, atol=1e-5)
 
 
-def test_torch_by_default_is_off_by_rounding_and_a_result_does_not_depend_on_its_batch() -> None:
+def test_torch_by_default_is_off_by_rounding_and_a_result_does_not_follow_its_batch() -> None:
     network, (x, t) = open_network(MODEL, "torch", "cpu"), example(5)
     assert network.name == "torch"
     assert network.device == CPU
     assert off(network, x, t) < ROUNDED
-    assert torch.equal(network(x, t)[2:3], network(x[2:3], t[2:3]))
+    check_same(network, network(x, t)[2:3], network(x[2:3], t[2:3]))
 
 
 def double(x: Tensor, t: Tensor) -> Tensor:
@@ -307,12 +313,12 @@ def test_openvino_in_float32_is_the_network(model: Model, compilations: list[str
         torch.testing.assert_close(network(x, t), answer(x, t, model), rtol=1e-3, atol=1e-4)
 
 
-def test_openvino_is_off_by_rounding_and_a_result_does_not_depend_on_its_batch(compilations: list[str]) -> None:
+def test_openvino_is_off_by_rounding_and_a_result_does_not_follow_its_batch(compilations: list[str]) -> None:
     network, (x, t) = open_network(MODEL, "openvino"), example(15)
     assert off(network, x, t) < ROUNDED
     whole = network(x, t)
     for part in (slice(0, 1), slice(3, 6), slice(7, 15), slice(1, 7)):
-        assert torch.equal(network(x[part], t[part]), whole[part])
+        check_same(network, network(x[part], t[part]), whole[part])
 
 
 def test_openvino_knows_the_time_exactly(compilations: list[str]) -> None:

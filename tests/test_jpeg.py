@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from pixmend.decoding import decode_file
 from pixmend.encoding import save_picture
 from pixmend.jpeg_segments import APP1, APP13, COM, Segment, bare, join, split
 from pixmend.pictures import Picture, composite, turned, turned_back
+from programs import imagemagick, program
 
 jpeglib = pytest.importorskip("jpeglib", reason="coefficients are read back with jpeglib")
 
@@ -250,10 +250,8 @@ def write_inks(path: Path, kind: str) -> Path:
     Image.fromarray(scene()).convert("CMYK").save(source)
     if kind == "CMYK":
         Image.open(source).save(path, quality=90, exif=b"Exif\0\0" + exif_block(6))
-    elif shutil.which("convert") is None:
-        pytest.skip("ImageMagick is not installed")
     else:
-        subprocess.run(["convert", source, *f"-quality 90 -sampling-factor {kind}".split(), path], check=True)
+        subprocess.run([imagemagick(), source, *f"-quality 90 -sampling-factor {kind}".split(), path], check=True)
     return path
 
 
@@ -336,15 +334,13 @@ TOOLS = {  # other programs' ways to code the same picture
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_files_of_libjpeg(tmp_path: Path, tool: str) -> None:
-    command = TOOLS[tool]
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"{command[0]} is not installed")
+    name, *options = TOOLS[tool]
     plain = write(tmp_path / "plain.jpg")
     stream = io.BytesIO()
     Image.fromarray(scene()).save(stream, "PPM")
-    given = stream.getvalue() if command[0] == "cjpeg" else plain.read_bytes()
+    given = stream.getvalue() if name == "cjpeg" else plain.read_bytes()
     source = tmp_path / "source.jpg"
-    source.write_bytes(subprocess.run(command, input=given, capture_output=True, check=True).stdout)
+    source.write_bytes(subprocess.run([program(name), *options], input=given, capture_output=True, check=True).stdout)
     picture, touched = mended(decode_file(source))
     out = save_picture(picture, tmp_path / "out.jpg")
     before, after = coefficients(source), coefficients(out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from pixmend.decoding import decode_file
 from pixmend.encoding import check_savable, save_picture
 from pixmend.errors import OutputError, PictureError
 from pixmend.pictures import Picture, composite
+from programs import imagemagick
 
 HOLE = np.s_[4:12, 6:20]
 
@@ -129,13 +129,12 @@ def test_the_fill_comes_back_in_the_colours_of_the_file(tmp_path: Path, mode: st
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
 def test_colours_multiplied_with_their_alpha_come_back_so(tmp_path: Path, mode: str) -> None:
     """As ImageMagick writes and reads them: dividing by alpha and multiplying again would round."""
-    if shutil.which("convert") is None:
-        pytest.skip("ImageMagick is not installed")
+    convert = imagemagick()
     samples = noise(20, 30, len(mode))
     samples[..., -1] |= 64
     Image.fromarray(samples).save(tmp_path / "plain.png")
     source = tmp_path / "source.tif"
-    subprocess.run(["convert", tmp_path / "plain.png", "-define", "tiff:alpha=associated", source], check=True)
+    subprocess.run([convert, tmp_path / "plain.png", "-define", "tiff:alpha=associated", source], check=True)
     picture, known = filled(decode_file(source), np.broadcast_to(np.array([0.2, -0.1, 0.4], np.float32), (20, 30, 3)))
     out = save_picture(picture, tmp_path / "out.tif")
     read = []
@@ -143,7 +142,7 @@ def test_colours_multiplied_with_their_alpha_come_back_so(tmp_path: Path, mode: 
         with Image.open(path) as image:
             assert image.tag_v2[338] == (1,)  # type: ignore[attr-defined]
             assert image.tag_v2.tagtype[338] == 3  # type: ignore[attr-defined]
-        raw = subprocess.run(["convert", path, "-depth", "16", "RGBA:-"], check=True, capture_output=True).stdout
+        raw = subprocess.run([convert, path, "-depth", "16", "RGBA:-"], check=True, capture_output=True).stdout
         read.append(np.frombuffer(raw, np.uint16).reshape(20, 30, 4))
     assert np.array_equal(read[0][known], read[1][known])
     assert np.abs(decode_file(out).samples[HOLE].astype(int) - picture.samples[HOLE]).max() <= 4  # a step is 255/64

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,9 @@ from pixmend.encoding import save_picture
 from pixmend.errors import PictureError
 from pixmend.jpeg import can_keep_blocks
 from pixmend.pictures import Metadata, Picture, composite
+from programs import imagemagick, program
 from test_previews import camera_exif, save
 from test_previews import mended as without_secret
-
-
-def program(name: str) -> str:
-    """Where a program is, or a skip."""
-    found = next((path for path in (f"/usr/bin/{name}", shutil.which(name)) if path and Path(path).exists()), None)
-    return found or pytest.skip(f"{name} is not installed")
-
-
-def imagemagick() -> str:
-    return program("magick" if shutil.which("magick") else "convert")
 
 
 def call(*command: object) -> str:
