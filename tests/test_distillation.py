@@ -153,6 +153,7 @@ def test_a_student_takes_no_more_calls_than_it_has_learnt(photos: Path, teacher:
     assert [effort.first_steps(1000, 4) for effort in (fast, balanced, best)] == [3, 4, 4]
     assert balanced.finer == (4, 3, 2), "three quarters of the noise levels, a quarter at a step, and one more"
     assert best.finer == (5,)
+    assert fast.noise == balanced.noise == best.noise > QUALITIES["balanced"].noise
     assert effort_for("balanced", load_model(teacher)) == QUALITIES["balanced"]
     ordinary = train_model(photos, tmp_path / "b.safetensors", CONFIG, init=tmp_path / "a.safetensors", device="cpu")
     assert (ordinary.distilled_to, ordinary.sampler, ordinary.steps) == (None, "unipc", Model.steps)

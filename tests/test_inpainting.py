@@ -209,6 +209,16 @@ def test_options_that_cannot_be(wrong: dict[str, object]) -> None:
         mend(noise_picture(20, 20), box(20, 20, 5, 5, 9, 9), **wrong)
 
 
+@pytest.mark.parametrize("light", [(255, 255), (150, 230)])
+def test_a_clear_sky_stays_clear(light: tuple[int, int]) -> None:
+    """White, and blue that grows lighter, whatever the network says: MODEL is of chance."""
+    sky = np.linspace(*light, 150).round()[:, None, None] - np.array([100, 50, 0]) * (light[0] < 255)
+    image = Image.fromarray(np.broadcast_to(sky, (150, 200, 3)).astype(np.uint8))
+    result = mend(image, box(150, 200, 50, 50, 75, 100))
+    assert len(result.records[0].levels) > 1
+    assert np.abs(result.pictures[0].samples.astype(int) - np.asarray(image)).max() <= 1
+
+
 def test_a_perfect_network_mends_perfectly() -> None:
     """A network that knows the picture: coarse to fine, tiles, steps and composite together lose nothing."""
     smooth = Image.fromarray(np.random.default_rng(3).integers(0, 256, (5, 5, 3), np.uint8)).resize((48, 48))

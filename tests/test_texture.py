@@ -1,13 +1,15 @@
-"""Texture: noise grows in brightness, by as much as said, where surroundings are rough, and nowhere else."""
+"""Texture: noise grows in brightness, by as much as said, where surroundings are rough; fills are calm beside calm."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
-from pixmend.texture import MORE, ROUGH, livened, roughness
+from pixmend.conditioning import smooth_fill
+from pixmend.texture import CALM, LIVELY, NEAR, ROUGH, calmed, livening, roughness
 
-SIDE = 64
+SIDE, MORE = 64, 0.08
 
 
 def square() -> Tensor:
@@ -27,9 +29,7 @@ def noise(count: int = 1) -> Tensor:
 
 def test_roughness_is_the_distance_from_the_mean_of_what_is_around() -> None:
     rough = roughness(chequered(0.05), torch.zeros(1, 1, SIDE, SIDE))[..., 2:-2, 2:-2]
-    torch.testing.assert_close(
-        rough, torch.full_like(rough, 0.05 * (1 - 1 / 25))
-    )  # 13 squares of 25 are like the middle
+    torch.testing.assert_close(rough, torch.full_like(rough, 0.05 * (1 - 1 / 25)))  # 13 of 25 are like the middle
 
 
 def test_what_lies_in_the_hole_is_not_looked_at() -> None:
@@ -41,14 +41,16 @@ def test_what_lies_in_the_hole_is_not_looked_at() -> None:
 def test_beside_what_is_even_the_noise_stays_as_it_is() -> None:
     for even in (torch.full((1, 3, SIDE, SIDE), 0.7), torch.linspace(-1, 1, 3)[None, :, None, None]):
         x = even.expand(1, 3, SIDE, SIDE)
-        torch.testing.assert_close(livened(noise(), x, square()), noise(), rtol=0, atol=1e-5)
+        torch.testing.assert_close(livening(x, square(), MORE)(noise()), noise(), rtol=0, atol=1e-5)
 
 
-def test_beside_what_is_rough_brightness_alone_grows() -> None:
-    before, after = noise(2), livened(noise(2), chequered(2 * ROUGH), square())
+def test_beside_what_is_rough_brightness_alone_grows_away_from_what_is_known() -> None:
+    before, after = noise(2), livening(chequered(2 * ROUGH), square(), MORE)(noise(2))
     within = square().bool()[0, 0]
     light, lighter = (n.mean(1)[:, within] for n in (before, after))
-    torch.testing.assert_close(lighter, (1 + MORE) * light)
+    share = torch.ones(32)
+    share[:4], share[-4:] = torch.arange(5, 9) / 9, torch.arange(8, 4, -1) / 9  # of nine pixels so many are unknown
+    torch.testing.assert_close(lighter, light * (1 + MORE * (share[:, None] * share).flatten()))
     for n in (before, after):
         n -= n.mean(1, keepdim=True)
     torch.testing.assert_close(after, before)
@@ -57,7 +59,38 @@ def test_beside_what_is_rough_brightness_alone_grows() -> None:
 def test_it_grows_towards_what_is_rough() -> None:
     x = chequered(2 * ROUGH).clone()
     x[..., : SIDE // 2] = 0.3
-    more = (livened(noise(), x, square()) - noise()).abs().mean((1, 2)) / noise().mean(1).abs().mean(1)
-    left, right = more[0, 16:20].mean(), more[0, 44:48].mean()
-    assert left < 0.25 * MORE
-    assert right > 0.75 * MORE
+    more = ((livening(x, square(), MORE)(noise()) / noise() - 1) / (noise().mean(1) / noise())).mean(1)
+    row = more[0, SIDE // 2]
+    assert float(row[20]) < 0.5 * MORE < 0.9 * MORE < float(row[43])
+
+
+def test_beside_what_is_calm_a_fill_is_the_smooth_one_and_known_pixels_stay() -> None:
+    x = torch.linspace(-1, 1, SIDE).expand(1, 3, SIDE, SIDE) * 0.05 + CALM / 3 * noise()
+    fills = torch.where(square() > 0, noise(2), x)
+    found, inside = calmed(fills, x, square()), square().expand(2, 3, -1, -1) > 0
+    torch.testing.assert_close(found[inside], smooth_fill(x, square()).expand(2, -1, -1, -1)[inside])
+    assert torch.equal(found[~inside], fills[~inside])
+
+
+def test_beside_what_is_lively_a_fill_stays_as_it_is() -> None:
+    assert torch.equal(calmed(noise(), chequered(1.5 * LIVELY), square()), noise())
+
+
+@pytest.mark.parametrize("known", [0, 1])
+def test_where_nothing_is_told_a_fill_stays_as_it_is(known: int) -> None:
+    hole = torch.ones(1, 1, SIDE, SIDE)
+    hole[..., :known, :known] = 0
+    assert torch.equal(calmed(noise(), torch.full((1, 3, SIDE, SIDE), 0.5), hole), noise())
+
+
+def test_calm_ends_where_something_lively_is_near() -> None:
+    """A band of texture crosses a narrow hole in a clear sky."""
+    hole = torch.zeros(1, 1, SIDE, SIDE)
+    hole[..., 30:34] = 1
+    x = torch.full((1, 3, SIDE, SIDE), 0.3)
+    x[..., 28:36, :] += chequered(0.3)[..., 28:36, :]
+    change = (calmed(noise(), x, hole) - noise()).abs().mean(1)[0, :, 31]
+    assert float(change[28 - NEAR + 2 : 36 + NEAR - 2].max()) == 0
+    smooth = (smooth_fill(x, hole) - noise()).abs().mean(1)[0, :, 31]
+    torch.testing.assert_close(change[:8], smooth[:8])
+    torch.testing.assert_close(change[-8:], smooth[-8:])

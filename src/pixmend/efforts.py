@@ -23,6 +23,9 @@ class Effort:
     finer: tuple[int, ...]  # calls at the finer levels, from coarse to fine; the last for all that follow
     rounds: int  # of matching at the first level of a mosaic
     passes: int  # over the matches at each finer level
+    # Beside what is rough, how much more noise than the network is told (`texture`):
+    noise: float = 0.0  # at each step of the coarsest level
+    finer_noise: float = 0.08  # at the start of a finer one
 
     def first_steps(self, T: int, own: int) -> int:
         """Calls at the coarsest level, of a model with T noise levels that does well with `own`."""
@@ -31,10 +34,12 @@ class Effort:
     def of_student(self, steps: int) -> Effort:
         """The same for a model that was distilled to so many steps. It has learnt one length of step (`distillation`),
         and shorter ones make it too sharp. So no more calls than fit; but one more at finer levels, which start from an
-        enlarged fill, and that is too smooth.
+        enlarged fill, and that is too smooth. What it draws is smoother than what its teacher does, so it gets more
+        noise.
         """
         fitting = 1 + round(self.finer_from * steps)
-        return replace(self, first=min(self.first, 1), finer=tuple(min(calls, fitting) for calls in self.finer))
+        finer = tuple(min(calls, fitting) for calls in self.finer)
+        return replace(self, first=min(self.first, 1), finer=finer, noise=OF_STUDENT)
 
     def finer_times(self, T: int, number: int) -> list[int]:
         """The noise levels that are visited at a finer level, 1 the one above the coarsest."""
@@ -49,6 +54,8 @@ def down_to(times: list[int], level: int) -> list[int]:
         times.append(times[-1] // 2)
     return times
 
+
+OF_STUDENT = 0.03  # as `Effort.noise`: brings the sharpness of four steps to that of photographs (few-steps.md)
 
 DETAILS = ("picture", "model")  # where that of wide holes comes from: a mosaic of known patches, or the network
 

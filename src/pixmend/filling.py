@@ -1,9 +1,9 @@
 """Filling one window, coarse to fine: which noise levels at which level, the sampler at each, and the picture's detail.
 
 The coarsest level is sampled from pure noise, all candidates in one batch. Every finer level starts from the enlarged
-fill, noised to a middle level, with that fill as the network's guide; rough surroundings have it start from more noise
-than the network is told, see `texture`. Where a mosaic of the picture's own patches takes over, see `exemplars`, there
-are no finer levels of the network. docs/any-size.md has the settings.
+fill, noised to a middle level, with that fill as the network's guide. Rough surroundings make a fill livelier, and
+smooth ones calm, see `texture`. Where a mosaic of the picture's own patches takes over, see `exemplars`, there are no
+finer levels of the network. docs/any-size.md has the settings.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from pixmend.grain import match_grain
 from pixmend.levels import Level
 from pixmend.samplers import SAMPLERS, visited_times
 from pixmend.schedules import step_subset
-from pixmend.texture import livened
+from pixmend.texture import calmed, livening
 from pixmend.tiles import tile_corners, tiled
 from pixmend.windows import Part
 
@@ -212,12 +213,16 @@ class Filling:
         times, diffusion, noise = record.times, self.model.diffusion, _noise(seeds)
         x, soft = (v.to(self.device).expand(len(seeds), -1, -1, -1) for v in tensors)
         known = Known(x, soft, diffusion, self.model.conditioning, noise)
-        if guide is None:
-            start = known.start(times[0])
-        else:
+        surroundings = x[:1], (soft[:1] > 0).to(x.dtype)
+        options: dict[str, Any] = {}
+        if guide is not None:
             guide = guide.to(self.device)
-            begin = livened(noise(guide), x[:1], (soft[:1] > 0).to(x.dtype))
+            begin = livening(*surroundings, self.effort.finer_noise)(noise(guide))
             start = known.put_back(diffusion.add_noise(guide, times[0], begin), times[0], times[0])
+        else:
+            start = known.start(times[0])
+            if self.effort.noise and self.sampler == "ddim":
+                options["liven"] = livening(*surroundings, self.effort.noise)
         network = self._batched(record, block, len(seeds))
         fill: Tensor = SAMPLERS[self.sampler](
             denoiser(tiled(network, block.needed.to(self.device), block.size, OVERLAP, network.most), known, guide),
@@ -227,8 +232,9 @@ class Filling:
             noise=noise,
             put_back=known.put_back,
             callback=lambda t, state, x0: tell(state),
+            **options,
         )
-        return fill
+        return calmed(fill, *surroundings)
 
     def _batched(self, record: LevelRecord, level: Level, candidates: int) -> Batches:
         """The network, on as many tiles at once as memory allows beside what the level itself takes."""

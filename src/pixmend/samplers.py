@@ -26,6 +26,7 @@ from pixmend.schedules import resampling_walk
 
 PutBack = Callable[[Tensor, int, int], Tensor]
 Callback = Callable[[int, Tensor, Tensor], None]
+Liven = Callable[[Tensor], Tensor]
 
 
 def _keep(x: Tensor, t: int, s: int) -> Tensor:
@@ -73,17 +74,22 @@ def ddim(
     *,
     noise: Noise,
     eta: float = 0.0,
+    liven: Liven | None = None,
     put_back: PutBack = _keep,
     callback: Callback = _silent,
 ) -> Tensor:
     """Every step goes to the predicted picture with the predicted noise upon it, and eta of it new.
 
     Song et al. 2021, equation 12 (https://arxiv.org/abs/2010.02502): eta = 0 is deterministic, eta = 1 is `ddpm`.
+    liven: makes of the noise that was predicted that which is put upon the picture, linearly: see `texture`.
     x: (B, C, H, W), the state at times[0]. Returns the clean pictures, (B, C, H, W).
     """
     _check_eta(eta)
     for t, s in pairwise([*times, -1]):
         x0 = denoise(x, t)
+        if liven and s >= 0:
+            picture = diffusion.alpha_bar(t) ** 0.5 * x0
+            x = picture + liven(x - picture)
         x = put_back(_ddim_step(x, x0, t, s, diffusion, noise, eta), t, s)
         callback(t, x, x0)
     return x

@@ -1,13 +1,19 @@
-"""The texture of a fill: beside what is rough, a finer level starts from more noise than the network is told.
+"""The texture of a fill: livelier where its surroundings are rough, and calm where they are smooth.
 
 A denoiser answers the mean of what may be there; a small one, called a few times, leaves that smoother than pictures
 are. What noise there is beyond what it is told of, it takes for detail: so a little more keeps texture (S_noise above 1
 in Karras et al. 2022, section 4, https://arxiv.org/abs/2206.00364). It would keep specks in a clear sky, too. So how
-much more follows the surroundings; and it is brightness alone, in which texture differs, that gets more.
-docs/results/wide.md has what it changes.
+much more follows the surroundings, and grows away from what is known, as what is left out does; and it is brightness
+alone, in which texture differs, that gets more.
+
+Where everything around is smooth there is nothing to be drawn. The smooth fill is right there, as it is where it is
+tried on known pixels, and the network, which is never quite sure, would leave a tinge. docs/results/wide.md and
+few-steps.md have what both change.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,23 +21,45 @@ from torch.nn import functional as F
 
 from pixmend.conditioning import smooth_fill
 
-MORE = 0.08  # of the noise in brightness, at most
-ROUGH = 0.08  # of [-1, 1]: surroundings that differ so much from their own means get the most
-ACROSS = 5  # pixels: of what means are taken
+ROUGH = 0.08  # of [-1, 1]: surroundings that differ so much from their own means get the most noise
+ACROSS, UNKNOWN = 5, 9  # pixels: of what means are taken, and shares of what is not known
+TRIED = 4  # pixels around a hole on which the smooth fill is tried
+CALM, LIVELY = 0.03, 0.08  # of [-1, 1]: off by the one it is taken as it is, by the other not at all
+NEAR = 12  # pixels: the worst within this counts
 
 
-def livened(noise: Tensor, x: Tensor, hole: Tensor) -> Tensor:
-    """The noise that a level starts from, stronger in brightness as far as the known pixels around are rough.
+def livening(x: Tensor, hole: Tensor, most: float) -> Callable[[Tensor], Tensor]:
+    """What makes noise (B, 3, H, W) stronger in brightness, by at most so much of it.
 
-    noise: (B, 3, H, W), standard normal; x: (1, 3, H, W) in [-1, 1]; hole: (1, 1, H, W), 1 where x is not known.
+    That is where known pixels around are rough, and all near are unknown: beside known pixels a fill is not too smooth.
+    x: (1, 3, H, W) in [-1, 1]; hole: (1, 1, H, W), 1 where x is not known.
     """
-    more = MORE * (roughness(x, hole) / ROUGH).clamp(max=1)
-    return noise + more * noise.mean(1, keepdim=True)
+    unknown = F.avg_pool2d(hole, UNKNOWN, stride=1, padding=UNKNOWN // 2, count_include_pad=False)
+    more = most * unknown * (roughness(x, hole) / ROUGH).clamp(max=1)
+    return lambda noise: noise + more * noise.mean(1, keepdim=True)
+
+
+def calmed(fill: Tensor, x: Tensor, hole: Tensor) -> Tensor:
+    """A fill (B, 3, H, W) that gives way to the smooth one where that foretells what is known around.
+
+    x, hole: as for `livening`. Known pixels stay exactly as they are.
+    """
+    wider = F.max_pool2d(hole, 2 * TRIED + 1, stride=1, padding=TRIED)
+    tried = wider - hole
+    off = (smooth_fill(x, wider) - x).abs().mean(1, keepdim=True) * tried
+    off = _mean(off) / _mean(tried).clamp(min=1 / ACROSS**2)
+    worst = F.max_pool2d(off.clamp(max=1), 2 * NEAR + 1, stride=1, padding=NEAR)
+    worst = 1 + smooth_fill(worst - 1, 1 - tried)  # 1 where nothing is known
+    calm = ((LIVELY - worst) / (LIVELY - CALM)).clamp(0, 1)
+    return torch.lerp(fill, smooth_fill(x, hole), calm * hole)
 
 
 def roughness(x: Tensor, hole: Tensor) -> Tensor:
     """How far known pixels are from the mean of those around, in brightness; filled into the hole: (1, 1, H, W)."""
     known, light = 1 - hole, x.mean(1, keepdim=True)
-    around = F.avg_pool2d(torch.cat([light * known, known], dim=1), ACROSS, stride=1, padding=ACROSS // 2)
-    mean = around[:, :1] / around[:, 1:].clamp(min=1 / ACROSS**2)
+    mean = _mean(light * known) / _mean(known).clamp(min=1 / ACROSS**2)
     return smooth_fill((light - mean).abs(), hole).clamp(min=0)
+
+
+def _mean(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, ACROSS, stride=1, padding=ACROSS // 2)
