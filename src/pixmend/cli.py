@@ -169,10 +169,11 @@ def train(
         )
     if rank() > 0:
         return
-    print(f"the model is in {output}; its log and pictures are in {run}")
+    is_stopped = last is not None and last.step < last.steps
+    print(f"the model{' so far' if is_stopped else ''} is in {output}; its log and pictures are in {run}")
     if (run / "notes.txt").exists():
         say("note", f"what went wrong on the way is in {run / 'notes.txt'}")
-    if last and last.step < last.steps:
+    if last and is_stopped:
         print(f"saved after step {last.step} of {last.steps}; the same command with --resume goes on")
         raise typer.Exit(STOPPED)
 
