@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -43,6 +44,6 @@ def sliced_wasserstein(x: Tensor, truth: Tensor, hole: Tensor, directions: int =
         projected = []
         for band in (ours, theirs):
             patches = F.unfold(band, side, padding=side // 2).transpose(1, 2)[inside]  # (N, C side side)
-            projected.append((patches @ axes).sort(dim=0).values)
-        total += float((projected[0] - projected[1]).abs().mean())
+            projected.append(np.sort((axes.T @ patches.T).numpy()))  # many times as fast as torch's
+        total += float(np.abs(projected[0] - projected[1]).mean())
     return total / 3
