@@ -31,7 +31,7 @@ from pixmend.windows import Hole, Part, Window, bounding_box
 RADIUS, FIRST_RADIUS = 2, 3  # of a patch: 5x5 pixels; at the first level, where a pixel is most of the picture, 7x7
 WIDE = 7  # pixels: a mosaic begins where a square of side 2 WIDE + 1 fits into the hole
 FEWEST = 200  # known patches of which a fill can be made
-NEAR = 512  # pixels around a hole that are looked at; of one more than twice as long, half its length
+NEAR = 512  # pixels around a hole that are looked at, at most; of one more than twice as long, half its length
 NOISE = 0.5  # in brightness, in the first round; else what is smooth matches what is smooth, and the same for ever
 LESS_NOISE = 0.2  # the same at a level that has matches from a coarser one
 AREA_BYTES, HOLE_BYTES = 40, 150  # a pixel of the finest level, and of its hole: about what they take, as measured

@@ -120,8 +120,8 @@ def inpainting(
     pixmend. A `Model` that was never trained is allowed, with a warning.
     quality: "fast", "balanced" or "best", network calls a level: docs/any-size.md. steps: those at the coarsest level,
     instead. sampler: a name in `SAMPLERS`. detail: "picture", in wide holes that of its known parts, or "model".
-    candidates: so many different fills; number i is, to rounding, what seed + i gives alone. The same seed gives the
-    same result, to rounding whatever the memory.
+    candidates: so many different fills, to rounding what seed, seed + 1 and so on give alone. The same seed gives
+    the same result, to rounding whatever the memory.
     blur: radius R of the soft edge in pixels, see `load_mask`; grow: pixels that the hole is grown by first.
     save_steps: keep the pictures on the way. max_memory: bytes, or text such as "2GB" or "50%" of what is free, to be
     used for the work beside the picture itself; by default half of what is free. backend: what computes the network,
