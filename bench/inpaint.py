@@ -193,6 +193,8 @@ def main() -> None:
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     chosen, options = cases(8 if arguments.small else 1), options_of(arguments)
+    if strange := set(arguments.only or ()) - set(chosen):
+        parser.error(f"no case has the name {strange.pop()!r}; choose of {', '.join(chosen)}")
     if arguments.peak:
         print(peak(arguments.model, chosen[arguments.peak], options))
         return
