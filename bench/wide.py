@@ -150,6 +150,7 @@ def main() -> None:
     parser.add_argument("--corner", type=int, nargs=2, default=[200, 300], help="row and column of the crops")
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--sides", type=int, nargs="+", default=[256, 512])
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="of the rows, by their names")
     parser.add_argument("--settings", action="store_true", help="ours alone, with other settings of the levels")
     parser.add_argument("--keep", type=Path, help="an existing folder for the fills, to look at")
     options = parser.parse_args()
@@ -165,7 +166,8 @@ def main() -> None:
         print(f"\n## {len(truths)} crops of {side}x{side}: PSNR; three bands; 1000 x sliced Wasserstein; seam\n")
         print(f"| | {' | '.join(options.kinds)} |\n| --- |{' --- |' * len(options.kinds)}")
         for name, fill in with_settings(model) if options.settings else ways(model):
-            print_row(name, fill, options.kinds, truths, options.keep)
+            if not options.only or name in options.only:
+                print_row(name, fill, options.kinds, truths, options.keep)
 
 
 if __name__ == "__main__":
