@@ -19,4 +19,4 @@ def imagemagick() -> str:
         told = subprocess.run([path, "-version"], capture_output=True, text=True)
         if told.stdout.startswith("Version: ImageMagick"):
             return path
-    return pytest.skip("ImageMagick is not installed")
+    pytest.skip("ImageMagick is not installed")

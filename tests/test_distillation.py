@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from command_line import Run
+from pixmend import efforts
 from pixmend.checkpoint import Model, load_model, save_model
 from pixmend.conditioning import denoiser, network_input, smooth_fill
 from pixmend.data import InpaintingDataset
@@ -19,10 +21,12 @@ from pixmend.diffusion import Conditioning, Diffusion, Known, Prediction
 from pixmend.distillation import Teacher, source, step
 from pixmend.efforts import QUALITIES, effort_for
 from pixmend.errors import OptionError
+from pixmend.inpainting import inpainting
 from pixmend.loop import TrainConfig
+from pixmend.pictures import Samples
 from pixmend.samplers import ddim
 from pixmend.training import InpaintingTask, train_model
-from small_model import SMALL, draw_photos, small_model
+from small_model import SMALL, box, draw_photos, noise_picture, small_model
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(total_kimg=0.06, batch_size=4, lr=1e-3, holdout=0.3, held_out_samples=8, workers=0)
@@ -157,3 +161,15 @@ def test_a_student_takes_no_more_calls_than_it_has_learnt(photos: Path, teacher:
     assert effort_for("balanced", load_model(teacher)) == QUALITIES["balanced"]
     ordinary = train_model(photos, tmp_path / "b.safetensors", CONFIG, init=tmp_path / "a.safetensors", device="cpu")
     assert (ordinary.distilled_to, ordinary.sampler, ordinary.steps) == (None, "unipc", Model.steps)
+
+
+def test_a_student_has_more_noise_beside_what_is_rough(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, picture, hole = small_model(), noise_picture(20, 20), box(20, 20, 4, 4, 16, 16)
+    model.legs, model.sampler = [{"distilled_to": 4}], "ddim"
+
+    def filled(sampler: str, noise: float) -> Samples:
+        monkeypatch.setattr(efforts, "OF_STUDENT", noise)
+        return inpainting(picture, hole, model=model, sampler=sampler).pictures[0].samples
+
+    assert not np.array_equal(filled("ddim", 0.03), filled("ddim", 0))
+    assert np.array_equal(filled("unipc", 0.03), filled("unipc", 0)), "which no student has learnt"

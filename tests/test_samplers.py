@@ -319,6 +319,23 @@ def test_samplers_by_name() -> None:
     assert names == SAMPLERS
 
 
+def test_ddim_puts_livened_noise_upon_the_picture_and_none_upon_the_last() -> None:
+    diffusion, x0, eps = Diffusion(T=10), 0.5 * float64(1, *SHAPE, seed=1), float64(1, *SHAPE, seed=2)
+    states: list[Tensor] = []
+    ddim(
+        lambda x, t: x0,
+        diffusion.add_noise(x0, 9, eps),
+        [9, 6, 3],
+        diffusion,
+        noise=torch.zeros_like,
+        liven=lambda noise: 1.25 * noise,
+        callback=lambda t, x, _: states.append(x),
+    )
+    expected = [diffusion.add_noise(x0, 6, 1.25 * eps), diffusion.add_noise(x0, 3, 1.25**2 * eps), x0]
+    for found, wanted in zip(states, expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
 @pytest.mark.parametrize("eta", [-0.1, 1.5, float("nan")])
 def test_eta_out_of_range_is_refused(eta: float) -> None:
     with pytest.raises(OptionError, match="eta"):

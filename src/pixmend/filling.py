@@ -221,7 +221,7 @@ class Filling:
             start = known.put_back(diffusion.add_noise(guide, times[0], begin), times[0], times[0])
         else:
             start = known.start(times[0])
-            if self.effort.noise and self.sampler == "ddim":
+            if self.effort.noise and self.sampler == "ddim":  # what students learn; no other sampler takes it
                 options["liven"] = livening(*surroundings, self.effort.noise)
         network = self._batched(record, block, len(seeds))
         fill: Tensor = SAMPLERS[self.sampler](
