@@ -1,6 +1,7 @@
 """The choices behind the default model, one by one: short trainings that differ in one thing each.
 
     python bench/ablations.py TRAINING_PHOTOGRAPHS PHOTOGRAPHS RESULTS [--only GROUP ...] [--size 32] [--kimg 80]
+                               [--calls 1 2 4 8]
 
 Every variation sees the same samples (crops, holes, times and noise, as far as they are alike), the same number of
 them, in the same order, from the same seed; `--kimg` is chosen so that one takes about ten minutes. Then it is measured
@@ -40,7 +41,7 @@ from quality import eight_bits, holes, middles, ours, ratio
 
 Guide = Callable[[Tensor, Tensor], Tensor]
 MEASURED = ("text", "alternate-rows", "thin", "stripes", "rectangles", "thick")  # small holes to large ones
-CALLS = (1, 2, 4, 8)
+CALLS = [1, 2, 4, 8]
 FILLS = 5
 
 
@@ -73,9 +74,11 @@ class Variation:
     masks: str = "mixed"
     views: Views = field(default_factory=Views)
     balance: float = 0.0
+    seed: int = 0
 
     @property
     def folder(self) -> str:
+        """The name of its folder in RESULTS."""
         return re.sub(r"[^a-zA-Z0-9.]+", "-", f"{self.group} {self.name}")
 
 
@@ -83,6 +86,7 @@ DEFAULT = Variation("default", "as `pixmend train` has it")
 UNGUIDED = Views(coarse_guide=0)  # without the coarser level's guide, as these ways have none
 VARIATIONS = [
     DEFAULT,
+    Variation("default", "another seed", seed=1),  # what a seed alone changes: smaller differences say nothing
     Variation("told", "plain", told="plain"),
     Variation("told", "residual", told="residual"),
     Variation("told", "Palette", guide=noise, views=UNGUIDED),
@@ -129,7 +133,11 @@ def trained(variation: Variation, options: argparse.Namespace) -> tuple[Model, f
     output = options.results / variation.folder / "model.safetensors"
     output.parent.mkdir(parents=True, exist_ok=True)
     config = TrainConfig(
-        total_kimg=options.kimg, measure_kimg=options.kimg, ema_halflife_kimg=options.kimg / 20, save_minutes=2
+        total_kimg=options.kimg,
+        measure_kimg=options.kimg,
+        ema_halflife_kimg=options.kimg / 20,
+        save_minutes=2,
+        seed=variation.seed,
     )
 
     def finished() -> bool:
@@ -145,7 +153,11 @@ def trained(variation: Variation, options: argparse.Namespace) -> tuple[Model, f
             cache=options.cache,
         )
         model = Model.new(
-            variation.shape, conditioning=variation.told, diffusion=Diffusion(**variation.diffusion), size=options.size
+            variation.shape,
+            conditioning=variation.told,
+            diffusion=Diffusion(**variation.diffusion),
+            size=options.size,
+            seed=variation.seed,
         )
         resume = (output.with_suffix(".run") / "state.safetensors").exists()
         train_model(data, output, config, model=model, balance=variation.balance, resume=resume, device=options.device)
@@ -155,13 +167,13 @@ def trained(variation: Variation, options: argparse.Namespace) -> tuple[Model, f
     return model, model.legs[-1]["minutes"]
 
 
-def measured(model: Model, truth: Tensor, sampler: str) -> dict[str, Any]:
+def measured(model: Model, truth: Tensor, sampler: str, numbers: list[int]) -> dict[str, Any]:
     """Of every kind of hole and number of calls: PSNR of single fills and of the mean of five, sharpness, distance."""
     figures: dict[str, Any] = {}
     for kind in MEASURED:
         hole = holes(kind, len(truth), truth.shape[-1])
         distance = PatchDistance(truth, hole)
-        for calls in CALLS:
+        for calls in numbers:
             start = time.perf_counter()
             fills = [
                 eight_bits(ours(model, sampler, calls, number, torch.device("cpu"))(truth * (1 - hole), hole))
@@ -178,9 +190,9 @@ def measured(model: Model, truth: Tensor, sampler: str) -> dict[str, Any]:
     return figures
 
 
-def report(results: dict[str, dict[str, Any]]) -> None:
+def report(results: dict[str, dict[str, Any]], numbers: list[int]) -> None:
     """One table for each number of calls."""
-    for calls in CALLS:
+    for calls in numbers:
         print(f"\n## {calls} call{'s' if calls > 1 else ''}: PSNR of the mean of five, of one, sharpness, distance\n")
         print(f"| | {' | '.join(MEASURED)} |\n| --- |{' --- |' * len(MEASURED)}")
         for variation in VARIATIONS:
@@ -204,11 +216,13 @@ def main() -> None:
     parser.add_argument("training", type=Path)
     parser.add_argument("photographs", type=Path)
     parser.add_argument("results", type=Path)
-    parser.add_argument("--only", nargs="+", metavar="GROUP", choices=sorted({v.group for v in VARIATIONS}))
+    words = {v.group for v in VARIATIONS} | {v.folder for v in VARIATIONS}
+    parser.add_argument("--only", nargs="+", metavar="GROUP", choices=sorted(words), help="or a variation's folder")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--kimg", type=float, default=80.0)
     parser.add_argument("--pictures", type=int, default=100)
     parser.add_argument("--sampler", default="unipc")
+    parser.add_argument("--calls", type=int, nargs="+", default=CALLS, help="the network's calls to measure with")
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--device")
     options = parser.parse_args()
@@ -217,10 +231,10 @@ def main() -> None:
     results = {}
     for variation in VARIATIONS:
         file = options.results / variation.folder / f"measured-{options.sampler}.json"
-        if not file.exists() and (options.only is None or variation.group in options.only):
+        if not file.exists() and (options.only is None or {variation.group, variation.folder} & set(options.only)):
             with guided_by(variation.guide):
                 model, minutes = trained(variation, options)
-                figures = measured(model, truth, options.sampler)
+                figures = measured(model, truth, options.sampler, options.calls)
             told = {"minutes": minutes, "parameters": model.network.parameter_count, "figures": figures}
             file.write_text(json.dumps({**told, "held_out_loss": model.legs[-1]["held_out_loss"]}))
         if file.exists():
@@ -228,7 +242,7 @@ def main() -> None:
     print(
         f"# Ablations: {options.kimg:g} kimg at {options.size}x{options.size}\n\n{machine()}; {len(truth)} photographs."
     )
-    report(results)
+    report(results, options.calls)
 
 
 if __name__ == "__main__":
