@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from pixmend import texture
 from pixmend.conditioning import smooth_fill
-from pixmend.texture import CALM, LIVELY, NEAR, ROUGH, calmed, livening, roughness
+from pixmend.filling import Filled
+from pixmend.levels import Level
+from pixmend.texture import CALM, LIVELY, NEAR, ROUGH, calmed, calmness, livening, roughness
+from pixmend.windows import Window
 
 SIDE, MORE = 64, 0.08
 
@@ -25,6 +30,10 @@ def chequered(amplitude: float) -> Tensor:
 
 def noise(count: int = 1) -> Tensor:
     return torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+
+def calm_fill(fill: Tensor, x: Tensor, hole: Tensor) -> Tensor:
+    return calmed(fill, x, hole, calmness(x, hole))
 
 
 def test_roughness_is_the_distance_from_the_mean_of_what_is_around() -> None:
@@ -67,20 +76,28 @@ def test_it_grows_towards_what_is_rough() -> None:
 def test_beside_what_is_calm_a_fill_is_the_smooth_one_and_known_pixels_stay() -> None:
     x = torch.linspace(-1, 1, SIDE).expand(1, 3, SIDE, SIDE) * 0.05 + CALM / 3 * noise()
     fills = torch.where(square() > 0, noise(2), x)
-    found, inside = calmed(fills, x, square()), square().expand(2, 3, -1, -1) > 0
+    found, inside = calm_fill(fills, x, square()), square().expand(2, 3, -1, -1) > 0
     torch.testing.assert_close(found[inside], smooth_fill(x, square()).expand(2, -1, -1, -1)[inside])
     assert torch.equal(found[~inside], fills[~inside])
 
 
+def test_a_steep_slope_that_ends_at_a_border_is_calm() -> None:
+    hole = torch.zeros(1, 1, SIDE, SIDE)
+    hole[..., :24] = 1
+    x = torch.linspace(-1, 1, SIDE).expand(1, 3, SIDE, SIDE)
+    assert float((smooth_fill(x, hole) - x).abs().max()) > LIVELY
+    assert float(calmness(x, hole).min()) > 0.8
+
+
 def test_beside_what_is_lively_a_fill_stays_as_it_is() -> None:
-    assert torch.equal(calmed(noise(), chequered(1.5 * LIVELY), square()), noise())
+    assert torch.equal(calm_fill(noise(), chequered(1.5 * LIVELY), square()), noise())
 
 
 @pytest.mark.parametrize("known", [0, 1])
 def test_where_nothing_is_told_a_fill_stays_as_it_is(known: int) -> None:
     hole = torch.ones(1, 1, SIDE, SIDE)
     hole[..., :known, :known] = 0
-    assert torch.equal(calmed(noise(), torch.full((1, 3, SIDE, SIDE), 0.5), hole), noise())
+    assert torch.equal(calm_fill(noise(), torch.full((1, 3, SIDE, SIDE), 0.5), hole), noise())
 
 
 def test_calm_ends_where_something_lively_is_near() -> None:
@@ -89,8 +106,29 @@ def test_calm_ends_where_something_lively_is_near() -> None:
     hole[..., 30:34] = 1
     x = torch.full((1, 3, SIDE, SIDE), 0.3)
     x[..., 28:36, :] += chequered(0.3)[..., 28:36, :]
-    change = (calmed(noise(), x, hole) - noise()).abs().mean(1)[0, :, 31]
+    change = (calm_fill(noise(), x, hole) - noise()).abs().mean(1)[0, :, 31]
     assert float(change[28 - NEAR + 2 : 36 + NEAR - 2].max()) == 0
     smooth = (smooth_fill(x, hole) - noise()).abs().mean(1)[0, :, 31]
     torch.testing.assert_close(change[:8], smooth[:8])
     torch.testing.assert_close(change[-8:], smooth[-8:])
+
+
+def test_what_is_large_is_filled_by_channels_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.linspace(-1, 1, SIDE).expand(1, 3, SIDE, SIDE) * torch.tensor([0.1, 0.2, -0.1])[None, :, None, None]
+    at_once = calm_fill(noise(), x, square())
+    monkeypatch.setattr(texture, "LARGE", 0)
+    torch.testing.assert_close(calm_fill(noise(), x, square()), at_once)
+
+
+def test_what_a_coarser_level_has_drawn_is_not_smoothed_away() -> None:
+    """Far out of focus: a fine level is smooth all around the hole, and the coarser one is not."""
+    hole = np.zeros((256, 256), bool)
+    hole[64:192, 64:192] = True
+    fine, coarse = Level(1, Window(0, 0, 256, 256), hole, 64), Level(2, Window(0, 0, 128, 128), hole[::2, ::2], 64)
+    x, here = torch.full((1, 3, 256, 256), 0.3), torch.from_numpy(hole)[None, None].float()
+    assert float(calmness(x, here).min()) == 1
+    some = torch.zeros(1, 1, 128, 128)
+    some[..., :64] = 0.7
+    found = Filled(coarse, torch.zeros(1, 3, 128, 128), some).calmness(fine, x, here)
+    torch.testing.assert_close(found[..., :126], torch.full((1, 1, 256, 126), 0.7))
+    assert float(found[..., 130:].max()) == 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from pixmend.grain import match_grain
 from pixmend.levels import Level
 from pixmend.samplers import SAMPLERS, visited_times
 from pixmend.schedules import step_subset
-from pixmend.texture import calmed, livening
+from pixmend.texture import calmed, calmness, livening
 from pixmend.tiles import tile_corners, tiled
 from pixmend.windows import Part
 
@@ -38,6 +39,20 @@ OVERLAP = 0.25  # of a tile: what neighbours share
 OnStep = Callable[
     [int, Level, Tensor], None
 ]  # which candidate, and its state after a step, (1, 3, h, w) without padding
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A level that is filled: what the next finer one goes on from."""
+
+    level: Level
+    fill: Tensor  # (1, 3, h, w), without padding, on the CPU
+    calm: Tensor  # (1, 1, h, w), how far it is the smooth fill
+
+    def calmness(self, finer: Level, x: Tensor, hole: Tensor) -> Tensor:
+        """How far the next finer level, or a block of it, is to be the smooth fill: no further than this one."""
+        calm = finer.guide(self.calm, self.level)[..., : x.shape[-2], : x.shape[-1]]
+        return torch.minimum(calm, calmness(x, hole)) if calm.any() else calm
 
 
 class Filling:
@@ -128,34 +143,38 @@ class Filling:
             for k, level in reversed(list(enumerate(levels)))
         ]
         first = [
-            fill
+            one
             for some in self._batches_of_candidates(levels[-1], len(seeds))
-            for fill in torch.split(
-                self._fill_level(part, record.levels[0], tensors[-1], None, some, seeds, on_step), 1
-            )
+            for one in self._fill_level(part, record.levels[0], tensors[-1], None, some, seeds, on_step)
         ]
-        for i, fill in enumerate(first):
+        for i, filled in enumerate(first):
             for k in reversed(range(coarsest)):
-                coarser = fill, levels[k + 1]
-                fill = self._fill_level(part, record.levels[coarsest - k], tensors[k], coarser, [i], seeds, on_step)
+                now = record.levels[coarsest - k]
+                [filled] = self._fill_level(part, now, tensors[k], filled, [i], seeds, on_step)
             generator = torch.Generator().manual_seed(_seed(seeds[i], part.window.top, part.window.left, 0))
-            finest, detailed = levels[0], fill
-            for finest, detailed in self._detailed(record, levels[0], fill, mosaic, generator):
-                on_step(i, finest, detailed)
-            yield i, match_grain(detailed, torch.from_numpy(finest.hole)[None, None].float(), generator)
+            finest, fill = filled.level, filled.fill
+            for finest, fill in self._detailed(record, filled, mosaic, generator):
+                on_step(i, finest, fill)
+            yield i, match_grain(fill, torch.from_numpy(finest.hole)[None, None].float(), generator)
 
     def _detailed(
-        self, record: PartRecord, level: Level, fill: Tensor, mosaic: Mosaic | None, generator: torch.Generator
+        self, record: PartRecord, sketch: Filled, mosaic: Mosaic | None, generator: torch.Generator
     ) -> Iterator[tuple[Level, Tensor]]:
-        """The levels of a mosaic, whose sketch is the fill of a level."""
+        """The levels of a mosaic."""
         if mosaic is None:
             return
-        started, effort = time.perf_counter(), self.effort
-        made = mosaic.made(fill, level, effort.rounds, effort.passes, generator, lambda: self.after_tiles(0))
-        for finer, image in made:
-            record.levels.append(LevelRecord(finer, [], [], seconds=time.perf_counter() - started))
-            self.after_tiles(_worth(finer))
-            yield finer, image
+        started, effort, before = time.perf_counter(), self.effort, sketch
+        rounds, passes = effort.rounds, effort.passes
+        made = mosaic.made(sketch.fill, sketch.level, rounds, passes, generator, lambda: self.after_tiles(0))
+        for level, image in made:
+            if level.scale < sketch.level.scale:
+                hole = torch.from_numpy(level.hole)[None, None].float()
+                calm = before.calmness(level, image, hole)
+                image = calmed(image, image, hole, calm)
+                before = Filled(level, image, calm)
+            record.levels.append(LevelRecord(level, [], [], seconds=time.perf_counter() - started))
+            self.after_tiles(_worth(level))
+            yield level, image
             started = time.perf_counter()
 
     def _batches_of_candidates(self, level: Level, candidates: int) -> list[range]:
@@ -169,15 +188,15 @@ class Filling:
         part: Part,
         record: LevelRecord,
         tensors: tuple[Tensor, Tensor],
-        coarser: tuple[Tensor, Level] | None,
+        coarser: Filled | None,
         candidates: Sequence[int],
         seeds: Sequence[int],
         on_step: OnStep,
-    ) -> Tensor:
-        """One level of some candidates at once: (B, 3, h, w) without padding, on the CPU."""
+    ) -> list[Filled]:
+        """One level of some candidates at once."""
         started = time.perf_counter()
         level, (x, soft) = record.level, tensors
-        blocks = level.blocks()
+        blocks, calms = level.blocks(), torch.zeros_like(soft)
         if len(blocks) > 1:  # other candidates need x as it is, and soft may be the caller's own
             x, soft = x.clone() if len(seeds) > 1 else x, soft.clone()
         with memory_as_one_line():
@@ -190,15 +209,20 @@ class Filling:
                     for i, one in zip(candidates, torch.split(state, 1), strict=True):
                         on_step(i, block, block.cut(one))
 
-                guide = coarser and block.guide(*coarser)
                 view = level.of(x, block), level.of(soft, block)
+                hole = (view[1] > 0).to(x.dtype)
+                calm = calmness(view[0], hole) if coarser is None else coarser.calmness(block, view[0], hole)
+                guide = None if coarser is None else block.guide(coarser.fill, coarser.level)
                 fill = self._fill_block(record, block, view, guide, own, tell).cpu()
+                fill = calmed(fill, view[0], hole, calm)
+                level.of(calms, block)[:] += calm * block.needed
                 if len(blocks) > 1:  # from now on it is known
                     needed = block.needed > 0
                     view[0][:] = torch.where(needed, fill, view[0])
                     view[1][:] = view[1].masked_fill(needed, 0)
         record.seconds += time.perf_counter() - started
-        return level.cut(fill if len(blocks) == 1 else x)
+        fills = torch.split(level.cut(fill if len(blocks) == 1 else x), 1)
+        return [Filled(level, fill, level.cut(calms)) for fill in fills]
 
     def _fill_block(
         self,
@@ -234,7 +258,7 @@ class Filling:
             callback=lambda t, state, x0: tell(state),
             **options,
         )
-        return calmed(fill, *surroundings)
+        return fill
 
     def _batched(self, record: LevelRecord, level: Level, candidates: int) -> Batches:
         """The network, on as many tiles at once as memory allows beside what the level itself takes."""
@@ -269,9 +293,9 @@ class Filling:
 
 
 def _level_bytes(level: Level, candidates: int) -> int:
-    """About what a level takes beside the network: its largest block, and two copies of the level itself."""
+    """About what a level takes beside the network: its largest block, two copies of the level itself, and its calm."""
     block = max(block.shape[0] * block.shape[1] for block in level.blocks())
-    return 4 * (STATE * candidates * block + 8 * level.shape[0] * level.shape[1])
+    return 4 * (STATE * candidates * block + 9 * level.shape[0] * level.shape[1])
 
 
 def _worth(level: Level) -> int:

@@ -26,6 +26,7 @@ ACROSS, UNKNOWN = 5, 9  # pixels: of what means are taken, and shares of what is
 TRIED = 4  # pixels around a hole on which the smooth fill is tried
 CALM, LIVELY = 0.03, 0.08  # of [-1, 1]: off by the one it is taken as it is, by the other not at all
 NEAR = 12  # pixels: the worst within this counts
+LARGE = 1 << 20  # pixels
 
 
 def livening(x: Tensor, hole: Tensor, most: float) -> Callable[[Tensor], Tensor]:
@@ -39,19 +40,33 @@ def livening(x: Tensor, hole: Tensor, most: float) -> Callable[[Tensor], Tensor]
     return lambda noise: noise + more * noise.mean(1, keepdim=True)
 
 
-def calmed(fill: Tensor, x: Tensor, hole: Tensor) -> Tensor:
-    """A fill (B, 3, H, W) that gives way to the smooth one where that foretells what is known around.
+def calmness(x: Tensor, hole: Tensor) -> Tensor:
+    """How far a smooth fill is right, from 0 to 1: it is where it foretells what is known around. (1, 1, H, W).
 
-    x, hole: as for `livening`. Known pixels stay exactly as they are.
+    It may be off by the same all around: beyond a border a steep slope goes on, and the fill does not. x, hole: as for
+    `livening`. What is out of focus is smooth at a fine level alone: so all coarser ones have a say.
     """
     wider = F.max_pool2d(hole, 2 * TRIED + 1, stride=1, padding=TRIED)
+    if wider.all():
+        return torch.zeros_like(hole)  # nothing is left that could foretell
     tried = wider - hole
-    off = (smooth_fill(x, wider) - x).abs().mean(1, keepdim=True) * tried
-    off = _mean(off) / _mean(tried).clamp(min=1 / ACROSS**2)
+    share = _mean(tried).clamp(min=1 / ACROSS**2)
+    off = (_smooth(x, wider) - x) * tried
+    off = (off - _mean(off) / share).abs().mean(1, keepdim=True) * tried
+    off = _mean(off) / share
     worst = F.max_pool2d(off.clamp(max=1), 2 * NEAR + 1, stride=1, padding=NEAR)
     worst = 1 + smooth_fill(worst - 1, 1 - tried)  # 1 where nothing is known
-    calm = ((LIVELY - worst) / (LIVELY - CALM)).clamp(0, 1)
-    return torch.lerp(fill, smooth_fill(x, hole), calm * hole)
+    return ((LIVELY - worst) / (LIVELY - CALM)).clamp(0, 1)
+
+
+def calmed(fill: Tensor, x: Tensor, hole: Tensor, calm: Tensor) -> Tensor:
+    """A fill (B, 3, H, W) that gives way to the smooth one, as far as `calm` has it. Known pixels stay exactly.
+
+    x, hole: as for `livening`; calm: (1, 1, H, W), as `calmness` gives it.
+    """
+    if not (calm * hole).any():
+        return fill
+    return torch.lerp(fill, _smooth(x, hole), calm * hole)
 
 
 def roughness(x: Tensor, hole: Tensor) -> Tensor:
@@ -63,3 +78,10 @@ def roughness(x: Tensor, hole: Tensor) -> Tensor:
 
 def _mean(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, ACROSS, stride=1, padding=ACROSS // 2)
+
+
+def _smooth(x: Tensor, hole: Tensor) -> Tensor:
+    """`smooth_fill`; of what is large one channel after the other, for memory."""
+    if x[0, 0].numel() <= LARGE:
+        return smooth_fill(x, hole)
+    return torch.cat([smooth_fill(one, hole) for one in torch.split(x, 1, dim=1)], 1)
