@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pixmend import patches as patches_room
@@ -264,7 +266,7 @@ def test_whoever_is_told_may_end_it() -> None:
 LARGE = small_model(size=64)
 
 
-def mended(height: int, width: int, hole: Hole, mode: str = "RGB", **options: Any) -> tuple[Any, Inpainted]:
+def mended(height: int, width: int, hole: NDArray[Any], mode: str = "RGB", **options: Any) -> tuple[Any, Inpainted]:
     image = noise_picture(height, width, mode)
     return image, inpainting(image, hole, **{"model": LARGE, "device": "cpu", **options})
 
@@ -307,6 +309,21 @@ def test_the_network_goes_on_until_enough_is_known() -> None:
     assert levels == [(8, True), (4, True), (4, False), (2, False), (1, False)]
 
 
+def test_beside_what_is_calm_a_mosaic_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slope is smooth at all levels: whatever the patches say, it goes on."""
+    made = Mosaic.made
+
+    def spoilt(self: Mosaic, *args: Any) -> Iterator[tuple[Level, Tensor]]:
+        for level, image in made(self, *args):
+            yield level, torch.where(torch.from_numpy(level.hole), -1, image)
+
+    monkeypatch.setattr(Mosaic, "made", spoilt)
+    image = np.broadcast_to(np.linspace(60, 140, 160).round()[:, None, None], (160, 160, 3)).astype(np.uint8)
+    result = inpainting(image, box(160, 160, 50, 50, 100, 110), model=LARGE, device="cpu", blur=0)
+    assert not result.records[0].levels[-1].times
+    assert np.abs(result.pictures[0].samples.astype(int) - image).max() <= 2
+
+
 def test_a_candidate_is_what_its_seed_gives_alone() -> None:
     hole = box(150, 140, 40, 40, 110, 100)
     _, both = mended(150, 140, hole, candidates=2, seed=5)
@@ -314,6 +331,26 @@ def test_a_candidate_is_what_its_seed_gives_alone() -> None:
     difference = np.abs(both.pictures[1].samples.astype(int) - alone.pictures[0].samples)
     assert (difference > 2).mean() < 0.01  # a sketch that differs by rounding may match another patch
     assert not np.array_equal(both.pictures[0].samples, both.pictures[1].samples)
+
+
+def test_where_the_mask_is_a_strength_the_network_draws_all() -> None:
+    """A mosaic would be of other places; an edge of a few grey pixels is no reason to do without one."""
+    soft = box(150, 140, 40, 40, 110, 100).astype(np.float32)
+    edge = soft.copy()
+    edge[40:110, 40:44] = edge[40:110, 96:100] = 0.5
+    for mask, is_mosaic in ((edge, True), (0.5 * soft, False)):
+        levels = mended(150, 140, mask, soft_mask=True)[1].records[0].levels
+        assert any(not level.times for level in levels) == is_mosaic
+
+
+def test_a_sketch_takes_the_steps_of_the_sampler_whatever_the_edge() -> None:
+    """Only at the picture's own size an edge is to join at its own levels."""
+    soft = box(150, 140, 40, 40, 110, 100).astype(np.float32)
+    soft[40:110, 40] = 5 / 255
+    _, result = mended(150, 140, soft, soft_mask=True, steps=4)
+    sketch = result.records[0].levels[0]
+    assert sketch.level.scale > 1
+    assert len(sketch.times) == 4
 
 
 def test_a_mosaic_that_takes_more_memory_than_allowed_is_refused_before_any_work() -> None:

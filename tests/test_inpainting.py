@@ -163,8 +163,9 @@ def test_invert_grow_and_soft_masks() -> None:
     strength = np.zeros((40, 40), np.float32)
     strength[10:20, 10:20] = 0.4
     result = mend(image, strength, soft_mask=True, steps=5)
-    assert result.hole_share == 0
-    assert result.touched_share == pytest.approx(100 / 1600)
+    assert result.hole_share == result.touched_share == pytest.approx(100 / 1600)
+    with pytest.raises(MaskError, match="the mask covers the whole picture"):
+        mend(image, np.full((40, 40), 0.4, np.float32), soft_mask=True)
 
 
 @pytest.mark.parametrize("strength", [0.9, 0.3, 0.1, 0.05])

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from pixmend.backends import OpenNetwork
-from pixmend.budget import MOST_PIXELS, STATE, Batches, memory_as_one_line, memory_limit, tile_bytes
+from pixmend.budget import MOST_PIXELS, STATE, Batches, memory_limit, tile_bytes
 from pixmend.checkpoint import Model
-from pixmend.conditioning import denoiser
+from pixmend.conditioning import denoiser, smooth_fill
 from pixmend.diffusion import Known, Noise
 from pixmend.efforts import LevelRecord, PartRecord, down_to, effort_for
 from pixmend.errors import MemoryLimitError, OptionError
@@ -47,12 +47,11 @@ class Filled:
 
     level: Level
     fill: Tensor  # (1, 3, h, w), without padding, on the CPU
-    calm: Tensor  # (1, 1, h, w), how far it is the smooth fill
+    calm: Tensor  # (1, 1, h, w), how far the hole is the smooth fill; around it, as far as would be
 
     def calmness(self, finer: Level, x: Tensor, hole: Tensor) -> Tensor:
-        """How far the next finer level, or a block of it, is to be the smooth fill: no further than this one."""
-        calm = finer.guide(self.calm, self.level)[..., : x.shape[-2], : x.shape[-1]]
-        return torch.minimum(calm, calmness(x, hole)) if calm.any() else calm
+        """How far the next finer level, or a block of it, is to be the smooth fill."""
+        return calmness(x, hole, finer.guide(self.calm, self.level)[..., : x.shape[-2], : x.shape[-1]].to(x.device))
 
 
 class Filling:
@@ -90,10 +89,10 @@ class Filling:
         self.calls = 0
         self.after_tiles = after_tiles
 
-    def times(self, halvings: int, of: int) -> list[int]:
-        """The noise levels that are visited at a level, `halvings` below the finest one, in a window of so many."""
-        times = self.first_times if halvings == of else self.effort.finer_times(self.model.diffusion.T, of - halvings)
-        return times if halvings else down_to(times, self.faintest)  # coarser levels have no soft edge
+    def times(self, level: Level, finer: int) -> list[int]:
+        """The noise levels that are visited at a level that is so many times finer than the coarsest one."""
+        times = self.effort.finer_times(self.model.diffusion.T, finer) if finer else self.first_times
+        return down_to(times, self.faintest) if level.scale == 1 else times  # coarser ones have no soft edge
 
     def tiles(self, levels: Sequence[Level], own: Sequence[Level], candidates: int) -> int:
         """How many tiles the network is going to be called on for a window: what progress counts.
@@ -101,18 +100,18 @@ class Filling:
         own: the levels of its mosaic, which count as the tiles that their holes would fill.
         """
         total = candidates * sum(map(_worth, own))
-        for k, level in enumerate(levels):
-            visited = visited_times(self.sampler, self.times(k, len(levels) - 1))
+        for finer, level in enumerate(reversed(levels)):
+            visited = visited_times(self.sampler, self.times(level, finer))
             total += candidates * sum(len(self._corners(level, t)) for t in visited)
         return total
 
-    def check_memory(self, levels: Sequence[Level], own: Sequence[Level], candidates: int) -> None:
+    def check_memory(self, levels: Sequence[Level], own: Sequence[Level]) -> None:
         """Refuse a window that takes more memory than was allowed, before any work. Raises MemoryLimitError.
 
         own: the levels of its mosaic.
         """
         one = tile_bytes(self.model.network.config, levels[0].size, self.dtype)
-        least = one + max(_level_bytes(levels[0], 1), _level_bytes(levels[-1], candidates))
+        least = one + max(_level_bytes(level, 1) for level in levels)  # candidates that do not fit wait
         least = max(least, mosaic_bytes(own))
         if self.strict and least > self.limit:
             given = f"{self.limit / 1e6:,.0f} MB" if self.limit >= 1e6 else f"{self.limit:,} bytes"
@@ -139,8 +138,8 @@ class Filling:
         self.records.append(record)
         coarsest = len(levels) - 1
         record.levels = [
-            LevelRecord(level, self.times(k, coarsest), self._corners(level, self.times(k, coarsest)[-1]))
-            for k, level in reversed(list(enumerate(levels)))
+            LevelRecord(level, times, self._corners(level, times[-1]))
+            for level, times in ((level, self.times(level, finer)) for finer, level in enumerate(reversed(levels)))
         ]
         first = [
             one
@@ -196,30 +195,23 @@ class Filling:
         """One level of some candidates at once."""
         started = time.perf_counter()
         level, (x, soft) = record.level, tensors
-        blocks, calms = level.blocks(), torch.zeros_like(soft)
+        blocks, calms = level.blocks(), torch.ones_like(soft)
         if len(blocks) > 1:  # other candidates need x as it is, and soft may be the caller's own
             x, soft = x.clone() if len(seeds) > 1 else x, soft.clone()
-        with memory_as_one_line():
-            for block in blocks:
-                own = [
-                    _seed(seeds[i], part.window.top, part.window.left, level.scale, *_corner(block)) for i in candidates
-                ]
+        for block in blocks:
+            own = [_seed(seeds[i], part.window.top, part.window.left, level.scale, *_corner(block)) for i in candidates]
 
-                def tell(state: Tensor, block: Level = block) -> None:
-                    for i, one in zip(candidates, torch.split(state, 1), strict=True):
-                        on_step(i, block, block.cut(one))
+            def tell(state: Tensor, block: Level = block) -> None:
+                for i, one in zip(candidates, torch.split(state, 1), strict=True):
+                    on_step(i, block, block.cut(one))
 
-                view = level.of(x, block), level.of(soft, block)
-                hole = (view[1] > 0).to(x.dtype)
-                calm = calmness(view[0], hole) if coarser is None else coarser.calmness(block, view[0], hole)
-                guide = None if coarser is None else block.guide(coarser.fill, coarser.level)
-                fill = self._fill_block(record, block, view, guide, own, tell).cpu()
-                fill = calmed(fill, view[0], hole, calm)
-                level.of(calms, block)[:] += calm * block.needed
-                if len(blocks) > 1:  # from now on it is known
-                    needed = block.needed > 0
-                    view[0][:] = torch.where(needed, fill, view[0])
-                    view[1][:] = view[1].masked_fill(needed, 0)
+            view = level.of(x, block), level.of(soft, block)
+            fill, calm = self._fill_block(record, block, view, coarser, own, tell)
+            level.of(calms, block).clamp_(max=calm)
+            if len(blocks) > 1:  # from now on it is known
+                needed = block.needed > 0
+                view[0][:] = torch.where(needed, fill, view[0])
+                view[1][:] = view[1].masked_fill(needed, 0)
         record.seconds += time.perf_counter() - started
         fills = torch.split(level.cut(fill if len(blocks) == 1 else x), 1)
         return [Filled(level, fill, level.cut(calms)) for fill in fills]
@@ -229,26 +221,28 @@ class Filling:
         record: LevelRecord,
         block: Level,
         tensors: tuple[Tensor, Tensor],
-        guide: Tensor | None,
+        coarser: Filled | None,
         seeds: Sequence[int],
         tell: Callable[[Tensor], None],
-    ) -> Tensor:
-        """(B, 3, H, W) on the device, a picture for each seed."""
+    ) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W), a picture for each seed, and how calm they are, (1, 1, H, W); on the CPU."""
         times, diffusion, noise = record.times, self.model.diffusion, _noise(seeds)
         x, soft = (v.to(self.device).expand(len(seeds), -1, -1, -1) for v in tensors)
         known = Known(x, soft, diffusion, self.model.conditioning, noise)
         surroundings = x[:1], (soft[:1] > 0).to(x.dtype)
         options: dict[str, Any] = {}
-        if guide is not None:
-            guide = guide.to(self.device)
-            begin = livening(*surroundings, self.effort.finer_noise)(noise(guide))
-            start = known.put_back(diffusion.add_noise(guide, times[0], begin), times[0], times[0])
-        else:
-            start = known.start(times[0])
+        if coarser is None:
+            calm, smooth = calmness(*surroundings), smooth_fill(*surroundings)
+            guide, start = smooth.expand_as(x), known.start(times[0])
             if self.effort.noise and self.sampler == "ddim":  # what students learn; no other sampler takes it
                 options["liven"] = livening(*surroundings, self.effort.noise)
+        else:
+            calm, smooth = coarser.calmness(block, *surroundings), None
+            guide = block.guide(coarser.fill, coarser.level).to(self.device)
+            begin = livening(*surroundings, self.effort.finer_noise)(noise(guide))
+            start = known.put_back(diffusion.add_noise(guide, times[0], begin), times[0], times[0])
         network = self._batched(record, block, len(seeds))
-        fill: Tensor = SAMPLERS[self.sampler](
+        fill = SAMPLERS[self.sampler](
             denoiser(tiled(network, block.needed.to(self.device), block.size, OVERLAP, network.most), known, guide),
             start,
             times,
@@ -258,7 +252,7 @@ class Filling:
             callback=lambda t, state, x0: tell(state),
             **options,
         )
-        return fill
+        return calmed(fill, *surroundings, calm, smooth).cpu(), calm.cpu()
 
     def _batched(self, record: LevelRecord, level: Level, candidates: int) -> Batches:
         """The network, on as many tiles at once as memory allows beside what the level itself takes."""

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixmend.backends import OpenNetwork, kept_open
+from pixmend.budget import memory_as_one_line
 from pixmend.checkpoint import Model, load_model
 from pixmend.conditioning import enlarged
 from pixmend.efforts import DETAILS, PartRecord
@@ -29,7 +30,9 @@ from pixmend.exemplars import around_hole, mosaic_of, plan_mosaic
 from pixmend.filling import Filling
 from pixmend.images import Picture, Source, composite, load_mask, mask_from_alpha, open_picture
 from pixmend.levels import Level, level_tensors, plan_levels
-from pixmend.windows import Part, Window, find_parts
+from pixmend.windows import Hole, Part, Window, find_parts, holds_square
+
+EDGE = 4  # pixels: where the soft mask is grey over squares of twice that and one, it is more than an edge
 
 Progress = Callable[[int, int], None]  # tiles done, of how many
 Preview = Callable[[int, int, Callable[[], Picture]], None]  # candidate, step, what makes the picture as it is now
@@ -157,9 +160,10 @@ def inpainting(
     )
     touched = soft > 0
     job = Job(picture, soft, find_parts(touched, model.size), mask is None, picture.is_grey_where(~touched))
-    work = _Work(job, filling, detail, [seed + i for i in range(candidates)], save_steps, preview)
+    kept = soft_mask & touched & (soft < 1)  # something of what is there is to be kept
+    work = _Work(job, filling, detail, kept, [seed + i for i in range(candidates)], save_steps, preview)
     work.run(progress)
-    hole_share, touched_share = float((soft >= 1).mean()), float(touched.mean())
+    hole_share, touched_share = float(((soft >= 1) | kept).mean()), float(touched.mean())
     return Inpainted(
         [replace(picture, samples=samples) for samples in work.samples],
         hole_share,
@@ -177,9 +181,16 @@ class _Work:
     """The parts of a picture, one after the other, and what becomes of it."""
 
     def __init__(
-        self, job: Job, filling: Filling, detail: str, seeds: list[int], save_steps: bool, preview: Preview | None
+        self,
+        job: Job,
+        filling: Filling,
+        detail: str,
+        kept: Hole,
+        seeds: list[int],
+        save_steps: bool,
+        preview: Preview | None,
     ) -> None:
-        self.job, self.filling, self.detail, self.seeds = job, filling, detail, seeds
+        self.job, self.filling, self.detail, self.kept, self.seeds = job, filling, detail, kept, seeds
         self.save_steps, self.preview = save_steps, preview
         self.samples = [job.picture.samples.copy() for _ in seeds]
         self.steps: list[list[Step]] = [[] for _ in seeds]
@@ -189,17 +200,25 @@ class _Work:
         touched = self.job.soft > 0
         plans = [self._plan(touched, part) for part in self.job.parts]
         for plan in plans:
-            self.filling.check_memory(*plan, len(self.seeds))
+            self.filling.check_memory(*plan)
         if progress:
             self._tell(progress, sum(self.filling.tiles(*plan, len(self.seeds)) for plan in plans))
         for number, part in enumerate(self.job.parts):
-            self._fill(number, part, *plans[number])
+            with memory_as_one_line():
+                self._fill(number, part, *plans[number])
 
     def _plan(self, touched: NDArray[np.bool_], part: Part) -> tuple[list[Level], list[Level]]:
         """The levels of the network, and those of the mosaic that goes on from its finest one; finest first."""
         levels = plan_levels(touched, part, self.filling.model.size)
-        sketch, own = plan_mosaic(touched, part, levels) if self.detail == "picture" else (0, [])
+        if self.detail == "model" or self._keeps_some(part):
+            return levels, []
+        sketch, own = plan_mosaic(touched, part, levels)
         return levels[sketch:], own
+
+    def _keeps_some(self, part: Part) -> bool:
+        """Whether some of what a part's hole shows is to be kept, which a mosaic of other places would not do."""
+        kept = part.window.of(self.kept)
+        return bool(kept.any()) and holds_square(kept, EDGE)
 
     def _tell(self, progress: Progress, total: int) -> None:
         done = 0
@@ -248,7 +267,7 @@ def _read(
             "or use --invert-mask"
         )
     if softened.min() > 0:
-        painted = load_mask(mask, picture.size, blur=0, invert=invert, soft=soft)[0, 0]
+        painted = load_mask(mask, picture.size, blur=None if soft else 0, invert=invert, soft=soft)[0, 0]
         what, advice = ("the mask", "leave some of it black, or use --invert-mask")
         if painted.min() == 0:
             what, advice = "the mask with its soft edge", "give a smaller --blur or --grow-mask"

@@ -51,13 +51,13 @@ class Level:
             return [self]
         blocks = []
         for top, left in product(range(0, height, side), range(0, width, side)):
-            core = Window(top, left, top + side, left + side)
+            core = Window(top, left, top + side, left + side).cut(whole)
             if not core.of(self.hole).any():
                 continue
             area = core.grown(self.size).cut(whole)
-            hole = np.zeros_like(self.hole)
-            core.of(hole)[:] = core.of(self.hole)
-            blocks.append(Level(self.scale, area.within(self.area), area.of(hole), self.size))
+            hole = np.zeros(area.shape, bool)
+            core.seen_from(area).of(hole)[:] = core.of(self.hole)
+            blocks.append(Level(self.scale, area.within(self.area), hole, self.size))
         return blocks
 
     def of(self, x: Tensor, block: Level) -> Tensor:
@@ -77,10 +77,12 @@ class Level:
 
     def guide(self, coarser: Tensor, level: Level) -> Tensor:
         """The fill of the next coarser level, without padding, as a guide for this one: (1, 3, H, W)."""
+        own = self.area.seen_from(level.area.enlarged(2))
+        some = own.halved().grown(1).cut(Window(0, 0, *coarser.shape[-2:]))  # enlarging looks one pixel around
+        coarser = coarser[..., some.top : some.bottom, some.left : some.right]
         fine = enlarged(coarser, (2 * coarser.shape[-2], 2 * coarser.shape[-1]))
-        top, left = self.area.top - 2 * level.area.top, self.area.left - 2 * level.area.left
-        height, width = self.area.shape
-        return padded(fine[..., top : top + height, left : left + width], self.shape, mode="replicate")
+        own = own.seen_from(some.enlarged(2))
+        return padded(fine[..., own.top : own.bottom, own.left : own.right], self.shape, mode="replicate")
 
     def in_picture(self, window: Window) -> Window:
         """The area in pixels of the picture, cut where the window ends."""

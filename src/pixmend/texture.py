@@ -20,12 +20,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pixmend.conditioning import smooth_fill
+from pixmend.soft_masks import dilate
 
 ROUGH = 0.08  # of [-1, 1]: surroundings that differ so much from their own means get the most noise
 ACROSS, UNKNOWN = 5, 9  # pixels: of what means are taken, and shares of what is not known
 TRIED = 4  # pixels around a hole on which the smooth fill is tried
 CALM, LIVELY = 0.03, 0.08  # of [-1, 1]: off by the one it is taken as it is, by the other not at all
-NEAR = 12  # pixels: the worst within this counts
+NEAR = 12  # pixels: the worst within this counts, and so far from what is known a level tells by itself
 LARGE = 1 << 20  # pixels
 
 
@@ -40,33 +41,33 @@ def livening(x: Tensor, hole: Tensor, most: float) -> Callable[[Tensor], Tensor]
     return lambda noise: noise + more * noise.mean(1, keepdim=True)
 
 
-def calmness(x: Tensor, hole: Tensor) -> Tensor:
+def calmness(x: Tensor, hole: Tensor, coarser: Tensor | None = None) -> Tensor:
     """How far a smooth fill is right, from 0 to 1: it is where it foretells what is known around. (1, 1, H, W).
 
-    It may be off by the same all around: beyond a border a steep slope goes on, and the fill does not. x, hole: as for
-    `livening`. What is out of focus is smooth at a fine level alone: so all coarser ones have a say.
+    x, hole: as for `livening`. coarser: that of the next coarser level, enlarged. It has a say away from what is known:
+    what is out of focus is smooth from near alone.
     """
-    wider = F.max_pool2d(hole, 2 * TRIED + 1, stride=1, padding=TRIED)
-    if wider.all():
-        return torch.zeros_like(hole)  # nothing is left that could foretell
+    wider = dilate(hole, TRIED)
     tried = wider - hole
-    share = _mean(tried).clamp(min=1 / ACROSS**2)
-    off = (_smooth(x, wider) - x) * tried
-    off = (off - _mean(off) / share).abs().mean(1, keepdim=True) * tried
-    off = _mean(off) / share
-    worst = F.max_pool2d(off.clamp(max=1), 2 * NEAR + 1, stride=1, padding=NEAR)
-    worst = 1 + smooth_fill(worst - 1, 1 - tried)  # 1 where nothing is known
-    return ((LIVELY - worst) / (LIVELY - CALM)).clamp(0, 1)
+    off = (_smooth(x, wider) - x).abs().mean(1, keepdim=True) * tried
+    off = _mean(off) / _mean(tried).clamp(min=1 / ACROSS**2)
+    worst = 1 + smooth_fill(dilate(off.clamp(max=1), NEAR) - 1, 1 - tried)  # 1 where nothing is known
+    calm = ((LIVELY - worst) / (LIVELY - CALM)).clamp(0, 1)
+    if coarser is None:
+        return calm
+    near = F.avg_pool2d(dilate(1 - hole, NEAR), NEAR + 1, stride=1, padding=NEAR // 2, count_include_pad=False)
+    return calm * torch.maximum(near, coarser)
 
 
-def calmed(fill: Tensor, x: Tensor, hole: Tensor, calm: Tensor) -> Tensor:
+def calmed(fill: Tensor, x: Tensor, hole: Tensor, calm: Tensor, smooth: Tensor | None = None) -> Tensor:
     """A fill (B, 3, H, W) that gives way to the smooth one, as far as `calm` has it. Known pixels stay exactly.
 
-    x, hole: as for `livening`; calm: (1, 1, H, W), as `calmness` gives it.
+    x, hole: as for `livening`; calm: (1, 1, H, W), as `calmness` gives it; smooth: the smooth fill, where it is there.
     """
-    if not (calm * hole).any():
+    calm = calm * hole
+    if not calm.any():
         return fill
-    return torch.lerp(fill, _smooth(x, hole), calm * hole)
+    return torch.lerp(fill, _smooth(x, hole) if smooth is None else smooth, calm)
 
 
 def roughness(x: Tensor, hole: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ def count_halvings(hole: Hole, size: int, most: int = 64) -> int:
     """How often a hole is halved until no square wider than WIDEST of `size` fits into it; beyond the edges is hole."""
     radius = int(WIDEST * size) // 2
     for halvings in range(most):
-        if not _holds_square(hole, radius):
+        if not holds_square(hole, radius):
             return halvings
         height, width = hole.shape
         hole = np.pad(hole, ((0, height % 2), (0, width % 2)), constant_values=True)
@@ -153,7 +153,7 @@ def _with_edge(touched: Hole, box: Window) -> Hole:
     return touched[max(0, box.top - 1) : box.bottom + 1, max(0, box.left - 1) : box.right + 1]
 
 
-def _holds_square(hole: Hole, radius: int) -> bool:
+def holds_square(hole: Hole, radius: int) -> bool:
     """Whether a square of side 2 radius + 1 fits into the hole, which goes on beyond the edges."""
     radius = min(radius, max(hole.shape))  # wider ones hold all of it as well
     hole = np.pad(hole, radius, constant_values=True)
