@@ -7,8 +7,10 @@ import gc
 import importlib.util
 import os
 import signal
+import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +144,26 @@ def test_what_cannot_be_recorded_is_computed_plainly() -> None:
     call = Graphs(double, record)
     assert [float(call(torch.ones(1), torch.zeros(1))) for _ in range(4)] == [2] * 4
     assert len(tries) == 1
+
+
+def test_threads_take_turns_with_a_record() -> None:
+    """It has one place for what goes in."""
+
+    def record(compute: Compute, x: Tensor, t: Tensor) -> Compute:
+        place = x.clone()
+
+        def replay(x: Tensor, t: Tensor) -> Tensor:
+            place.copy_(x)
+            time.sleep(0.002)
+            return compute(place, t)
+
+        return replay
+
+    call, t = Graphs(double, record), torch.zeros(1)
+    call(torch.ones(1), t)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda n: float(call(torch.full((1,), float(n)), t)), range(40)))
+    assert found == [float(double(torch.full((1,), float(n)), t)) for n in range(40)]
 
 
 def test_so_many_shapes_are_recorded_and_no_more() -> None:
@@ -419,6 +441,10 @@ def test_a_network_is_opened_once_for_weights_that_stay() -> None:
         next(iter(model.network.parameters())).mul_(2)
     changed = kept_open(model, "torch")
     assert changed is not first, "what a backend compiled of the weights is out of date"
+    moved = next(iter(model.network.parameters()))
+    moved.data = moved.data.clone()  # as `Module.to` of another device does
+    assert kept_open(model, "torch") is not changed, "what is recorded on a GPU reads where weights lay"
+    changed = kept_open(model, "torch")
     other = dataclasses.replace(model, network=small_model(seed=2).network)
     assert kept_open(other, "torch") is not changed
     assert kept_open(model, "torch") is changed

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
+from pixmend import budget
 from pixmend.budget import Batches, free_memory, memory_as_one_line, memory_limit
 from pixmend.errors import MemoryLimitError, OptionError
 
@@ -32,6 +35,19 @@ def test_shares_of_memory_are_of_what_is_free() -> None:
     free = free_memory(CPU)
     assert 0.3 * free < memory_limit("50%", CPU) < 0.7 * free  # others take and give meanwhile
     assert 0.3 * free < memory_limit(None, CPU) < 0.7 * free
+
+
+def test_in_a_container_what_was_read_from_files_counts_as_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "CGROUP", tmp_path)
+    limit = free_memory(CPU) // 2
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text(f"{limit - 1000}\n")
+    (tmp_path / "memory.stat").write_text("anon 5\nfile 900\ninactive_file 600\nactive_file 40\nactive_anon 7\n")
+    assert free_memory(CPU) == 1000 + 600 + 40
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_memory(CPU) > 1640
 
 
 @pytest.mark.parametrize("text", ["", "much", "-1GB", "0", "0%", "101%", "2 TB", "1,5GB", "GB"])

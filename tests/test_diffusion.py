@@ -60,6 +60,8 @@ def test_the_arrays() -> None:
 
 
 def test_betas_of_ones_own() -> None:
+    with pytest.raises(OptionError, match="T = 1000 does not fit 3 betas"):
+        Diffusion(torch.tensor([0.5, 0.5, 1.0]), T=1000)
     diffusion = Diffusion(torch.tensor([0.5, 0.5, 1.0]), prediction="x0")
     assert diffusion.schedule == "custom"
     assert diffusion.alpha_bars.tolist() == [0.5, 0.25, 0.0]

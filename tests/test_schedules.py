@@ -106,6 +106,7 @@ def test_too_few_levels(T: int) -> None:
         [-0.1, 0.5],
         [0.1, 1.0, 0.5],
         [0.1, 1.1],
+        [1e-17, 0.5],
         [0.1, math.nan],
         [math.nan, 0.1],
         [0.1, math.inf],

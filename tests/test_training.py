@@ -306,6 +306,8 @@ def test_bad_input_is_said_before_any_work(data: InpaintingDataset, tmp_path: Pa
     (tmp_path / "bad.safetensors").write_text("no model")
     with pytest.raises(ModelFileError):
         train(data, tmp_path / "n.safetensors", model=None, init=tmp_path / "bad.safetensors")
+    with pytest.raises(OptionError, match="give one of them"):
+        train(data, tmp_path / "m.safetensors", init=tmp_path / "bad.safetensors")
     for wrong in ({"lr": -1.0}, {"batch_size": 0}, {"holdout": 1.0}, {"total_kimg": float("nan")}):
         with pytest.raises(OptionError):
             TrainConfig(**wrong)

@@ -15,6 +15,7 @@ from pixmend.checkpoint import NetworkConfig
 from pixmend.errors import MemoryLimitError, OptionError
 
 SHARE = 0.5  # of the memory that is free: what may be used where nothing is said
+CGROUP = Path("/sys/fs/cgroup")  # where Linux tells of the container
 ASSUMED = 2 << 30  # bytes that are taken to be free where the system does not tell
 MOST_PIXELS = {"cpu": 32 * 64 * 64, "cuda": 256 * 64 * 64}  # in one call: more gain nothing, measured on a processor
 TRAINED = 4  # times what a call takes, a step of training does, measured as 3.7 to 4.3
@@ -43,15 +44,17 @@ def memory_limit(wanted: int | str | None, device: torch.device) -> int:
 def free_memory(device: torch.device) -> int:
     """Bytes that are free on the device, or may be freed; within the limit of the container, where there is one."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for what comes next
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     free = ASSUMED
     with suppress(OSError, ValueError, AttributeError):  # macOS: all that there is
         free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, IndexError, ValueError):  # Linux
         free = 1024 * int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0])
     with suppress(OSError, ValueError):  # a container's
-        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
-        free = min(free, max(limit - used, 0))
+        limit, used, stat = ((CGROUP / f"memory.{name}").read_text() for name in ("max", "current", "stat"))
+        files = sum(int(number) for number in re.findall(r"^(?:in)?active_file (\d+)$", stat, re.MULTILINE))
+        free = min(free, max(int(limit) - int(used) + files, 0))  # what was read from files is kept while there is room
     return free
 
 

@@ -38,6 +38,11 @@ def build(config: NetworkConfig) -> Network:
     return UNet(config) if isinstance(config, UNetConfig) else AdmUNet(config)
 
 
+def default_steps(conditioning: Conditioning) -> int:
+    """Network calls of a model that was not distilled."""
+    return PLAIN_STEPS if conditioning == "plain" else Model.steps
+
+
 @dataclass
 class Model:
     """A network with all that is needed to repair with it."""
@@ -70,8 +75,7 @@ class Model:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = build(config)
-        steps = PLAIN_STEPS if conditioning == "plain" else cls.steps
-        return cls(network, diffusion or Diffusion(), conditioning, size, steps=steps)
+        return cls(network, diffusion or Diffusion(), conditioning, size, steps=default_steps(conditioning))
 
     @property
     def distilled_to(self) -> int | None:

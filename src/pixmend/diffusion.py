@@ -39,21 +39,27 @@ def around(inside: Tensor, hole: Tensor, outside: Tensor) -> Tensor:
 class Diffusion:
     """The noise schedule and everything that follows from it alone.
 
-    schedule: "linear", "cosine" or "zero-terminal", or the betas themselves, (T,).
+    schedule: "linear", "cosine" or "zero-terminal", of T noise levels (by default 1000), or the betas themselves, (T,).
     prediction: what the network's output means: the velocity v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0
         (Salimans and Ho 2022, https://arxiv.org/abs/2202.00512), the picture x0, or the noise eps.
     betas, alphas, alpha_bars: float64 (T,) on the CPU. They are no parameters of the network: an average over training
         steps must not touch them.
     """
 
-    def __init__(self, schedule: str | Tensor = "cosine", T: int = 1000, prediction: Prediction = "v") -> None:
+    def __init__(self, schedule: str | Tensor = "cosine", T: int | None = None, prediction: Prediction = "v") -> None:
         if prediction not in get_args(Prediction):
             raise OptionError(f"prediction {prediction!r} is not known; choose {', '.join(get_args(Prediction))}")
         self.schedule = schedule if isinstance(schedule, str) else "custom"
-        self.betas = make_betas(schedule, T) if isinstance(schedule, str) else check_betas(schedule)
+        if isinstance(schedule, str):
+            self.betas = make_betas(schedule, 1000 if T is None else T)
+        else:
+            self.betas = check_betas(schedule)
+            if T not in (None, len(self.betas)):
+                raise OptionError(f"T = {T} does not fit {len(self.betas)} betas; leave it out")
         self.alphas = 1 - self.betas
         self.alpha_bars = torch.cumprod(self.alphas, 0)
         self._numbers: list[float] = [*self.alpha_bars.tolist(), 1.0]  # index -1 is the clean picture
+        self._of_times = torch.tensor(self._numbers, dtype=torch.float64)
         self.prediction: Prediction = prediction
         if prediction == "eps" and self.alpha_bars[-1] == 0:
             raise OptionError(
@@ -76,7 +82,7 @@ class Diffusion:
         times = torch.as_tensor(t).reshape(-1).cpu()
         if times.numel() and not (-1 <= int(times.min()) and int(times.max()) < self.T):
             raise OptionError(f"times {times.min()} to {times.max()} are outside of -1 (clean) to {self.T - 1}")
-        a = torch.tensor(self._numbers, dtype=torch.float64)[times, None, None, None]
+        a = self._of_times[times, None, None, None]
         return a.sqrt().to(like), (1 - a).sqrt().to(like)
 
     def add_noise(self, x0: Tensor, t: int | Tensor, noise: Tensor) -> Tensor:

@@ -264,7 +264,7 @@ class Filling:
             started = time.perf_counter()
             output = self.network(x, t)
             if x.is_cuda:
-                torch.cuda.synchronize()
+                torch.cuda.synchronize(x.device)
             record.network_seconds += time.perf_counter() - started
             return output
 

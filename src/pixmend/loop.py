@@ -244,7 +244,7 @@ def _optimiser(parameters: list[nn.Parameter], config: TrainConfig) -> torch.opt
 
 def _crosses(step: int, config: TrainConfig, kimg: float) -> bool:
     """Whether this step is the first to have seen some whole multiple of `kimg` thousand samples."""
-    images, each = step * config.batch_size, round(1000 * kimg) if kimg < math.inf else kimg
+    images, each = step * config.batch_size, max(1, round(1000 * kimg)) if kimg < math.inf else kimg
     return images // each > (images - config.batch_size) // each
 
 

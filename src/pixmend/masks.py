@@ -148,7 +148,7 @@ def mixed(h: int, w: int, rng: Rng, *, whole: float = 0.15) -> Hole:
     """The blend for training: the whole picture with the probability `whole`, else a kind as `MIXTURE` weighs them.
 
     Wide masks help even narrow holes (LaMa); 10 to 40 % of whole pictures keep the network usable without any
-    known pixels.
+    known pixels. For the same reason no kind is kept to its own area (`OWN_AREA`) here.
     """
     if rng.random() < whole:
         return np.ones((h, w), bool)

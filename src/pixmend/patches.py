@@ -53,7 +53,7 @@ class Patches:
             self.trust[some] = TRUST + known_pixels.float().mean(1)
         self.match = torch.full_like(self.open, -1)  # (N,), the known patch that stands for each
         self.uses = torch.zeros(0)  # (H * W,), how often patches were taken of late, while matches settle
-        self.distance = torch.zeros(len(self.open))  # (N,), sum of squares, of some of their pixels
+        self.distance = torch.zeros(len(self.open))  # (N,), how far the match is: as the last search counted it
 
     def image(self, area: Window) -> Tensor:
         """What is in an area, (1, 3, h, w)."""

@@ -30,8 +30,8 @@ from pixmend.files import (
 from pixmend.locks import RUN_LOCK, Lock, holder, in_use, locked
 from pixmend.sealed import DamagedError, sealed, unsealed
 
-# what may change between a training and its resumption without changing the weights that come of it, but for rounding
 MOST_LETTERS = 60  # of a value in a message
+# what may change between a training and its resumption without changing the weights that come of it, but for rounding
 FREE_TO_CHANGE = frozenset({"accumulate", "workers", "save_minutes", "save_kimg", "measure_kimg", "held_out_samples"})
 LOG_SECONDS = 2.0  # rows of the log are written together, at least so often
 KEY = "pixmend-state"  # of a state's metadata

@@ -109,8 +109,9 @@ def ddnm(
     """`ddim`, but the known pixels are put into every predicted picture, clean, and not into the state.
 
     Wang et al. 2023, DDNM, algorithm 1 (https://arxiv.org/abs/2212.00490): for a hole, the projection of its equation
-    13 is the known pixels beside the predicted ones. eta = 0.85 is what its authors sample with. For the plain mode;
-    in the others the prediction has the known pixels anyway, and this is `ddim`.
+    13 is the known pixels beside the predicted ones. eta = 0.85 is what its authors sample with. For the plain mode:
+    in the others the prediction has the known pixels anyway, and `ddim` with the same eta does no less; there pixels of
+    a soft edge, which join the hole on the way, get the noise of their level, and here they do not.
     x: (B, C, H, W), the state at times[0]. Returns the clean pictures, (B, C, H, W).
     """
     _check_eta(eta)

@@ -19,7 +19,7 @@ MOST_TIMES = 100_000  # a hundred times as many as is usual; a damaged number as
 
 
 def linear_betas(T: int) -> Tensor:
-    """Ho et al. 2020, section 4: from 1e-4 to 0.02 at T = 1000, scaled so that any T ends at the same noise."""
+    """Ho et al. 2020, section 4: from 1e-4 to 0.02 at T = 1000, scaled so that other T end on about as much noise."""
     scale = 1000 / T
     return torch.linspace(1e-4 * scale, min(0.02 * scale, 0.999), T, dtype=torch.float64)
 
@@ -71,10 +71,11 @@ def check_betas(betas: Tensor) -> Tensor:
     betas = betas.to(torch.float64)
     if betas.ndim != 1 or len(betas) < 2:
         raise OptionError(f"betas of shape {tuple(betas.shape)} are no schedule; give at least 2 in a row")
-    if not bool(torch.isfinite(betas).all()) or betas.min() <= 0 or betas[:-1].max() >= 1 or betas[-1] > 1:
+    is_finite, least = bool(torch.isfinite(betas).all()), torch.finfo(torch.float64).eps
+    if not is_finite or betas.min() < least or betas[:-1].max() >= 1 or betas[-1] > 1:  # 1 - beta is to be below 1
         raise OptionError(
             f"betas from {betas.min():g} to {betas.max():g} are no schedule; "
-            "each must lie in (0, 1), only the last may be 1"
+            f"each must lie in (0, 1), of at least {least:.1g}; only the last may be 1"
         )
     return betas
 

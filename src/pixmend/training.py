@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Subset
 
 from pixmend import files, run_folder
 from pixmend.budget import check_step_memory
-from pixmend.checkpoint import Model, Network, load_model, save_model
+from pixmend.checkpoint import Model, Network, default_steps, load_model, save_model
 from pixmend.conditioning import denoiser, network_input, roughened, smooth_fill
 from pixmend.data import InpaintingDataset
 from pixmend.diffusion import Known
@@ -66,7 +66,7 @@ def train_model(
     balance: from 0, squared errors as they are, so that hard holes decide, to 1, errors relative to that of the guide,
     so that easy holes, thin or in flat parts, count as much: a sample's error is divided by this power of its guide's.
     teacher, steps: a model file that begins as the student of itself, and learns to do in so many steps what it does in
-    twice as many: see `distillation`. With `init` the student begins as another one.
+    twice as many: see `distillation`. With `model` or `init` the student begins as that.
     decoding(done, of how many) is told while the pictures of a folder are read, note(text) of each that is left out,
     and progress(report) of each step.
     Ctrl-C (or SIGTERM, or SIGHUP: a terminal that closes) ends the training after the step that runs, with everything
@@ -80,6 +80,8 @@ def train_model(
         raise OptionError(f"balance = {balance} must be from 0 to 1")
     if (teacher is None) != (steps is None):
         raise OptionError("a student needs a teacher and its own number of steps; give both, or none")
+    if model is not None and init is not None:
+        raise OptionError("a training starts from a model or from the file `init`; give one of them, or none")
     folder = RunFolder(check_training(output, overwrite=overwrite, resume=resume))
     with joined() as processes, folder.lock() if processes.first else nullcontext():
         config.part_size(processes.count)
@@ -100,12 +102,12 @@ def train_model(
         model = dataclasses.replace(model, size=data.size)
         taught_by = None
         if model.distilled_to is not None:  # what follows is an ordinary model again, or another student
-            model = dataclasses.replace(model, steps=Model.steps, sampler=Model.sampler)
+            model = dataclasses.replace(model, steps=default_steps(model.conditioning), sampler=Model.sampler)
         if teacher is not None and steps is not None:
             taught_by = Teacher(load_model(teacher), steps, where)
             for name in ("diffusion", "conditioning"):
                 if taught_by.model.header[name] != model.header[name]:
-                    raise OptionError(f"{init} and {teacher} differ in {name}; give a student that is alike")
+                    raise OptionError(f"{init or 'the model'} and {teacher} differ in {name}; give one that is alike")
             model = dataclasses.replace(model, steps=steps, sampler="ddim")
         task = InpaintingTask(model, data, config, output, balance, taught_by)
         with stop_on_signal() as stop, _advising_to_resume():

@@ -79,7 +79,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, config: UNetConfig) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(math.gcd(config.groups, in_channels), in_channels)
+        self.norm1 = nn.GroupNorm(config.groups, in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.time = nn.Linear(config.time_channels, 2 * out_channels)
         self.norm2 = nn.GroupNorm(config.groups, out_channels)

@@ -143,13 +143,16 @@ def kept_open(model: Model, backend: str | None = None, device: str | None = Non
     """`open_network`, once for a model: what it gives is kept for as long as the weights stay as they are."""
     import torch
 
-    # Whatever writes into a tensor counts its version up; what replaces it has another identity.
-    weights = [(id(p), 0 if p.is_inference() else p._version) for p in model.network.parameters()]
+    def weights() -> list[tuple[int, ...]]:
+        # Writing into a parameter counts its version up, what replaces it has another identity, and what was moved lies
+        # elsewhere. Only what writes through `.data` is not seen.
+        return [(id(p), p.data_ptr(), 0 if p.is_inference() else p._version) for p in model.network.parameters()]
+
     key = backend, device, torch.get_num_threads()
     of_weights, network = model.opened.get(key, (None, None))
-    if of_weights != weights:
-        network = open_network(model, backend, device)
-        model.opened[key] = weights, network
+    if of_weights != weights():
+        network = open_network(model, backend, device)  # may move the weights
+        model.opened[key] = weights(), network
     return cast(OpenNetwork, network)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +61,8 @@ def record(compute: Compute, x: Tensor, t: Tensor) -> Compute:
     """A call recorded as a CUDA graph: every later one of its shape is one launch, instead of one for every kernel."""
     static_x, static_t = x.clone(), t.clone()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    stream = torch.cuda.Stream(x.device)  # type: ignore[no-untyped-call]  # by default the first device's, not x's
+    with torch.cuda.graph(graph, stream=stream):
         output = compute(static_x, static_t)
 
     def replay(x: Tensor, t: Tensor) -> Tensor:
@@ -82,10 +84,15 @@ class Graphs:
 
     def __init__(self, compute: Compute, record: Callable[[Compute, Tensor, Tensor], Compute] = record) -> None:
         self._compute, self._record = compute, record
+        self._lock = Lock()  # a record has one place for what goes in and out
         self._calls: dict[tuple[int, ...], Compute | None] = {}
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """The function's result."""
+        with self._lock:
+            return self._called(x, t)
+
+    def _called(self, x: Tensor, t: Tensor) -> Tensor:
         shape = tuple(x.shape)
         if shape not in self._calls:
             if len(self._calls) < MOST_GRAPHS:
