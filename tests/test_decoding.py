@@ -450,5 +450,15 @@ def test_thumbnails_of_all_modes(tmp_path: Path, image: Image.Image, expected: i
 
 def test_thumbnails_are_lenient(tmp_path: Path) -> None:
     assert decode_thumbnail(written(tmp_path, several_frames("GIF")), 8).shape == (8, 8, 3)
-    deep = png(1, 1, 16, 2, b"\x10\xff\x20\xff\x30\xff")
-    assert decode_thumbnail(written(tmp_path, deep), 1).tolist() == [[[0x10, 0x20, 0x30]]]
+    deep = png(1, 1, 16, 2, b"\x10\x10\x20\x20\xf0\xf0")
+    assert decode_thumbnail(written(tmp_path, deep), 1).tolist() == [[[0x10, 0x20, 0xF0]]]
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+def test_thumbnails_show_what_cameras_put_into_sixteen_bits(tmp_path: Path, file_format: str, bits: int) -> None:
+    white = 2**bits - 1
+    levels = np.array([[0, white // 2, white]], np.uint16)
+    path = saved(tmp_path, Image.fromarray(levels), file_format)
+    assert decode_thumbnail(path, 1)[0, :, 0].tolist() == [0, 127, 255]
+    assert decode_file(path).span == (0, 65535)

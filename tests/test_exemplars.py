@@ -22,7 +22,7 @@ from pixmend.images import open_picture
 from pixmend.inpainting import Inpainted, inpainting
 from pixmend.levels import Level, halved_hole, plan_levels
 from pixmend.masks import create_advanced_mask
-from pixmend.patches import Patches
+from pixmend.patches import Patches, fixed, loose
 from pixmend.windows import Hole, Window, find_parts
 from small_model import box, noise_picture, small_model
 
@@ -34,7 +34,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def noise(height: int = SIDE, width: int = SIDE) -> Tensor:
-    """(3, H, W) of values that halves hold exactly."""
+    """(3, H, W) of values that `fixed` holds exactly."""
     return torch.randint(-64, 65, (3, height, width), generator=generator(7)) / 64
 
 
@@ -64,7 +64,7 @@ def known_at(mosaic: Mosaic, level: Level) -> Tensor:
         (x, own.area) for x, own in zip(mosaic.known, mosaic.levels, strict=True) if own.scale == level.scale
     ]
     area = level.area.seen_from(outer)
-    return x[..., area.top : area.bottom, area.left : area.right].float()
+    return loose(x[..., area.top : area.bottom, area.left : area.right])
 
 
 def planned(hole: Hole, size: int = 64) -> tuple[Mosaic | None, list[tuple[int, int]]]:
@@ -74,6 +74,16 @@ def planned(hole: Hole, size: int = 64) -> tuple[Mosaic | None, list[tuple[int, 
     samples = ((pattern(hole.shape[0], hole.shape[1], 16).permute(1, 2, 0).numpy() + 1) * 127).round().astype(np.uint8)
     mosaic = mosaic_of(open_picture(samples), part, own) if own else None
     return mosaic, [level.area.shape for level in own]
+
+
+def test_whole_numbers_keep_the_levels_of_sixteen_bits() -> None:
+    values = torch.arange(0, 65536) / 32767.5 - 1
+    again = loose(fixed(values))
+    assert float((again - values).abs().max()) <= 1.01 / 32767.5
+    assert torch.equal(fixed(again), fixed(values))
+    eight = torch.arange(256) / 127.5 - 1
+    assert torch.equal(((loose(fixed(eight)) + 1) * 127.5).round(), torch.arange(256.0))
+    assert loose(fixed(torch.tensor([5.0, -5.0]))).tolist() == pytest.approx([2, -2], abs=1e-3)
 
 
 def test_open_patches_have_hole_and_known_ones_none() -> None:
@@ -189,7 +199,7 @@ def test_a_pattern_goes_on_as_it_was() -> None:
     mosaic, _ = planned(hole)
     assert mosaic is not None
     coarsest = mosaic.levels[-1]
-    truth = mosaic.known[-1].float()
+    truth = loose(mosaic.known[-1])
     blurred = torch.nn.functional.avg_pool2d(truth, 3, 1, 1)  # a sketch: right, but soft
     [*_, (level, image)] = mosaic.made(blurred, coarsest, 12, 2, generator(), no_tick)
     inside = torch.from_numpy(level.hole)
@@ -230,11 +240,11 @@ def test_the_same_seed_gives_the_same_whatever_is_done_at_once(compared: int, mo
     monkeypatch.setattr(patches_room, "COMPARED", compared)  # 0: the first matches are looked for by chance
     mosaic, _ = planned(square(192, 60, 64))
     assert mosaic is not None
-    sketch = mosaic.known[-1].float()
+    sketch = loose(mosaic.known[-1])
     made = []
     for seed, chunk in ((1, 1 << 16), (1, 100), (2, 1 << 16)):
         monkeypatch.setattr(patches_room, "CHUNK", chunk)
-        noisy = Mosaic(mosaic.levels, [noise(*x.shape[-2:])[None] for x in mosaic.known])
+        noisy = Mosaic(mosaic.levels, [fixed(noise(*x.shape[-2:]))[None] for x in mosaic.known])
         made.append([*noisy.made(sketch, mosaic.levels[-1], 3, 1, generator(seed), no_tick)][-1][1])
     assert torch.equal(made[0], made[1])
     assert not torch.equal(made[0], made[2])
@@ -243,7 +253,7 @@ def test_the_same_seed_gives_the_same_whatever_is_done_at_once(compared: int, mo
 def test_known_pixels_stay_and_hole_takes_no_other_colours() -> None:
     mosaic, _ = planned(square(192, 60, 64))
     assert mosaic is not None
-    for level, image in mosaic.made(mosaic.known[-1].float(), mosaic.levels[-1], 2, 1, generator(), no_tick):
+    for level, image in mosaic.made(loose(mosaic.known[-1]), mosaic.levels[-1], 2, 1, generator(), no_tick):
         x = known_at(mosaic, level)
         known = torch.from_numpy(~level.hole)
         torch.testing.assert_close(image[0][:, known], x[0][:, known], atol=1e-3, rtol=0)
@@ -258,7 +268,7 @@ def test_whoever_is_told_may_end_it() -> None:
     mosaic, _ = planned(square(192, 60, 64))
     assert mosaic is not None
     with pytest.raises(KeyboardInterrupt):
-        list(mosaic.made(mosaic.known[-1].float(), mosaic.levels[-1], 2, 1, generator(), stop))
+        list(mosaic.made(loose(mosaic.known[-1]), mosaic.levels[-1], 2, 1, generator(), stop))
 
 
 # ------------------------------------------------------------------------------------------------------ in a whole fill

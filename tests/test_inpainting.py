@@ -220,6 +220,31 @@ def test_a_clear_sky_stays_clear(light: tuple[int, int]) -> None:
     assert np.abs(result.pictures[0].samples.astype(int) - np.asarray(image)).max() <= 1
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_sixteen_bits_of_which_a_few_are_used_are_filled_as_well_as_all(bits: int) -> None:
+    """What the hole holds, here white of 16 bits, does not count."""
+    rng, hole = np.random.default_rng(5), box(60, 50, 20, 20, 34, 30)
+    grey = rng.integers(0, 2**bits, (60, 50)).astype(np.uint16)
+    grey[0, 0] = 2**bits - 1
+    grey[hole] = 65535
+    few = mend(grey, hole, blur=0).pictures[0]
+    full = (grey.astype(np.float64) * 65535 / (2**bits - 1)).clip(0, 65535).round().astype(np.uint16)
+    whole = mend(full, hole, blur=0).pictures[0]
+    filled, scaled = few.samples[hole], whole.samples[hole] * ((2**bits - 1) / 65535)
+    assert filled.max() < 2**bits
+    assert np.abs(filled - scaled).max() <= 1 + 2**bits / 1000  # the full one is rounded elsewhere
+    assert few.span == (0, 65535)
+
+
+def test_floats_are_filled_within_what_is_known() -> None:
+    """Measurements have absurd values where nothing was measured."""
+    hole = box(60, 50, 20, 20, 34, 30)
+    values = np.random.default_rng(5).random((60, 50), np.float32) + 3
+    values[hole] = -9999
+    [filled] = mend(Picture(values[..., None]).spanned(), hole, blur=0).pictures
+    assert 3 <= filled.samples[hole].min() <= filled.samples[hole].max() <= 4
+
+
 def test_a_perfect_network_mends_perfectly() -> None:
     """A network that knows the picture: coarse to fine, tiles, steps and composite together lose nothing."""
     smooth = Image.fromarray(np.random.default_rng(3).integers(0, 256, (5, 5, 3), np.uint8)).resize((48, 48))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import math
 import mmap
 import os
 import struct
@@ -22,14 +21,14 @@ from pixmend.errors import FileMissingError, OptionError, PictureError, PixmendE
 from pixmend.heif import is_heif, register_heif
 from pixmend.metadata import ORIENTATION, calm, read_metadata
 from pixmend.modes import CONVERTED, MULTIPLIED, read_stored, to_rgb
-from pixmend.pictures import Original, Picture, Samples, to_samples, to_values, turned
+from pixmend.pictures import Original, Picture, Samples, span_of, to_samples, turned
 from pixmend.wide import read_wide
 
 MAX_PIXELS = 200_000_000  # a picture whose header claims more is refused before any of it is decoded
 
 # What Pillow holds in memory -> the mode it is read as, exactly; and the same with a note, where samples change.
 _EXACT = {"1": "1", "L": "L", "LA": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBA": "RGBA"}
-PHOTOMETRIC, WHITE_IS_ZERO, CHANNELS = 262, 0, 277  # tags of TIFF, and a value
+PHOTOMETRIC, WHITE_IS_ZERO, BITS, CHANNELS, PLANAR = 262, 0, 258, 277, 284  # tags of TIFF, and a value
 _SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
 _STILLS = ("MPO", "PSD")  # their further "frames" are previews and layers; the first is the picture itself
 _WRAPPERS = ("EPS", "IPTC")  # of the second, Pillow opens as a picture whatever is in it, be it PostScript
@@ -84,17 +83,24 @@ def decode_image(image: Image.Image) -> Picture:
 def decode_thumbnail(path: str | os.PathLike[str], side: int) -> NDArray[np.uint8]:
     """Any picture as (h, w, 3) uint8 RGB, upright, reduced until its shorter side is `side` pixels; never enlarged.
 
-    For training and previews: unlike `decode_file` it takes the first frame, flattens 16 bits, and lays transparent
-    pictures on white. Large JPEGs are decoded at a fraction of their size, which is several times faster.
+    For training and previews: unlike `decode_file` it takes the first frame, flattens 16 bits (as they are used: see
+    `Picture.spanned`), and lays transparent pictures on white. Large JPEGs are decoded at a fraction of their size,
+    which is several times faster.
     """
-    with _opened(path) as (image, _):
-        return _thumbnail(image, str(path), side)
+    if (picture := _odd_tiff(path)) is not None:
+        return _reduced(_eight_bits(picture.samples, str(path)), side)
+    with _opened(path) as (image, stream):
+        return _thumbnail(image, stream, str(path), side)
 
 
 def decode_thumbnail_of(content: bytes, name: str, side: int) -> NDArray[np.uint8]:
     """`decode_thumbnail` of the bytes of a file; name: what errors call it."""
-    with _errors_as_one_line(name), _identified(io.BytesIO(content), name) as image:
-        return _thumbnail(image, name, side)
+    with _errors_as_one_line(name):
+        if content[:4] in _TIFF[:2] and (picture := _odd_tiff_in(bytearray(content), name)) is not None:
+            return _reduced(_eight_bits(picture.samples, name), side)
+        stream = io.BytesIO(content)
+        with _identified(stream, name) as image:
+            return _thumbnail(image, stream, name, side)
 
 
 def picture_size(content: bytes, name: str) -> tuple[int, int]:
@@ -103,14 +109,39 @@ def picture_size(content: bytes, name: str) -> tuple[int, int]:
         return image.size
 
 
-def _thumbnail(image: Image.Image, name: str, side: int) -> NDArray[np.uint8]:
-    scale = min(1.0, side / min(image.size))
-    width, height = (max(1, round(length * scale)) for length in image.size)
-    image.draft("RGB", (width, height))
-    pixels = _loaded(image)
+def _thumbnail(image: Image.Image, stream: IO[bytes], name: str, side: int) -> NDArray[np.uint8]:
+    width, height = _reduced_size(image.size, side)
+    wide = read_wide(image, stream, 0)
+    if wide is not None:
+        flat = _eight_bits(wide, name)
+    else:
+        _refuse_garbled(image, name)
+        image.draft("RGB", (width, height))
+        flat = _flat_rgb(_loaded(image), name)
     orientation, _ = read_metadata(image, None)
-    small = _flat_rgb(pixels, name).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    return turned(np.asarray(small), orientation)
+    return turned(_reduced(flat, side), orientation)
+
+
+def _reduced_size(size: tuple[int, int], side: int) -> tuple[int, int]:
+    scale = min(1.0, side / min(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _reduced(image: Image.Image, side: int) -> NDArray[np.uint8]:
+    size = _reduced_size(image.size, side)
+    return np.asarray(image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
+
+
+def _eight_bits(samples: Samples, name: str) -> Image.Image:
+    """Samples (H, W, C) of 16 bits or floats as RGB of 8, on white; black and white are what they use."""
+    try:
+        picture = Picture(samples).spanned()
+    except PictureError as error:
+        raise PictureError(f"{name}: {error}") from None
+    values, alpha = picture.colour(), picture.alpha()
+    if alpha is not None:
+        values = 1 + (values - 1) * alpha[..., None]
+    return Image.fromarray(to_samples(values))
 
 
 def _decode(image: Image.Image, name: str, stream: IO[bytes] | None, frame: int = 0) -> Picture:
@@ -145,7 +176,7 @@ def _decode(image: Image.Image, name: str, stream: IO[bytes] | None, frame: int 
         metadata=metadata,
         notes=notes,
         original=original,
-        float_span=_span(samples, name) if samples.dtype == np.float32 else (0.0, 1.0),
+        colour_span=_float_span(samples, name),
     )
 
 
@@ -157,25 +188,39 @@ def _odd_tiff(path: str | os.PathLike[str]) -> Picture | None:
         if stream.read(4) not in _TIFF[:2]:
             return None
         with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY) as data:
-            try:
-                directory = tiff_bytes.Directory(data)
-                if not tiff_bytes.is_unknown_to_pillow(directory):
-                    return None
-            except ValueError:
-                return None
-            height, width = tiff_bytes.size_of(directory)
-            if height * width > MAX_PIXELS:
-                raise _too_large(str(path))
-            with calm(12 * MAX_PIXELS):  # it is shown to Pillow as so many bytes
-                samples = tiff_bytes.read_samples(directory)
-                with directory.as_grey() as image:
-                    orientation = image.getexif().get(ORIENTATION, 1)
-                    _, metadata = read_metadata(image, None)
+            return _odd_tiff_in(data, str(path))
+
+
+def _odd_tiff_in(data: mmap.mmap | bytearray, name: str) -> Picture | None:
+    """The same of a file's bytes, which may be changed."""
+    try:
+        directory = tiff_bytes.Directory(data)
+        if not tiff_bytes.is_unknown_to_pillow(directory):
+            return None
+    except ValueError:
+        return None
+    height, width = tiff_bytes.size_of(directory)
+    if height * width > MAX_PIXELS:
+        raise _too_large(name)
+    with calm(12 * MAX_PIXELS):  # it is shown to Pillow as so many bytes
+        samples = tiff_bytes.read_samples(directory)
+        with directory.as_grey() as image:
+            orientation = image.getexif().get(ORIENTATION, 1)
+            _, metadata = read_metadata(image, None)
     samples = turned(samples, orientation)
-    span = _span(samples, str(path)) if samples.dtype == np.float32 else (0.0, 1.0)
     original = Original(samples, metadata, icc_profile=metadata.icc_profile)
     mode = {2: "LA", 3: "RGB", 4: "RGBA"}[samples.shape[2]]
-    return Picture(samples, mode, "TIFF", metadata, original=original, float_span=span)
+    return Picture(samples, mode, "TIFF", metadata, original=original, colour_span=_float_span(samples, name))
+
+
+def _float_span(samples: Samples, name: str) -> tuple[float, float] | None:
+    """Black and white of floats; whole numbers keep theirs, whatever of it they use."""
+    if samples.dtype != np.float32:
+        return None
+    try:
+        return span_of(samples)
+    except PictureError as error:
+        raise PictureError(f"{name}: {error}") from None
 
 
 def _notes(image: Image.Image, stream: IO[bytes] | None) -> tuple[str, ...]:
@@ -213,18 +258,6 @@ def _whole(stream: IO[bytes]) -> bytes:
     return stream.read()
 
 
-def _span(samples: Samples, name: str) -> tuple[float, float]:
-    """Black and white among floats: 0 and 1 if all lie between them, else the least and the largest."""
-    low, high = float(samples.min()), float(samples.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise PictureError(f"{name} holds floats that are not finite; give finite ones, also in the hole")
-    if 0 <= low and high <= 1:
-        return 0.0, 1.0
-    if low < high:
-        return low, high
-    return low, low + (1.0 if low + 1.0 > low else abs(low))  # of a huge number, 1 more is the same number
-
-
 def _samples(image: Image.Image, name: str) -> Samples:
     """The image's samples as (H, W, C)."""
     if image.mode == "F":
@@ -258,13 +291,10 @@ def _levels(image: Image.Image) -> NDArray[Any]:
 
 
 def _flat_rgb(image: Image.Image, name: str) -> Image.Image:
-    if image.mode == "F":
-        levels = np.array(image, np.float32)
-        return Image.fromarray(to_samples(to_values(levels, _span(levels, name)))).convert("RGB")
     if image.mode == "LAB":
         return to_rgb(image, None)
-    if image.mode in _SIXTEEN or image.mode == "I":
-        return Image.fromarray((_levels(image).clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("F", "I", *_SIXTEEN):
+        return _eight_bits(_samples(image, name), name)
     if image.mode not in _EXACT | CONVERTED:
         raise PictureError(f"{name} is of mode {image.mode}; save it as grey, RGB, or either with alpha")
     if not image.has_transparency_data:
@@ -323,11 +353,22 @@ def _refuse_flattened(image: Image.Image, name: str) -> None:
             f"{name} has 16 bits a channel, multiplied with its alpha, which cannot be kept; save it with 8 bits, or "
             "with an alpha of its own (unassociated)"
         )
+    _refuse_garbled(image, name)
     wide = any((";16" in raw and raw != "BGR;16") or raw == "SGI16" for raw in raws)  # BGR;16 is 5, 6 and 5 bits
     if wide and image.mode not in ("I", *_SIXTEEN):
         raise PictureError(
             f"{name} has 16 bits a channel in {image.mode}, which would be cut down to 8; 16 bits are kept in "
             "PNG and TIFF files of grey and RGB: save it so"
+        )
+
+
+def _refuse_garbled(image: Image.Image, name: str) -> None:
+    """Of a TIFF's planes of 16 bits that are not packed Pillow takes every byte for a sample."""
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(PLANAR) == 2 and max(tags.get(BITS, (8,))) > 8 and "R" in _raw_modes(image):
+        raise PictureError(
+            f"{name} has 16 bits a channel in planes, in a file of a kind that is not read; save it pixel by pixel "
+            "(contiguous), as one page"
         )
 
 

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from pixmend.grain import RING
 from pixmend.levels import BAND, Level, halved, halved_hole, window_colour
-from pixmend.patches import REACH, Patches, Tick, whole_patches
+from pixmend.patches import REACH, Patches, Tick, fixed, loose, whole_patches
 from pixmend.pictures import Picture
 from pixmend.soft_masks import dilate
 from pixmend.windows import Hole, Part, Window, bounding_box
@@ -42,7 +42,7 @@ class Mosaic:
     """Where a part's detail comes from: its levels, finest first, and what is known there."""
 
     levels: list[Level]  # the last is as coarse as the sketch, or coarser; areas may be larger than the network's
-    known: list[Tensor]  # (1, 3, h, w) of each area, in halves; what it holds in the hole is never used
+    known: list[Tensor]  # (1, 3, h, w) of each area, `fixed`; what it holds in the hole is never used
 
     def made(
         self, sketch: Tensor, level: Level, rounds: int, passes: int, generator: torch.Generator, tick: Tick
@@ -73,10 +73,10 @@ class Mosaic:
         """The coarsest level with the sketch in its hole, reduced where that is finer."""
         for own, known in zip(self.levels, self.known, strict=True):
             if own.scale == level.scale:
-                x = known.float()
+                x = loose(known)
                 _of(x, own.area, level.area)[:] = _of(sketch, level.area, own.area)
             elif own.scale > level.scale:
-                x = torch.where(torch.from_numpy(own.hole), halved(x, torch.ones_like(x[:, :1])), known.float())
+                x = torch.where(torch.from_numpy(own.hole), halved(x, torch.ones_like(x[:, :1])), loose(known))
         return x
 
 
@@ -122,11 +122,11 @@ def mosaic_of(picture: Picture, part: Part, levels: list[Level]) -> Mosaic:
     finest = levels[0].in_picture(part.window)
     height, width = finest.shape
     bands = [Window(top, 0, min(top + BAND, height), width).within(finest) for top in range(0, height, BAND)]
-    known = [torch.cat([window_colour(picture, band).half() for band in bands], -2)]
+    known = [torch.cat([fixed(window_colour(picture, band)) for band in bands], -2)]
     for level in levels[:-1]:
         x, hole = known[-1], torch.from_numpy(level.hole)[None, None]
         some = [np.s_[..., top : top + BAND, :] for top in range(0, x.shape[-2], BAND)]
-        known.append(torch.cat([halved(x[rows].float(), (~hole[rows]).float()).half() for rows in some], -2))
+        known.append(torch.cat([fixed(halved(loose(x[rows]), (~hole[rows]).float())) for rows in some], -2))
     return Mosaic(levels, known)
 
 

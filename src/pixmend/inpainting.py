@@ -159,7 +159,9 @@ def inpainting(
         max_memory=max_memory,
     )
     touched = soft > 0
-    job = Job(picture, soft, find_parts(touched, model.size), mask is None, picture.is_grey_where(~touched))
+    known = ~touched
+    is_grey = picture.is_grey_where(known)
+    job = Job(picture.spanned(known), soft, find_parts(touched, model.size), mask is None, is_grey)
     kept = soft_mask & touched & (soft < 1)  # something of what is there is to be kept
     work = _Work(job, filling, detail, kept, [seed + i for i in range(candidates)], save_steps, preview)
     work.run(progress)

@@ -29,6 +29,7 @@ ROWS = 8  # times the usual distance: added to a match that is as far above or b
 HANGS_TOGETHER = 1.5  # times as far as the nearest may be what goes on as a neighbour's match does
 CHUNK = 1 << 16  # patches compared at once
 BLEND, ELSE = 0.1, 0.3  # of [-1, 1]: most that the fill is corrected by, to run into what is known; and what ends there
+ONE = 1 << 14  # what 1 is where values are whole numbers of 16 bits
 FAR_OFF = 1e3  # the distance of a match that is none
 
 Tick = Callable[[], None]  # told now and then; what it raises ends the work
@@ -38,7 +39,7 @@ class Patches:
     """The patches of one level, named by their middles: pixels counted along the rows of its area."""
 
     def __init__(self, x: Tensor, hole: Hole, radius: int) -> None:
-        """x: (3, H, W) in [-1, 1], with a first fill; hole: (H, W)."""
+        """x: (3, H, W) in [-1, 1], or `fixed`, with a first fill; hole: (H, W)."""
         self.height, self.width, self.radius = int(hole.shape[0]), int(hole.shape[1]), radius
         self.pixels = _packed(x)
         self.in_hole = torch.from_numpy(hole).flatten().nonzero()[:, 0]  # (M,)
@@ -268,16 +269,26 @@ def whole_patches(hole: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     return touched & inside, ~touched & inside
 
 
+def fixed(x: Tensor) -> Tensor:
+    """Values from -2 to 2 as whole numbers of 16 bits, fine enough for 16-bit pictures; such numbers as they are."""
+    return x if x.dtype == torch.int16 else (x * ONE).round_().clamp_(-2 * ONE, 2 * ONE - 1).to(torch.int16)
+
+
+def loose(x: Tensor) -> Tensor:
+    """The values again, float32."""
+    return x.float().mul_(1 / ONE)
+
+
 def _packed(x: Tensor) -> Tensor:
-    """Colours (3, H, W) as whole numbers (H * W,), four halves each: one access to memory gets all."""
-    rows = torch.zeros(x.shape[1] * x.shape[2], 4, dtype=torch.float16)
-    rows[:, :3] = x.reshape(3, -1).T
+    """Colours (3, H, W) as whole numbers (H * W,), four `fixed` ones each: one access to memory gets all."""
+    rows = torch.zeros(x.shape[1] * x.shape[2], 4, dtype=torch.int16)
+    rows[:, :3] = fixed(x).reshape(3, -1).T
     return rows.view(torch.int64)[:, 0]
 
 
 def _colours(pixels: Tensor) -> Tensor:
     """The same as (..., 4) float32, of which the last is 0."""
-    return pixels[..., None].view(torch.float16).float()
+    return loose(pixels[..., None].view(torch.int16))
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:

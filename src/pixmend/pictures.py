@@ -5,6 +5,7 @@ NumPy alone: files are read in `decoding`, written in `encoding`, and everybody 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -63,7 +64,7 @@ class Picture:
     metadata: Metadata = field(default_factory=Metadata)
     notes: tuple[str, ...] = ()  # what could not be kept as it was, for people to read
     original: Original | None = None  # None for pictures from memory
-    float_span: tuple[float, float] = (0.0, 1.0)  # black and white, where samples are floats
+    colour_span: tuple[float, float] | None = None  # the samples of black and white; None: 0, and 1 or the largest
 
     @property
     def size(self) -> tuple[int, int]:
@@ -77,13 +78,24 @@ class Picture:
 
     @property
     def span(self) -> tuple[float, float]:
-        """The sample values of black and white: 0 and 255, or 0 and 65535; of floats, what `float_span` says."""
-        return self.float_span if self.is_float else (0.0, float(largest(self.samples.dtype)))
+        """The sample values of black and white: `colour_span`, or 0 and 255, 65535, or 1 among floats."""
+        return self.colour_span or (0.0, self.levels)
 
     @property
     def levels(self) -> float:
-        """The largest value of a sample: 255, 65535, or white among floats."""
-        return self.span[1]
+        """The largest value of a sample: 255, 65535, or 1 among floats."""
+        return 1.0 if self.is_float else float(largest(self.samples.dtype))
+
+    def spanned(self, known: NDArray[np.bool_] | None = None) -> Picture:
+        """The picture to be worked on: black and white are what its colours use, where they are known, (H, W).
+
+        Cameras and microscopes put 10, 12 or 14 bits into files of 16, and these would be nearly black. Of floats
+        beyond [0, 1] the least and the largest count. Raises PictureError for floats that are not finite.
+        """
+        if self.samples.dtype == np.uint8:
+            return self
+        colours = self.samples[..., : self.channels]
+        return replace(self, colour_span=span_of(colours if known is None else colours[known]))
 
     @property
     def is_as_read(self) -> bool:
@@ -146,12 +158,32 @@ class Picture:
 
     def colour(self) -> Floats:
         """The colours as (H, W, 3) float32 in [-1, 1]; alpha is dropped, grey is repeated."""
-        values = to_values(self.samples[..., : self.channels], self.span if self.is_float else None)
+        values = to_values(self.samples[..., : self.channels], self.span if self.is_float else self.colour_span)
         return np.repeat(values, 3, axis=2) if self.channels == 1 else values
 
     def alpha(self) -> Floats | None:
         """The alpha channel as (H, W) float32 in [0, 1], 1 = opaque; None where there is none."""
         return self.samples[..., -1].astype(np.float32) / np.float32(self.levels) if self.has_alpha else None
+
+
+def span_of(samples: Samples) -> tuple[float, float] | None:
+    """Black and white among samples of any shape: None is all of 8 or 16 bits.
+
+    Of 16 bits white is the largest value of 8, 10, 12 or 14 where none is larger; of floats 0 and 1 if all lie between
+    them, else the least and the largest. Raises PictureError for floats that are not finite.
+    """
+    if samples.dtype == np.uint8:
+        return None
+    low, high = float(samples.min()), float(samples.max())
+    if samples.dtype == np.uint16:
+        return next(((0.0, float(2**bits - 1)) for bits in (8, 10, 12, 14) if high < 2**bits), None)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise PictureError("there are floats that are not finite; give finite ones, also in the hole")
+    if 0 <= low and high <= 1:
+        return 0.0, 1.0
+    if low < high:
+        return low, high
+    return low, low + (1.0 if low + 1.0 > low else abs(low))  # of a huge number, 1 more is the same number
 
 
 def largest(dtype: np.dtype[Any]) -> int:
@@ -162,7 +194,7 @@ def largest(dtype: np.dtype[Any]) -> int:
 def to_values(samples: Samples, span: tuple[float, float] | None = None) -> Floats:
     """Samples of any shape as float32 in [-1, 1]; 0 is exactly -1 and the largest sample exactly 1.
 
-    span: the samples that are -1 and 1, for floats.
+    span: the samples that are -1 and 1, where these are others, and of floats.
     """
     values: Floats
     if span is None:
@@ -206,7 +238,7 @@ def composite(picture: Picture, fill: Floats, soft: Floats, opaque: bool = False
     if picture.mode == "1":
         colours[:] = np.where(colours >= white / 2, white, 0)
     if opaque and picture.has_alpha:
-        old[:, -1:] += weight * (white - old[:, -1:])  # whole numbers below 2^16 are exact here
+        old[:, -1:] += weight * (picture.levels - old[:, -1:])  # whole numbers below 2^16 are exact here
     samples[touched] = old if picture.is_float else np.rint(old)
     return replace(picture, samples=samples)
 

@@ -55,8 +55,7 @@ def calmness(x: Tensor, hole: Tensor, coarser: Tensor | None = None) -> Tensor:
     calm = ((LIVELY - worst) / (LIVELY - CALM)).clamp(0, 1)
     if coarser is None:
         return calm
-    near = F.avg_pool2d(dilate(1 - hole, NEAR), NEAR + 1, stride=1, padding=NEAR // 2, count_include_pad=False)
-    return calm * torch.maximum(near, coarser)
+    return calm * torch.maximum(_mean(dilate(1 - hole, NEAR)), coarser)
 
 
 def calmed(fill: Tensor, x: Tensor, hole: Tensor, calm: Tensor, smooth: Tensor | None = None) -> Tensor:
@@ -78,7 +77,9 @@ def roughness(x: Tensor, hole: Tensor) -> Tensor:
 
 
 def _mean(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, ACROSS, stride=1, padding=ACROSS // 2)
+    for size in ((1, ACROSS), (ACROSS, 1)):
+        x = F.avg_pool2d(x, size, stride=1, padding=(size[0] // 2, size[1] // 2), count_include_pad=False)
+    return x
 
 
 def _smooth(x: Tensor, hole: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """What Pillow does not know of TIFF: samples that it does not read, colours and alpha that it does not write.
 
-Samples: floats of three channels, 16 bits of grey with alpha, 16 bits in planes.
+Samples: floats of three channels, 16 bits of grey with alpha, 16 bits in planes, 16 bits of colour in plain tiles.
 
 Pillow knows how the bytes of a TIFF are compressed, whatever they mean. So a copy of the file is shown to it whose
 directory says that they are grey of 8 bits, in rows that are so much longer; what comes back are the samples' bytes
@@ -20,8 +20,8 @@ from PIL import Image
 
 from pixmend.pictures import Samples
 
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _CHANNELS, _ROWS = 256, 257, 258, 262, 277, 278
-_PLANAR, _PREDICTOR, _COLOUR_MAP, _TILE_WIDTH, _EXTRA, _FORMAT = 284, 317, 320, 322, 338, 339
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _CHANNELS, _ROWS = 256, 257, 258, 259, 262, 277, 278
+_PLANAR, _PREDICTOR, _COLOUR_MAP, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT = 284, 317, 320, 322, 323, 338, 339
 _EXTREMES = (280, 281, 340, 341)  # the least and the largest sample, one a channel
 _CODES = {1: "B", 3: "H", 4: "I"}  # of whole numbers, by the type of a tag
 _UNSIGNED, _FLOAT = 1, 3
@@ -126,13 +126,16 @@ def is_unknown_to_pillow(directory: Directory) -> bool:
     bits, formats = directory.numbers(_BITS, 1), directory.numbers(_FORMAT, _UNSIGNED)
     channels, planar = directory.number(_CHANNELS, 1), directory.number(_PLANAR, 1)
     dtype = _DTYPES.get((bits[0], formats[0]))
-    known_elsewhere = dtype == "u2" and channels != 2 and planar != _PLANES
+    tiled, plain = _TILE_WIDTH in directory.places, directory.number(_COMPRESSION, 1) == 1
+    known_elsewhere = dtype == "u2" and channels != 2 and planar != _PLANES and not (tiled and plain)
     if directory.next or dtype is None or known_elsewhere or len({*bits}) != 1 or len({*formats}) != 1:
         return False
-    if (directory.number(_PHOTOMETRIC, 0), channels) not in ((1, 2), (2, 3), (2, 4)) or _TILE_WIDTH in directory.places:
+    if (directory.number(_PHOTOMETRIC, 0), channels) not in ((1, 2), (2, 3), (2, 4)):
         return False
     if channels in (2, 4) and (dtype == "f4" or directory.numbers(_EXTRA, 0) != (2,)):
         return False  # alpha of floats, or one that the colours were multiplied with
+    if tiled:
+        return directory.number(_PREDICTOR, 1) == 1  # else differences begin anew in every tile
     height = directory.number(_HEIGHT, 1)
     rows = min(directory.number(_ROWS, height), height)
     return planar != _PLANES or (rows > 0 and height % rows == 0)  # no plane ends in a short strip
@@ -152,8 +155,13 @@ def read_samples(directory: Directory) -> Samples:
     bits, channels = directory.number(_BITS, 1), directory.number(_CHANNELS, 1)
     planar, predictor = directory.number(_PLANAR, 1) == _PLANES, directory.number(_PREDICTOR, 1)
     dtype = np.dtype(directory.order + _DTYPES[bits, directory.number(_FORMAT, _UNSIGNED)])
-    in_row, rows = (1, height * channels) if planar else (channels, height)
+    tall = height
+    if planar and _TILE_WIDTH in directory.places:
+        lines = max(1, directory.number(_TILE_HEIGHT, 1))
+        tall = -(-height // lines) * lines  # the last tiles of a plane are as high as all others
+    in_row, rows = (1, tall * channels) if planar else (channels, height)
     directory.set(_WIDTH, width * in_row * dtype.itemsize)
+    directory.set(_TILE_WIDTH, directory.number(_TILE_WIDTH, 1) * in_row * dtype.itemsize)
     directory.set(_HEIGHT, rows)
     directory.set(_PLANAR, 1)
     directory.set(_ROWS, min(directory.number(_ROWS, rows), height if planar else rows))
@@ -163,7 +171,7 @@ def read_samples(directory: Directory) -> Samples:
         raise ValueError("its samples do not fit its size")
     samples = _predicted(packed, predictor, dtype, in_row)
     if planar:
-        samples = samples.reshape(channels, height, width).transpose(1, 2, 0)
+        samples = samples.reshape(channels, tall, width)[:, :height].transpose(1, 2, 0)
     return np.ascontiguousarray(samples.reshape(height, width, channels)).astype(dtype.newbyteorder("="))
 
 

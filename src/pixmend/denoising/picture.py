@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -60,13 +60,14 @@ def denoise(
         raise OptionError(f"level {level} is out of range; give 0 to 1, in units of [-1, 1], or none to estimate it")
     picture = open_picture(image)
     denoiser = model if isinstance(model, Denoiser) else load_denoiser(model)
-    values = picture.colour()  # (H, W, 3)
+    spanned = picture.spanned()
+    values = spanned.colour()  # (H, W, 3)
     grey = picture.is_grey
     found = min(1.0, estimate_level(values[..., :1] if grey else values)) if level is None else level
     if found >= LEAST:
         out = without_noise(values, found, denoiser, pick_device(device), progress)
         out = np.repeat(out.mean(axis=2, keepdims=True), 3, axis=2) if grey else out
-        picture = composite(picture, out, np.ones(picture.size, np.float32))
+        picture = replace(picture, samples=composite(spanned, out, np.ones(picture.size, np.float32)).samples)
     return Denoised(picture, found, level is None, time.monotonic() - start)
 
 
