@@ -23,6 +23,7 @@ from pixmend.heif import is_heif, register_heif
 from pixmend.metadata import ORIENTATION, calm, read_metadata
 from pixmend.modes import CONVERTED, MULTIPLIED, read_stored, to_rgb
 from pixmend.pictures import Original, Picture, Samples, to_samples, to_values, turned
+from pixmend.tiff_tags import DESCRIPTION, as_one_page
 from pixmend.wide import read_wide
 
 MAX_PIXELS = 200_000_000  # a picture whose header claims more is refused before any of it is decoded
@@ -48,7 +49,7 @@ def decode_file(path: str | os.PathLike[str], frame: int | None = None) -> Pictu
     survive.
     """
     if frame in (None, 1) and (picture := _odd_tiff(path)) is not None:
-        return picture
+        return as_one_page(picture)
     with _opened(path) as (image, stream):
         frames = 1 if image.format in _STILLS else int(getattr(image, "n_frames", 1))
         if frame is None and frames > 1:
@@ -58,10 +59,13 @@ def decode_file(path: str | os.PathLike[str], frame: int | None = None) -> Pictu
             )
         if frame is not None and not 1 <= frame <= frames:
             raise OptionError(f"{path} has no frame {frame}; give {f'1 to {frames}' if frames > 1 else '1, or none'}")
+        first = _tag(image, DESCRIPTION)
         if frames > 1:
             image.seek((frame or 1) - 1)
             _check_size(image, str(path))
-        return _decode(image, str(path), stream, (frame or 1) - 1)
+        is_turned = _tag(image, ORIENTATION) in range(2, 9)  # Pillow turns a TIFF when it loads it, and forgets it
+        picture = _decode(image, str(path), stream, (frame or 1) - 1)
+        return as_one_page(picture, several=frames > 1, first=first, is_turned=is_turned)
 
 
 def header_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -78,7 +82,8 @@ def decode_image(image: Image.Image) -> Picture:
     name = "the Pillow image"
     with _errors_as_one_line(name), calm(MAX_PIXELS):
         _check_size(image, name)
-        return _decode(image, name, None)
+        several, is_turned = getattr(image, "is_animated", False), _tag(image, ORIENTATION) in range(2, 9)
+        return as_one_page(_decode(image, name, None), several=several, is_turned=is_turned)
 
 
 def decode_thumbnail(path: str | os.PathLike[str], side: int) -> NDArray[np.uint8]:
@@ -147,6 +152,11 @@ def _decode(image: Image.Image, name: str, stream: IO[bytes] | None, frame: int 
         original=original,
         float_span=_span(samples, name) if samples.dtype == np.float32 else (0.0, 1.0),
     )
+
+
+def _tag(image: Image.Image, tag: int) -> object:
+    """What a TIFF's tag says; None where it is not there, and of others."""
+    return getattr(image, "tag_v2", {}).get(tag)
 
 
 def _odd_tiff(path: str | os.PathLike[str]) -> Picture | None:

@@ -129,7 +129,7 @@ def fitted(picture: Picture, path: str | os.PathLike[str]) -> Picture:
     lost = _too_long(replace(kept, xmp=kept.xmp and without_xmp_previews(kept.xmp)), file_format)
     if not lost:
         return picture
-    less = _with_metadata(picture, _without(kept, lost))
+    less = picture.with_metadata(_without(kept, lost))
     return replace(less, notes=(*picture.notes, _left_out(lost, file_format)))
 
 
@@ -147,13 +147,6 @@ def _without(kept: Metadata, names: list[str]) -> Metadata:
 def _left_out(names: list[str], file_format: str) -> str:
     shown = " and ".join(name if name == "comment" else name.upper() for name in names)
     return f"of the metadata, {shown} is left out: {file_format} has room for 64 KiB of each; .png keeps it"
-
-
-def _with_metadata(picture: Picture, metadata: Metadata) -> Picture:
-    """The picture with other metadata, which is still taken for its file's own."""
-    read = picture.original
-    mine = read is not None and picture.metadata is read.metadata
-    return replace(picture, metadata=metadata, original=replace(read, metadata=metadata) if read and mine else read)
 
 
 def _fits_gif(picture: Picture) -> bool:
@@ -199,10 +192,10 @@ def encode(picture: Picture, stream: IO[bytes], file_format: str) -> str | None:
         turn = read.orientation if read is not None and picture.metadata is read.metadata else 1
         kept = picture.metadata
         if (kept.exif or kept.xmp or kept.photoshop) and (turn != 1 or not picture.is_as_read):
-            picture = _with_metadata(picture, refreshed(kept, showing(picture), quarter_turn=turn >= 5))
+            picture = picture.with_metadata(refreshed(kept, showing(picture), quarter_turn=turn >= 5))
         told = [f"{file_format} rounds colours: known samples may differ by a few levels"] * (file_format in _LOSSY)
         if lost := _too_long(picture.metadata, file_format):
-            picture = _with_metadata(picture, _without(picture.metadata, lost))
+            picture = picture.with_metadata(_without(picture.metadata, lost))
             told.append(_left_out(lost, file_format))
         is_wide = picture.samples.dtype != np.uint8 and picture.samples.shape[2] > 1
         image = None if is_wide else stored_image(picture, file_format)

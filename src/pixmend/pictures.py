@@ -153,6 +153,12 @@ class Picture:
         """The alpha channel as (H, W) float32 in [0, 1], 1 = opaque; None where there is none."""
         return self.samples[..., -1].astype(np.float32) / np.float32(self.levels) if self.has_alpha else None
 
+    def with_metadata(self, metadata: Metadata) -> Picture:
+        """The picture with other metadata, which is still taken for its file's own, if the old was."""
+        read = self.original
+        mine = read is not None and self.metadata is read.metadata
+        return replace(self, metadata=metadata, original=replace(read, metadata=metadata) if read and mine else read)
+
 
 def largest(dtype: np.dtype[Any]) -> int:
     """The largest value of whole numbers of this type."""
