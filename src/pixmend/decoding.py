@@ -141,6 +141,7 @@ def _decode(image: Image.Image, name: str, stream: IO[bytes] | None, frame: int 
         icc_profile=profile,
         jpeg=_whole(stream) if stream is not None and image.format in ("JPEG", "MPO") else None,
         orientation=orientation,
+        white_is_zero=_tag(image, PHOTOMETRIC) == WHITE_IS_ZERO,
     )
     is_wide = samples.dtype == np.uint16 and samples.shape[2] > 1
     return Picture(

@@ -53,6 +53,7 @@ _WITH_1_BIT = ("PNG", "TIFF", "BMP")
 _LONGEST_SIDE = {"WEBP": 16383, "AVIF": 32768, "JPEG": 65500, "GIF": 65535}  # of AVIF what decoders take
 _ROOM_IN_JPEG = {"exif": LONGEST - len(EXIF_HEAD), "xmp": LONGEST - len(XMP_HEAD), "comment": LONGEST}  # bytes
 _LOSSY = ("JPEG", "AVIF")
+_GREYS = ("1", "L", "I;16", "F")  # modes
 _GIF_SIDE = 480  # pixels
 _GIF_MILLISECONDS = (120, 1500)  # for which a picture stands, and the last one
 _JPEG_DEFAULTS = {"quality": 95, "subsampling": "4:4:4"}  # for pictures that were no JPEG before
@@ -215,7 +216,11 @@ def encode(picture: Picture, stream: IO[bytes], file_format: str) -> str | None:
 
 
 def _saved(image: Image.Image, picture: Picture, file_format: str, options: dict[str, Any]) -> bytes:
-    """The file that Pillow makes of an image; of TIFFs in two modes what it writes is mended."""
+    """The file that Pillow makes of an image; of TIFFs in some modes what it writes is mended."""
+    read = picture.original
+    white_is_zero = file_format == "TIFF" and read is not None and read.white_is_zero and image.mode in _GREYS
+    if white_is_zero:
+        image = _other_way_round(image)
     multiplied = file_format == "TIFF" and image.mode in MULTIPLIED
     if multiplied:
         image = Image.frombytes(image.mode.upper(), image.size, image.tobytes())
@@ -225,10 +230,17 @@ def _saved(image: Image.Image, picture: Picture, file_format: str, options: dict
     image.save(written, file_format, **options)
     if multiplied:
         return tiff_bytes.with_multiplied_alpha(written.getvalue())
+    if white_is_zero:
+        return tiff_bytes.with_white_as_zero(written.getvalue())
     if file_format == "TIFF" and image.mode == "P":
-        known = picture.original.colour_map if picture.original else None
+        known = read.colour_map if read else None
         return tiff_bytes.with_whole_colours(written.getvalue(), known)
     return written.getvalue()
+
+
+def _other_way_round(image: Image.Image) -> Image.Image:
+    """Grey with 0 for white; floats as they are, for Pillow reads them so."""
+    return image if image.mode == "F" else Image.fromarray(~np.asarray(image))
 
 
 def _to_pillow(picture: Picture, file_format: str) -> Image.Image:

@@ -50,6 +50,7 @@ class Original:
     icc_profile: bytes | None = None  # of the stored channels, where the metadata's is of others or none
     jpeg: bytes | None = None  # the whole file, if it is one
     orientation: int = 1  # in which that file holds its samples, 1 to 8
+    white_is_zero: bool = False  # whether a TIFF of grey has its samples the other way round: 0 for white
 
 
 @dataclass(frozen=True, eq=False)
