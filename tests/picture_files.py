@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,3 +67,40 @@ def exif_block(orientation: int, order: str = "<", kind: int = 3) -> bytes:
     ifd1 += struct.pack(order + "HHII", 0x0201, 4, 1, 130) + struct.pack(order + "HHII", 0x0202, 4, 1, 9)
     ifd1 += struct.pack(order + "I", 0)
     return head + ifd0 + maker + exif + note + ifd1 + b"thumbnail"
+
+
+def tiff(*pages: tuple[NDArray[Any], dict[int, Any]]) -> bytes:
+    """A TIFF of pages, each of samples (H, W) or (H, W, C), and tags beside those that its size and type ask for.
+
+    Texts become ASCII, tuples of floats doubles, whole numbers shorts. Samples (H, W) of bools have one bit.
+    """
+    out, link = bytearray(b"II*\0\0\0\0\0"), 4
+    for samples, more in pages:
+        height, width, channels = (*samples.shape, 1)[:3]
+        is_bits = samples.dtype == np.bool_
+        bits = (1 if is_bits else 8 * samples.dtype.itemsize,) * channels
+        data = (np.packbits(samples, axis=1) if is_bits else samples).tobytes()
+        tags = {256: width, 257: height, 258: bits, 259: 1, 262: 1 if channels == 1 else 2, 277: channels}
+        tags |= {278: height, 339: (3 if samples.dtype.kind == "f" else 1,) * channels} | more
+        struct.pack_into("<I", out, link, len(out))
+        entries = sorted({**tags, 273: 0, 279: 0}.items())
+        at = len(out) + 2 + 12 * len(entries) + 4  # of what does not fit into an entry
+        head, rest = struct.pack("<H", len(entries)), b""
+        values = {}
+        for tag, value in entries:
+            if isinstance(value, str):
+                kind, count, packed = 2, len(value.encode()) + 1, value.encode() + b"\0"
+            else:
+                numbers = value if isinstance(value, tuple) else (value,)
+                kind, code = (12, "d") if isinstance(numbers[0], float) else (3, "H")
+                count, packed = len(numbers), struct.pack(f"<{len(numbers)}{code}", *numbers)
+            values[tag] = kind, count, packed
+        behind = at + sum(len(packed) + len(packed) % 2 for _, _, packed in values.values() if len(packed) > 4)
+        values[273], values[279] = (4, 1, struct.pack("<I", behind)), (4, 1, struct.pack("<I", len(data)))
+        for tag, (kind, count, packed) in values.items():
+            place = packed.ljust(4, b"\0") if len(packed) <= 4 else struct.pack("<I", at + len(rest))
+            head += struct.pack("<HHI", tag, kind, count) + place
+            rest += packed + b"\0" * (len(packed) % 2) if len(packed) > 4 else b""
+        link = len(out) + len(head)
+        out += head + bytes(4) + rest + data + b"\0" * (len(data) % 2)
+    return bytes(out)

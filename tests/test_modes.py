@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from picture_files import RNG, noise
+from picture_files import RNG, noise, tiff
 from pixmend import heif, tiff_bytes
 from pixmend.decoding import decode_file
 from pixmend.encoding import check_savable, save_picture
@@ -214,3 +216,25 @@ def test_name_without_a_suffix_takes_the_format_of_the_source(tmp_path: Path) ->
         source = save_picture(Picture(noise(9, 9, 3)), tmp_path / f"source{suffix}")
         picture = decode_file(source)
         assert decode_file(save_picture(picture, tmp_path / f"out-{suffix[1:]}")).format == picture.format
+
+
+@pytest.mark.parametrize("kind", [np.bool_, np.uint8, np.uint16, np.float32])
+def test_grey_with_white_as_zero_comes_back_so(tmp_path: Path, kind: type[np.generic]) -> None:
+    """The stored numbers, which Pillow is shown as if 0 were black."""
+    numbers = noise(20, 30, dtype=np.uint16)
+    stored: NDArray[Any] = numbers > 32767 if kind is np.bool_ else numbers.astype(kind)
+    (tmp_path / "source.tif").write_bytes(tiff((stored, {262: 0})))
+    before = decode_file(tmp_path / "source.tif")
+    if kind is not np.float32:
+        assert np.array_equal(before.samples[..., 0], (~stored).astype(np.uint8) * 255 if kind is np.bool_ else ~stored)
+    picture, known = filled(before, np.full((20, 30, 3), 0.2, np.float32))
+    out = save_picture(picture, tmp_path / "out.tif")
+    after = decode_file(out)
+    assert np.array_equal(after.samples, picture.samples)
+    assert tiff_bytes.Directory(bytearray(out.read_bytes())).number(262, 1) == 0
+    raw = bytearray(out.read_bytes())
+    tiff_bytes.Directory(raw).set(262, 1, 3)
+    with Image.open(io.BytesIO(raw)) as image:
+        assert np.array_equal(np.asarray(image)[known], stored[known])
+    if kind is not np.float32:  # other formats know one way round alone
+        assert np.array_equal(decode_file(save_picture(picture, tmp_path / "out.png")).samples, picture.samples)

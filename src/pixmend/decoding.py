@@ -22,6 +22,7 @@ from pixmend.heif import is_heif, register_heif
 from pixmend.metadata import ORIENTATION, calm, read_metadata
 from pixmend.modes import CONVERTED, MULTIPLIED, read_stored, to_rgb
 from pixmend.pictures import Original, Picture, Samples, span_of, to_samples, turned
+from pixmend.tiff_tags import DESCRIPTION, as_one_page
 from pixmend.wide import read_wide
 
 MAX_PIXELS = 200_000_000  # a picture whose header claims more is refused before any of it is decoded
@@ -57,10 +58,13 @@ def decode_file(path: str | os.PathLike[str], frame: int | None = None) -> Pictu
             )
         if frame is not None and not 1 <= frame <= frames:
             raise OptionError(f"{path} has no frame {frame}; give {f'1 to {frames}' if frames > 1 else '1, or none'}")
+        first = _tag(image, DESCRIPTION)
         if frames > 1:
             image.seek((frame or 1) - 1)
             _check_size(image, str(path))
-        return _decode(image, str(path), stream, (frame or 1) - 1)
+        is_turned = _tag(image, ORIENTATION) in range(2, 9)  # Pillow turns a TIFF when it loads it, and forgets it
+        picture = _decode(image, str(path), stream, (frame or 1) - 1)
+        return as_one_page(picture, several=frames > 1, first=first, is_turned=is_turned)
 
 
 def header_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -77,7 +81,8 @@ def decode_image(image: Image.Image) -> Picture:
     name = "the Pillow image"
     with _errors_as_one_line(name), calm(MAX_PIXELS):
         _check_size(image, name)
-        return _decode(image, name, None)
+        several, is_turned = getattr(image, "is_animated", False), _tag(image, ORIENTATION) in range(2, 9)
+        return as_one_page(_decode(image, name, None), several=several, is_turned=is_turned)
 
 
 def decode_thumbnail(path: str | os.PathLike[str], side: int) -> NDArray[np.uint8]:
@@ -167,6 +172,7 @@ def _decode(image: Image.Image, name: str, stream: IO[bytes] | None, frame: int 
         icc_profile=profile,
         jpeg=_whole(stream) if stream is not None and image.format in ("JPEG", "MPO") else None,
         orientation=orientation,
+        white_is_zero=_tag(image, PHOTOMETRIC) == WHITE_IS_ZERO,
     )
     is_wide = samples.dtype == np.uint16 and samples.shape[2] > 1
     return Picture(
@@ -178,6 +184,11 @@ def _decode(image: Image.Image, name: str, stream: IO[bytes] | None, frame: int 
         original=original,
         colour_span=_float_span(samples, name),
     )
+
+
+def _tag(image: Image.Image, tag: int) -> object:
+    """What a TIFF's tag says; None where it is not there, and of others."""
+    return getattr(image, "tag_v2", {}).get(tag)
 
 
 def _odd_tiff(path: str | os.PathLike[str]) -> Picture | None:
@@ -210,7 +221,8 @@ def _odd_tiff_in(data: mmap.mmap | bytearray, name: str) -> Picture | None:
     samples = turned(samples, orientation)
     original = Original(samples, metadata, icc_profile=metadata.icc_profile)
     mode = {2: "LA", 3: "RGB", 4: "RGBA"}[samples.shape[2]]
-    return Picture(samples, mode, "TIFF", metadata, original=original, colour_span=_float_span(samples, name))
+    picture = Picture(samples, mode, "TIFF", metadata, original=original, colour_span=_float_span(samples, name))
+    return as_one_page(picture, is_turned=orientation in range(2, 9))
 
 
 def _float_span(samples: Samples, name: str) -> tuple[float, float] | None:

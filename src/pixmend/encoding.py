@@ -53,6 +53,7 @@ _WITH_1_BIT = ("PNG", "TIFF", "BMP")
 _LONGEST_SIDE = {"WEBP": 16383, "AVIF": 32768, "JPEG": 65500, "GIF": 65535}  # of AVIF what decoders take
 _ROOM_IN_JPEG = {"exif": LONGEST - len(EXIF_HEAD), "xmp": LONGEST - len(XMP_HEAD), "comment": LONGEST}  # bytes
 _LOSSY = ("JPEG", "AVIF")
+_GREYS = ("1", "L", "I;16", "F")  # modes
 _GIF_SIDE = 480  # pixels
 _GIF_MILLISECONDS = (120, 1500)  # for which a picture stands, and the last one
 _JPEG_DEFAULTS = {"quality": 95, "subsampling": "4:4:4"}  # for pictures that were no JPEG before
@@ -129,7 +130,7 @@ def fitted(picture: Picture, path: str | os.PathLike[str]) -> Picture:
     lost = _too_long(replace(kept, xmp=kept.xmp and without_xmp_previews(kept.xmp)), file_format)
     if not lost:
         return picture
-    less = _with_metadata(picture, _without(kept, lost))
+    less = picture.with_metadata(_without(kept, lost))
     return replace(less, notes=(*picture.notes, _left_out(lost, file_format)))
 
 
@@ -147,13 +148,6 @@ def _without(kept: Metadata, names: list[str]) -> Metadata:
 def _left_out(names: list[str], file_format: str) -> str:
     shown = " and ".join(name if name == "comment" else name.upper() for name in names)
     return f"of the metadata, {shown} is left out: {file_format} has room for 64 KiB of each; .png keeps it"
-
-
-def _with_metadata(picture: Picture, metadata: Metadata) -> Picture:
-    """The picture with other metadata, which is still taken for its file's own."""
-    read = picture.original
-    mine = read is not None and picture.metadata is read.metadata
-    return replace(picture, metadata=metadata, original=replace(read, metadata=metadata) if read and mine else read)
 
 
 def _fits_gif(picture: Picture) -> bool:
@@ -199,10 +193,10 @@ def encode(picture: Picture, stream: IO[bytes], file_format: str) -> str | None:
         turn = read.orientation if read is not None and picture.metadata is read.metadata else 1
         kept = picture.metadata
         if (kept.exif or kept.xmp or kept.photoshop) and (turn != 1 or not picture.is_as_read):
-            picture = _with_metadata(picture, refreshed(kept, showing(picture), quarter_turn=turn >= 5))
+            picture = picture.with_metadata(refreshed(kept, showing(picture), quarter_turn=turn >= 5))
         told = [f"{file_format} rounds colours: known samples may differ by a few levels"] * (file_format in _LOSSY)
         if lost := _too_long(picture.metadata, file_format):
-            picture = _with_metadata(picture, _without(picture.metadata, lost))
+            picture = picture.with_metadata(_without(picture.metadata, lost))
             told.append(_left_out(lost, file_format))
         is_wide = picture.samples.dtype != np.uint8 and picture.samples.shape[2] > 1
         image = None if is_wide else stored_image(picture, file_format)
@@ -222,7 +216,11 @@ def encode(picture: Picture, stream: IO[bytes], file_format: str) -> str | None:
 
 
 def _saved(image: Image.Image, picture: Picture, file_format: str, options: dict[str, Any]) -> bytes:
-    """The file that Pillow makes of an image; of TIFFs in two modes what it writes is mended."""
+    """The file that Pillow makes of an image; of TIFFs in some modes what it writes is mended."""
+    read = picture.original
+    white_is_zero = file_format == "TIFF" and read is not None and read.white_is_zero and image.mode in _GREYS
+    if white_is_zero:
+        image = _other_way_round(image)
     multiplied = file_format == "TIFF" and image.mode in MULTIPLIED
     if multiplied:
         image = Image.frombytes(image.mode.upper(), image.size, image.tobytes())
@@ -232,10 +230,17 @@ def _saved(image: Image.Image, picture: Picture, file_format: str, options: dict
     image.save(written, file_format, **options)
     if multiplied:
         return tiff_bytes.with_multiplied_alpha(written.getvalue())
+    if white_is_zero:
+        return tiff_bytes.with_white_as_zero(written.getvalue())
     if file_format == "TIFF" and image.mode == "P":
-        known = picture.original.colour_map if picture.original else None
+        known = read.colour_map if read else None
         return tiff_bytes.with_whole_colours(written.getvalue(), known)
     return written.getvalue()
+
+
+def _other_way_round(image: Image.Image) -> Image.Image:
+    """Grey with 0 for white; floats as they are, for Pillow reads them so."""
+    return image if image.mode == "F" else Image.fromarray(~np.asarray(image))
 
 
 def _to_pillow(picture: Picture, file_format: str) -> Image.Image:

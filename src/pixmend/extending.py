@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pixmend.errors import OptionError
 from pixmend.images import Picture, Source, open_picture
+from pixmend.tiff_tags import as_extended
 
 if TYPE_CHECKING:
     from pixmend.inpainting import Inpainted
@@ -63,7 +64,7 @@ def extended_canvas(
     samples[~hole] = picture.samples.reshape(-1, samples.shape[2])
     if picture.has_alpha:
         samples[hole, -1] = picture.levels
-    return replace(picture, samples=samples), hole
+    return as_extended(replace(picture, samples=samples), columns[0], rows[0]), hole
 
 
 def pixels(amount: Amount, side: int, name: str) -> int:

@@ -156,7 +156,7 @@ def tiff_exif(exif: bytes) -> Image.Exif:
         tags.load(EXIF_PREFIX + exif)
         for tag in set(tags):
             if tag in DESCRIBING_TAGS:
-                tags[tag] = _exact_text(tags[tag])
+                tags[tag] = exact_text(tags[tag])
             else:
                 del tags[tag]
     except Exception:  # noqa: BLE001  damage raises anything, and a damaged block must not cost the picture
@@ -237,17 +237,17 @@ def _exif_of_tiff(tags: Image.Exif, raw: Mapping[int, bytes]) -> bytes | None:
     kept = Image.Exif()
     for tag in DESCRIBING_TAGS & set(tags):
         if tag in _DIRECTORIES:
-            kept.get_ifd(tag).update({key: _exact_text(value) for key, value in tags.get_ifd(tag).items()})
+            kept.get_ifd(tag).update({key: exact_text(value) for key, value in tags.get_ifd(tag).items()})
         elif tag == _IPTC:  # bytes, though some programs declare them as numbers
             if raw.get(tag, b"").startswith(b"\x1c"):
                 kept[tag] = raw[tag]
         else:
-            kept[tag] = _exact_text(tags[tag])
+            kept[tag] = exact_text(tags[tag])
     data = kept.tobytes().removeprefix(EXIF_PREFIX)
     return data if kept or any(kept.get_ifd(tag) for tag in _DIRECTORIES) else None
 
 
-def _exact_text(value: object) -> object:
+def exact_text(value: object) -> object:
     """Pillow reads texts as Latin-1, but writes ASCII: other texts, UTF-8 among them, survive as bytes alone."""
     return value.encode("latin-1", "replace") if isinstance(value, str) and not value.isascii() else value
 

@@ -51,6 +51,7 @@ class Original:
     icc_profile: bytes | None = None  # of the stored channels, where the metadata's is of others or none
     jpeg: bytes | None = None  # the whole file, if it is one
     orientation: int = 1  # in which that file holds its samples, 1 to 8
+    white_is_zero: bool = False  # whether a TIFF of grey has its samples the other way round: 0 for white
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +165,12 @@ class Picture:
     def alpha(self) -> Floats | None:
         """The alpha channel as (H, W) float32 in [0, 1], 1 = opaque; None where there is none."""
         return self.samples[..., -1].astype(np.float32) / np.float32(self.levels) if self.has_alpha else None
+
+    def with_metadata(self, metadata: Metadata) -> Picture:
+        """The picture with other metadata, which is still taken for its file's own, if the old was."""
+        read = self.original
+        mine = read is not None and self.metadata is read.metadata
+        return replace(self, metadata=metadata, original=replace(read, metadata=metadata) if read and mine else read)
 
 
 def span_of(samples: Samples) -> tuple[float, float] | None:

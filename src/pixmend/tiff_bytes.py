@@ -121,6 +121,13 @@ def with_multiplied_alpha(data: bytes) -> bytes:
     return bytes(copy)
 
 
+def with_white_as_zero(data: bytes) -> bytes:
+    """A TIFF of grey, which says from now on that 0 is white."""
+    copy = bytearray(data)
+    Directory(copy).set(_PHOTOMETRIC, 0, _SHORT)
+    return bytes(copy)
+
+
 def is_unknown_to_pillow(directory: Directory) -> bool:
     """Whether a file of one page has samples that are read here, and not by Pillow."""
     bits, formats = directory.numbers(_BITS, 1), directory.numbers(_FORMAT, _UNSIGNED)
