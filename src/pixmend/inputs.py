@@ -79,6 +79,8 @@ def read_inputs(
     reading = read_mask(options.mask, picture.size, invert=options.invert)
     if line := reading.line(1.0 if options.soft else MUCH_GREY):
         notes.append(line)
+    if not options.soft:
+        reading.require_light(inverted=options.invert)
     return picture, reading.strength, notes
 
 
