@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,24 @@ def test_colour_that_is_nowhere_names_the_nearest(tmp_path: Path) -> None:
 def test_bad_colours(tmp_path: Path, color: str, tolerance: int) -> None:
     with pytest.raises(OptionError):
         mask_from_color(painted(tmp_path), color, tolerance)
+
+
+def test_a_tolerance_that_takes_a_part_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    samples = RNG(1).integers(0, 200, (*SIZE, 3)).astype(np.uint8)
+    samples[HOLE] = (255, 0, 255)
+    Image.fromarray(samples).save(tmp_path / "picture.png")
+    Image.fromarray(samples).save(tmp_path / "picture.jpg", quality=75, subsampling=0)
+    given = ("--mask-color", "#ff00ff", "--preview", tmp_path / "preview.png", "--overwrite")
+    assert run(tmp_path / "picture.jpg", *given, "--tolerance", 2) == 0
+    told = re.search(
+        r"note: (\S+)% more of the picture is within 22 of #ff00ff; --tolerance 22 ", capsys.readouterr().err
+    )
+    few, more = (mask_from_color(tmp_path / "picture.jpg", "#ff00ff", n).mean() for n in (2, 22))
+    assert told is not None
+    assert float(told[1]) == pytest.approx(100 * (more - few), abs=0.06)
+    for name, tolerance in (("picture.jpg", 60), ("picture.png", 0)):
+        assert run(tmp_path / name, *given, "--tolerance", tolerance) == 0
+        assert "more of the picture" not in capsys.readouterr().err
 
 
 def test_transparent_pixels_have_no_colour() -> None:
