@@ -366,7 +366,9 @@ def test_ctrl_c_saves_and_resume_goes_on(
     assert run(*training(photographs, tiny_model, broken, "--resume")).code == 0
     state = folder / "straight.run" / "state.safetensors"
     for command in (["info", state], training(photographs, state, folder / "new.safetensors")):
-        fails(run(*command), 6, "is the state of a training", f"give the model that it saved, {straight}, or", "--resume")
+        fails(
+            run(*command), 6, "is the state of a training", f"give the model that it saved, {straight}, or", "--resume"
+        )
     fails(
         run(*training(photographs, tiny_model, straight, "--resume", "--kimg", 7, "--batch", 3)),
         10,
