@@ -364,6 +364,16 @@ def test_ctrl_c_saves_and_resume_goes_on(
     assert done.err.splitlines()[-1] == "pixmend: error: stopped"
     monkeypatch.setattr(cli, "_training_line", line)
     assert run(*training(photographs, tiny_model, broken, "--resume")).code == 0
+    state = folder / "straight.run" / "state.safetensors"
+    for command in (["info", state], training(photographs, state, folder / "new.safetensors")):
+        fails(
+            run(*command), 6, "is the state of a training", f"give the model that it saved, {straight}, or", "--resume"
+        )
+    fails(
+        run(*training(photographs, tiny_model, straight, "--resume", "--kimg", 7, "--batch", 3)),
+        10,
+        "begun: --batch was 2 and is now 3; --kimg was 0.006 and is now 7.0",
+    )
     weights = [path.read_bytes()[8 + int.from_bytes(path.read_bytes()[:8], "little") :] for path in (straight, broken)]
     assert weights[0] == weights[1]
 
@@ -379,6 +389,9 @@ def test_bad_training(run: Run, folder: Path, photographs: Path, tiny_model: Pat
     fails(run(*training(photographs, tiny_model, folder / "picture.png")), 7, "picture.png")
     fails(run(*training(photographs, tiny_model, output, "--resume")), 10, "--resume")
     fails(run(*training(photographs, tiny_model, output, "--lr", 0)), 2, "lr")
+    fails(run("train", photographs, "-o", output, "--kimg", 0), 2, "error: --kimg = 0.0 must be above 0")
+    fails(run("train", photographs, "-o", folder / "nothing"), 8, f"such as {folder / 'nothing' / 'model.safetensors'}")
+    fails(run("import", photographs, "-o", folder / "nothing"), 8, "model.safetensors")
     fails(run(*training(photographs, tiny_model, output, "--accumulate", 3)), 2, "a multiple of 3")
     fails(run(*training(photographs, tiny_model, folder / "mine.pt")), 2, "give mine.safetensors")
     assert not list(folder.glob("mine*"))

@@ -84,7 +84,7 @@ def test_an_empty_argument_is_not_the_current_folder(run: Run, tmp_path: Path, m
     ("how", "code"),
     [
         ("missing", 3),
-        ("folder", 3),
+        ("folder", 9),
         ("empty", 4),
         ("truncated PNG", 4),
         ("truncated JPEG", 4),

@@ -136,6 +136,13 @@ def test_document_config_is_the_document_s() -> None:
         assert config.lr_at(6250 * k) == pytest.approx(1e-4 * (1 + math.cos(math.pi * k / 20)))
 
 
+@pytest.mark.parametrize("wrong", [{"epochs": 0.0}, {"epochs": float("inf")}, {"save_model_epochs": -1.0}])
+def test_a_config_names_the_epochs_that_cannot_be(wrong: dict[str, float]) -> None:
+    [(name, value)] = wrong.items()
+    with pytest.raises(OptionError, match=f"^{name} = {value} must be above 0 and finite"):
+        document_config(COUNT, **wrong)  # type: ignore[arg-type]
+
+
 def test_the_optimiser_is_torch_s_adamw_without_clipping(tmp_path: Path) -> None:
     """The first steps, written out with torch's own AdamW at its defaults."""
     config = config_of(1, bf16=False)

@@ -10,7 +10,7 @@ import pytest
 
 from pixmend.backends import open_network
 from pixmend.errors import OptionError, OutputExistsError
-from pixmend.explain import drawing, explanation, save_explanation
+from pixmend.explain import _table, drawing, explanation, save_explanation
 from pixmend.images import open_picture
 from pixmend.inpainting import Inpainted, inpainting
 from pixmend.options import explanation_files
@@ -38,6 +38,19 @@ def test_the_numbers_are_those_of_the_work(result: Inpainted) -> None:
     for level in levels:
         assert level["tiles"] >= 2 * len(level["noise_levels"]), "of two candidates"
     assert told["windows"][1]["levels"][0]["tile_corners"] == [(0, 0)]
+
+
+@pytest.mark.parametrize("candidates", [1, 2])
+def test_levels_of_one_candidate_say_whose_they_are(candidates: int) -> None:
+    hole = box(150, 150, 50, 50, 100, 100)
+    wide = inpainting(noise_picture(150, 150), hole, model=MODEL, device="cpu", candidates=candidates, blur=0)
+    [window] = explanation(wide)["windows"]
+    whose = [(level["detail"], level["scale"], level["candidate"]) for level in window["levels"]]
+    own = [("picture", scale, candidate) for candidate in range(1, candidates + 1) for scale in (2, 1)]
+    assert whose == [("model", scale, None) for scale in (16, 8, 4, 2)] + own
+    drawn = [line.split(":")[0].strip() for line, _ in _table(wide) if "patches" in line]
+    named = [f"1/{scale} of fill {candidate}" for _, scale, candidate in own]
+    assert drawn == (named if candidates > 1 else ["1/2", "1/1"])
 
 
 def test_the_drawing_shows_the_picture_and_the_table(result: Inpainted) -> None:

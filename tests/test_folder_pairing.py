@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from folder_work import touch
-from pixmend.errors import FileMissingError, OutputError
+from pixmend.errors import DataError, OutputError
 from pixmend.folders.pairing import find
 
 
@@ -135,5 +135,5 @@ def test_a_folder_that_cannot_be_listed_is_a_failure(tmp_path: Path, monkeypatch
     found = find(tmp_path / "in", tmp_path / "out")
     assert [task.name for task in found.tasks] == ["a.png"]
     assert "Permission denied" in found.refused["closed"]
-    with pytest.raises(FileMissingError, match=r"holds no picture.*Permission denied"):
+    with pytest.raises(DataError, match=r"holds no picture.*Permission denied"):
         find(tmp_path / "in" / "closed", tmp_path / "out")

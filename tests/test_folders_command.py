@@ -83,7 +83,7 @@ def test_exit_codes(run: Run, folder: Path, tiny_model: Path) -> None:
     assert "none of 4 pictures" in done.err
     (folder.parent / "empty").mkdir()
     for code, arguments in (
-        (3, (folder.parent / "empty", "-o", output, *options)),
+        (9, (folder.parent / "empty", "-o", output, *options)),
         (3, (folder, "--masks", folder.parent / "gone", "-o", output, *options)),
         (3, (folder, "-o", output, "--model", folder.parent / "gone")),
         (6, (folder, "-o", folder.parent / "new", "--model", folder / "a.png")),
@@ -107,6 +107,18 @@ def test_what_is_wrong_for_all_stops_the_run(run: Run, folder: Path, holes: Path
         done = run(*given, *options)
         assert done.code == 2, done
         assert len(done.err.splitlines()) == 1
+
+
+def test_a_folder_is_not_named_as_a_picture(run: Run, folder: Path, holes: Path, tiny_model: Path) -> None:
+    output = folder.parent / "out.TIF"
+    given = ("inpaint", folder, "--masks", holes, "-o", output, "--model", tiny_model)
+    for command in (given, (*given, "--dry-run"), ("denoise", folder, "-o", output)):
+        done = run(*command)
+        assert (done.code, output.exists()) == (2, False), done
+        assert f"{output} is named as a file; give the name of a folder, such as {folder.parent / 'out'}" in done.err
+    output.mkdir()  # whose folder it is may name it
+    assert run(*given).code in (0, 20)
+    assert results(output)
 
 
 def test_dry_run_says_all_and_writes_nothing(run: Run, folder: Path, holes: Path, tiny_model: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from pixmend.cli import main
 from pixmend.decoding import decode_file
 from pixmend.errors import MaskError, OptionError
 from pixmend.images import mask_from_color, mask_samples, open_picture, read_mask
+from pixmend.inpainting import inpainting
 from pixmend.inputs import mask_preview
 from pixmend.mask_reading import small_parts, without_specks
 from pixmend.unet import UNetConfig
@@ -192,6 +194,24 @@ def test_bad_colours(tmp_path: Path, color: str, tolerance: int) -> None:
         mask_from_color(painted(tmp_path), color, tolerance)
 
 
+def test_a_tolerance_that_takes_a_part_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    samples = RNG(1).integers(0, 200, (*SIZE, 3)).astype(np.uint8)
+    samples[HOLE] = (255, 0, 255)
+    Image.fromarray(samples).save(tmp_path / "picture.png")
+    Image.fromarray(samples).save(tmp_path / "picture.jpg", quality=75, subsampling=0)
+    given = ("--mask-color", "#ff00ff", "--preview", tmp_path / "preview.png", "--overwrite")
+    assert run(tmp_path / "picture.jpg", *given, "--tolerance", 2) == 0
+    told = re.search(
+        r"note: (\S+)% more of the picture is within 22 of #ff00ff; --tolerance 22 ", capsys.readouterr().err
+    )
+    few, more = (mask_from_color(tmp_path / "picture.jpg", "#ff00ff", n).mean() for n in (2, 22))
+    assert told is not None
+    assert float(told[1]) == pytest.approx(100 * (more - few), abs=0.06)
+    for name, tolerance in (("picture.jpg", 60), ("picture.png", 0)):
+        assert run(tmp_path / name, *given, "--tolerance", tolerance) == 0
+        assert "more of the picture" not in capsys.readouterr().err
+
+
 def test_transparent_pixels_have_no_colour() -> None:
     samples = np.full((1, 2, 4), 9, np.uint8)
     samples[0, 1, 3] = 0
@@ -202,6 +222,48 @@ def test_colours_of_sixteen_bits_and_grey() -> None:
     deep = np.array([[[65535, 0, 65535], [65400, 100, 65400]]], np.uint16)
     assert mask_from_color(deep, "#ff00ff").tolist() == [[True, False]]
     assert mask_from_color(np.array([[7, 8]], np.uint8), "#070707").tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "says"),
+    [
+        (np.uint8, 1, "its lightest value is 1 of 255, .*multiply its values by 255$"),
+        (np.uint8, 3, "its lightest value is 3 of 255, .*multiply its values by 85$"),
+        (np.uint16, 1, "its lightest value is 1 of 65535, .*multiply its values by 65535$"),
+        (np.uint16, 255, "its lightest value is 255 of 65535, .*multiply its values by 257$"),
+        (np.float32, 0.25, "its lightest value is 0.25 of 1, .*multiply its values by 4$"),
+    ],
+)
+@pytest.mark.parametrize("invert", [False, True])
+def test_masks_of_labels_are_told_from_empty_ones(
+    tmp_path: Path, dtype: type, value: float, says: str, invert: bool
+) -> None:
+    """In files, and in arrays, where 0 and 1 alone are known and hole."""
+    labels: NDArray[Any] = np.where(HOLE, value, 0).astype(dtype)
+    masks: list[Any] = [labels] if value != 1 else []
+    if dtype != np.float32:
+        Image.fromarray(labels).save(tmp_path / "labels.png")
+        masks.append(tmp_path / "labels.png")
+    picture = RNG(0).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
+    what = "covers the whole picture: " if invert else "marks nothing: "
+    for mask in masks:
+        with pytest.raises(MaskError, match=what + says):
+            inpainting(picture, mask, invert_mask=invert)
+
+
+def test_masks_of_labels_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(HOLE.astype(np.uint8)).save(tmp_path / "labels.png")
+    Image.new("RGB", SIZE[::-1]).save(tmp_path / "picture.png")
+    given = (tmp_path / "picture.png", "--mask", tmp_path / "labels.png")
+    for more in ((), ("--invert-mask",)):
+        assert run(*given, "-o", tmp_path / "out.png", *more) == 5
+        told = capsys.readouterr().err
+        assert "its lightest value is 1 of 255, and it is cut at one half" in told
+        assert "--invert-mask" not in told
+    assert run(*given, "--soft-mask", "--preview", tmp_path / "preview.png") == 0, "grey is strength, however weak"
+    Image.new("L", SIZE[::-1]).save(tmp_path / "labels.png")
+    assert run(*given, "-o", tmp_path / "out.png") == 5
+    assert "use --invert-mask" in capsys.readouterr().err
 
 
 # -------------------------------------------------------------------------------------------------------------- preview

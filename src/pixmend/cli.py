@@ -31,6 +31,7 @@ from pixmend.options import (
     Overwrite,
     Seed,
     check_inputs,
+    named_as_options,
 )
 from pixmend.processes import rank, speaks
 from pixmend.signals import end_on_signal
@@ -51,6 +52,7 @@ app = typer.Typer(
 app.add_typer(denoise, name="denoise")
 
 
+TRAIN_OPTIONS = {"total_kimg": "--kimg", "batch_size": "--batch"}  # what `TrainConfig` calls otherwise
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
@@ -137,11 +139,12 @@ def train(
         raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on, or .tar files")
     chosen: dict[str, Any] = {"batch_size": batch, "total_kimg": kimg, "lr": lr, "workers": workers}
     chosen = {name: value for name, value in chosen.items() if value is not None}
-    config = TrainConfig(seed=seed, accumulate=accumulate, **chosen)
+    with named_as_options(TRAIN_OPTIONS):
+        config = TrainConfig(seed=seed, accumulate=accumulate, **chosen)
     from pixmend.training import train_model
 
     last: Report | None = None
-    with progress_bar(shown=rank() == 0) as update:
+    with progress_bar(shown=rank() == 0) as update, named_as_options(TRAIN_OPTIONS):
 
         def tell(report: Report) -> None:
             nonlocal last
@@ -211,7 +214,7 @@ def import_(
     overwrite: Overwrite = False,
 ) -> None:
     """Make a model file from weights that others trained."""
-    check_output(output, overwrite)
+    check_output(output, overwrite, "model.safetensors")
     if output.suffix != ".safetensors":
         raise OptionError(f"the model {output} must be named as what it is; give {output.stem}.safetensors")
     check_inputs(architecture, None if source.is_dir() else source)
@@ -255,7 +258,7 @@ def export(
 
 
 def _export_onnx(model: Path, output: Path, overwrite: bool) -> None:
-    check_output(output, overwrite)
+    check_output(output, overwrite, "model.onnx")
     check_inputs(model)
     if missing := missing_packages("onnx"):
         raise BackendError(f"exporting to ONNX needs {' and '.join(missing)}; install pixmend[onnx]")

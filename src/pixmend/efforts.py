@@ -85,6 +85,7 @@ class LevelRecord:
     calls: int = 0  # of the network; one may be of many tiles
     seconds: float = 0.0
     network_seconds: float = 0.0
+    candidate: int | None = None  # whose it is, counted from 0; None: it is of all
 
 
 @dataclass

@@ -57,7 +57,7 @@ class OutputError(PixmendError):
 
 
 class DataError(PixmendError):
-    """The folder of pictures holds nothing that can be trained on, or measured with."""
+    """The folder of pictures holds nothing that can be repaired, trained on, or measured with."""
 
     exit_code = 9
 

@@ -57,6 +57,7 @@ def _level(record: LevelRecord) -> dict[str, Any]:
     level = record.level
     return {
         "scale": level.scale,
+        "candidate": None if record.candidate is None else record.candidate + 1,  # counted as the outputs are
         "area": asdict(level.area),
         "tile": level.size,
         "detail": "model" if record.times else "picture",
@@ -136,7 +137,10 @@ def _table(result: Inpainted) -> list[tuple[str, tuple[int, int, int]]]:
                 if level.times
                 else f"patches of the picture, {1e3 * level.seconds:.0f} ms"
             )
-            text = f"    1/{level.level.scale}: {width} x {height}, {how}"
+            whose = (
+                f" of fill {level.candidate + 1}" if len(result.pictures) > 1 and level.candidate is not None else ""
+            )
+            text = f"    1/{level.level.scale}{whose}: {width} x {height}, {how}"
             lines.append((text, tuple(c * 2 // 3 for c in _colour(level.level.scale))))  # type: ignore[arg-type]
     return lines
 

@@ -17,16 +17,20 @@ from pixmend.errors import OptionError, OutputError, OutputExistsError, PixmendE
 
 # in a run folder: a training was begun there, and can be resumed
 STATE_FILE, EARLIER_FILE = "state.safetensors", "state-before.safetensors"
+STATE_KEY = "pixmend-state"  # of a state's metadata
 
 ADVICE = "choose another output"
 LONGEST_NAME = 100  # bytes that a temporary file takes over from the name of the file it will be
 
 
-def check_output(path: Path, overwrite: bool) -> None:
-    """Refuse early, before any work is done, what `write_atomically` would refuse at the end."""
+def check_output(path: Path, overwrite: bool, example: str = "mended.png") -> None:
+    """Refuse early, before any work is done, what `write_atomically` would refuse at the end.
+
+    example: the name that is proposed where the path is a folder.
+    """
     # os.path answers no where pathlib raises: a name too long, a folder that may not be searched
     if os.path.isdir(path):
-        raise OutputError(f"{path} is a folder; name a file in it, such as {path / 'mended.png'}")
+        raise OutputError(f"{path} is a folder; name a file in it, such as {path / example}")
     if os.path.lexists(path) and not overwrite:  # a link that leads nowhere is something, too
         raise OutputExistsError(f"{path} exists and is left as it is; choose another name, or give --overwrite")
     _check_parent(path)
@@ -48,7 +52,7 @@ def _check_parent(path: Path) -> None:
 
 def check_training(output: Path, *, overwrite: bool, resume: bool) -> Path:
     """Refuse a model file that cannot be written, or a training that cannot be begun or resumed; returns its folder."""
-    check_output(output, overwrite or resume)
+    check_output(output, overwrite or resume, "model.safetensors")
     if output.suffix != ".safetensors":
         raise OptionError(f"the model {output} must be named as what it is; give {output.stem}.safetensors")
     folder = output.with_suffix(".run")

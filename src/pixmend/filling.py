@@ -153,6 +153,7 @@ class Filling:
             generator = torch.Generator().manual_seed(_seed(seeds[i], part.window.top, part.window.left, 0))
             finest, fill = filled.level, filled.fill
             for finest, fill in self._detailed(record, filled, mosaic, generator):
+                record.levels[-1].candidate = i
                 on_step(i, finest, fill)
             yield i, match_grain(fill, torch.from_numpy(finest.hole)[None, None].float(), generator)
 

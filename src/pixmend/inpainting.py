@@ -28,7 +28,7 @@ from pixmend.efforts import DETAILS, PartRecord
 from pixmend.errors import MaskError, OptionError
 from pixmend.exemplars import around_hole, mosaic_of, plan_mosaic
 from pixmend.filling import Filling
-from pixmend.images import Picture, Source, composite, load_mask, mask_from_alpha, open_picture
+from pixmend.images import Picture, Source, composite, load_mask, mask_from_alpha, open_picture, read_mask
 from pixmend.levels import Level, level_tensors, plan_levels
 from pixmend.windows import Hole, Part, Window, find_parts, holds_square
 
@@ -263,6 +263,8 @@ def _read(
             raise MaskError("there is no mask, and nothing is transparent; give a mask, white where to fill")
         mask = mask_from_alpha(picture)
     softened = load_mask(mask, picture.size, blur=blur, grow=grow, invert=invert, soft=soft)[0, 0].numpy()
+    if not soft and (not softened.any() or softened.min() > 0):
+        read_mask(mask, invert=invert).require_light(inverted=invert)
     if not softened.any():
         raise MaskError(
             "the mask marks nothing, 0 % of the picture would be filled; paint white what is to be filled, "

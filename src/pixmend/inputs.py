@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _RED = (1.0, -1.0, -1.0)
 _COVER = 0.5  # how much of the picture the red of a preview covers
+_WIDER = 20  # of 255: by how much JPEG spoils a colour that was painted flat, but for its edges
+_MUCH_MORE, _WORTH_TELLING = 0.25, 0.001  # shares, of the hole and of the picture, that a wider tolerance has to add
 
 OptionalOutput = Annotated[
     Path | None,
@@ -72,13 +74,22 @@ def read_inputs(
         picture = fitted(picture, path)
     notes = list(picture.notes)
     if options.color:
-        hole = mask_from_color(picture, options.color, options.tolerance or 0)
+        tolerance = options.tolerance or 0
+        hole = mask_from_color(picture, options.color, tolerance)
+        wider = min(255, tolerance + _WIDER)
+        more = float(mask_from_color(picture, options.color, wider).mean()) - float(hole.mean())
+        if more > max(_MUCH_MORE * float(hole.mean()), _WORTH_TELLING):
+            notes.append(
+                f"{more:.1%} more of the picture is within {wider} of {options.color}; --tolerance {wider} takes it too"
+            )
         return picture, (hole != options.invert).astype("float32"), notes
     if options.mask is None:
         return picture, None, notes
     reading = read_mask(options.mask, picture.size, invert=options.invert)
     if line := reading.line(1.0 if options.soft else MUCH_GREY):
         notes.append(line)
+    if not options.soft:
+        reading.require_light(inverted=options.invert)
     return picture, reading.strength, notes
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmend.errors import MaskError, OptionError
-from pixmend.pictures import LUMA, Floats, Picture
+from pixmend.pictures import LUMA, Floats, Picture, largest
 
 CLEAR = 0.05  # a mask's pixel is grey, in reports, when it is this far from black and from white
 COLOURED = 0.25  # a pixel has a colour when its largest and its smallest channel differ by this, of 1
@@ -28,6 +28,7 @@ class MaskReading:
     strength: Floats  # (H, W): 0 known, 1 hole
     strokes: str = ""  # by what the hole is told, where it is not by light: a line for people
     specks: int = 0  # parts that were taken for JPEG's noise
+    white: int = 255  # as the mask's numbers have it: 255, 65535, or 1
 
     @property
     def grey(self) -> float:
@@ -44,6 +45,20 @@ class MaskReading:
         if self.specks:
             parts.append(f"{self.specks} grey specks of the mask, of less than {SPECK} pixels, were left out")
         return "; ".join(parts) or None
+
+    def require_light(self, *, inverted: bool) -> None:
+        """Raise MaskError where what is painted is too dark to count, as labels 0 and 1 are; inverted: it was turned.
+
+        A mask that is black all over is none of them.
+        """
+        lightest = float((1 - self.strength).max() if inverted else self.strength.max())
+        if 0 < lightest < 0.5:
+            value = max(1, round(lightest * self.white)) if self.white > 1 else lightest
+            raise MaskError(
+                f"the mask {'covers the whole picture' if inverted else 'marks nothing'}: its lightest value is "
+                f"{value:.3g} of {self.white}, and it is cut at one half; save it as black and white, or multiply "
+                f"its values by {self.white / value:.0f}"
+            )
 
 
 def read_mask_picture(picture: Picture) -> MaskReading:
@@ -63,6 +78,7 @@ def read_mask_picture(picture: Picture) -> MaskReading:
         reading = _opaque(colours, light)
         if alpha is not None:
             reading = replace(reading, strength=reading.strength * alpha)
+    reading = replace(reading, white=1 if picture.is_float else largest(picture.samples.dtype))
     if picture.format not in LOSSY:
         return reading
     strength, specks = without_specks(reading.strength)
@@ -105,10 +121,11 @@ def read_mask_array(array: NDArray[Any]) -> MaskReading:
         raise MaskError(f"the mask is of {array.dtype}; give bools, uint8, or floats in [0, 1]")
     low, high = array.min(), array.max()
     if array.dtype in (np.uint8, np.uint16) and high > 1:
-        return MaskReading(array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max))
+        white = largest(array.dtype)
+        return MaskReading(array.astype(np.float32) / np.float32(white), white=white)
     if not (low >= 0 and high <= 1):  # so put that NaN fails
         raise MaskError(f"the mask holds values from {low} to {high}; give 0 to 1, or uint8 from 0 to 255")
-    return MaskReading(array.astype(np.float32))
+    return MaskReading(array.astype(np.float32), white=1)
 
 
 def without_specks(strength: Floats) -> tuple[Floats, int]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixmend.errors import FileMissingError, ModelFileError, OptionError
-from pixmend.files import write_atomically
+from pixmend.files import STATE_KEY, write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
@@ -64,7 +64,13 @@ def read_content(path: Path, kind: Kind) -> dict[str, Any]:
 
 
 def _content(path: Path, writer: str) -> dict[str, Any]:
-    header = read_safetensors_metadata(path, writer).get("pixmend")
+    metadata = read_safetensors_metadata(path, writer)
+    header = metadata.get("pixmend")
+    if header is None and STATE_KEY in metadata:
+        raise ModelFileError(
+            f"{path} is the state of a training, for --resume, and no model; give the model that it saved, "
+            f"{_model_of(path.parent)}, or go on with that training with --resume"
+        )
     if header is None:
         raise ModelFileError(f"{path} is a safetensors file of another program; give one that `{writer}` wrote")
     try:
@@ -72,6 +78,11 @@ def _content(path: Path, writer: str) -> dict[str, Any]:
     except (TypeError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} has a header that cannot be read ({error}); get the file again") from error
     return content if isinstance(content, dict) else {}
+
+
+def _model_of(run: Path) -> Path:
+    """The model of a run folder: beside it, or in it, as those of denoisers are."""
+    return run.with_suffix(".safetensors") if run.suffix == ".run" else run / "model.safetensors"
 
 
 def read_safetensors_metadata(path: Path, writer: str = "pixmend train") -> Mapping[str, Any]:

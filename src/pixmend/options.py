@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pixmend.errors import FileMissingError, OptionError
+from pixmend.errors import FileMissingError, OptionError, PixmendError
 
 ALMOST_ALL = 0.9  # filling a larger share than this is rarely meant: the mask may be the wrong way round
 MUCH_GREY = 0.01  # of a mask: more than the edges of a brush or the noise of a JPEG
@@ -54,3 +57,15 @@ def check_inputs(*paths: Path | None) -> None:
         if path is not None and not path.is_file():
             what = "is a folder; give a file" if path.is_dir() else "does not exist; check its name"
             raise FileMissingError(f"{path} {what}")
+
+
+@contextmanager
+def named_as_options(options: Mapping[str, str]) -> Iterator[None]:
+    """Call parameters, in what is raised inside, by the options that they were given with: name -> option."""
+    try:
+        yield
+    except PixmendError as error:
+        text = re.sub(rf"(config\.)?\b({'|'.join(options)})\b", lambda found: options[found[2]], str(error))
+        if text == str(error):
+            raise
+        raise type(error)(text) from error

@@ -21,6 +21,7 @@ from pixmend.errors import TrainingError
 from pixmend.files import (
     EARLIER_FILE,
     STATE_FILE,
+    STATE_KEY,
     check_run_folder,
     errors_as_one_line,
     remove_leftovers,
@@ -34,7 +35,6 @@ MOST_LETTERS = 60  # of a value in a message
 # what may change between a training and its resumption without changing the weights that come of it, but for rounding
 FREE_TO_CHANGE = frozenset({"accumulate", "workers", "save_minutes", "save_kimg", "measure_kimg", "held_out_samples"})
 LOG_SECONDS = 2.0  # rows of the log are written together, at least so often
-KEY = "pixmend-state"  # of a state's metadata
 ADVICE = "move model and run folder elsewhere, then go on with --resume"
 
 
@@ -161,7 +161,7 @@ class RunFolder:
             "identity": state.identity,
         }
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors().items()}
-        pieces = sealed(tensors, {KEY: json.dumps(meta)})
+        pieces = sealed(tensors, {STATE_KEY: json.dumps(meta)})
         write_atomically(
             self.state_file,
             lambda stream: stream.writelines(pieces),
@@ -189,7 +189,7 @@ class RunFolder:
             self._damage = str(error)
 
     def _fill(self, state: TrainingState, file: Path) -> None:
-        text, tensors = unsealed(file, KEY)
+        text, tensors = unsealed(file, STATE_KEY)
         try:
             meta = json.loads(text)
             differing = _differences(meta["identity"], json.loads(json.dumps(state.identity)))

@@ -79,7 +79,8 @@ def write_pipeline(model: Model, folder: str | Path) -> Path:
     if model.conditioning != "plain":
         raise OptionError(
             f"a {model.conditioning} network also sees the hole and a guide, which no pipeline of diffusers shows it; "
-            'only plain ones can be exported: train a Model.new(conditioning="plain")'
+            "only plain ones can be exported so: export it as an .onnx file, or train a plain one, from an imported "
+            'model with `pixmend train --init`, or in Python from a Model.new(conditioning="plain")'
         )
     network = widened(model.network) if isinstance(model.network, UNet) else model.network
     options = options_of(network.config, model.size)

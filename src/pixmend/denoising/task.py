@@ -46,6 +46,9 @@ def document_config(
 
     The loss on test pictures is measured at the end of each epoch; nothing is chosen by it.
     """
+    for name, value in (("epochs", epochs), ("save_model_epochs", save_model_epochs)):
+        if not 0 < value < math.inf:
+            raise OptionError(f"{name} = {value} must be above 0 and finite")
     kimg = epochs * pictures / 1000
     return TrainConfig(
         total_kimg=kimg,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ def run_folder(folder: Path, output: Path, work: Work, options: FolderOptions, m
     engine = options.pick_engine()
     check_place(output)
     found = find(folder, output, masks)
+    _refuse_file_name(folder, output)
     for note in found.notes:
         say("note", note)
     if options.dry_run:
@@ -100,6 +102,17 @@ def run_folder(folder: Path, output: Path, work: Work, options: FolderOptions, m
             asked = options.overwrite
             summary = perform(plan, work, journal, engine, overwrite=asked, progress=progress, stopped=stopped)
     _tell_summary(summary, output, as_json=options.as_json)
+
+
+def _refuse_file_name(folder: Path, output: Path) -> None:
+    """Raise OptionError for a new folder that is named as a picture: a file is what was meant."""
+    from pixmend.encoding import FORMATS
+
+    if output.suffix.lower() in FORMATS and not os.path.lexists(output):
+        raise OptionError(
+            f"{folder} is a folder and gives a folder, and {output} is named as a file; give the name of a folder, "
+            f"such as {output.with_suffix('')}"
+        )
 
 
 def _tell_plan(plan: Plan, work: Work, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pixmend.errors import FileMissingError, OutputError
+from pixmend.errors import DataError, FileMissingError, OutputError
 
 BESIDE = "_mask"  # what the name of a mask may end in, and does where masks lie among the pictures
 
@@ -44,8 +44,8 @@ def find(folder: Path, output: Path, masks: Path | None = None) -> Found:
     masks: a folder that holds a mask for each picture, by its name (see `Masks`); or a file, one mask for all; None
     leaves it to the picture. The output has the picture's name in the folder `output`. Hidden files, `output` and
     `masks` are not taken for pictures. Links are followed as long as they lead to files in the folder.
-    Raises FileMissingError for folders that are none, cannot be listed or hold no picture, OutputError for an output
-    folder that would be the source's.
+    Raises FileMissingError for folders that are none, DataError for those that cannot be listed or hold no picture,
+    and OutputError for an output folder that would be the source's.
     """
     for given in (folder, masks):
         if given is not None and same_place(given, output):
@@ -56,7 +56,7 @@ def find(folder: Path, output: Path, masks: Path | None = None) -> Found:
     files = [name for name in listing.files if not (beside and _is_mask(name))]
     if not files:
         why = f" ({next(iter(listing.refused.values()))})" if listing.refused else ""
-        raise FileMissingError(f"{folder} holds no picture{why}; give a folder of pictures")
+        raise DataError(f"{folder} holds no picture{why}; give a folder of pictures")
     index = Masks(folder if beside else masks, files, beside, output) if masks and masks.is_dir() else None
     found = Found(refused=dict(listing.refused), notes=list(listing.notes))
     for name in files:
