@@ -27,7 +27,7 @@ ACROSS, UNKNOWN = 5, 9  # pixels: of what means are taken, and shares of what is
 TRIED = 4  # pixels around a hole on which the smooth fill is tried
 CALM, LIVELY = 0.03, 0.08  # of [-1, 1]: off by the one it is taken as it is, by the other not at all
 NEAR = 12  # pixels: the worst within this counts, and so far from what is known a level tells by itself
-LARGE = 1 << 20  # pixels
+LARGE = 1 << 20  # pixels: pictures of more are filled one channel after the other, for memory
 
 
 def livening(x: Tensor, hole: Tensor, most: float) -> Callable[[Tensor], Tensor]:
@@ -83,7 +83,7 @@ def _mean(x: Tensor) -> Tensor:
 
 
 def _smooth(x: Tensor, hole: Tensor) -> Tensor:
-    """`smooth_fill`; of what is large one channel after the other, for memory."""
+    """`smooth_fill`, in two ways that give the same."""
     if x[0, 0].numel() <= LARGE:
         return smooth_fill(x, hole)
     return torch.cat([smooth_fill(one, hole) for one in torch.split(x, 1, dim=1)], 1)
