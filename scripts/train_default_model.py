@@ -3,9 +3,12 @@
     python scripts/train_default_model.py pack PHOTOS PACKED          photographs for another machine, at most 40 MiB
     python scripts/train_default_model.py run PHOTOS RUNS --leg 32:400 --leg 64:250      size in pixels : kimg
     python scripts/train_default_model.py ship RUNS/leg-2-64.safetensors --steps 4
+    python scripts/train_default_model.py run PHOTOS NARROW --narrow --leg 64:60         its part for narrow holes
+    python scripts/train_default_model.py ship NARROW/leg-1-64.safetensors --narrow
 
 `run` trains each leg from the end of the one before (the first from --init, if given), in a folder of its own. Started
 again with the same arguments, it goes on where it was stopped, on a CPU bit for bit. It serves a CPU and a GPU alike.
+Without --init, the part for narrow holes begins as the denoiser that ships, which knows how photographs go on.
 
 A file's bytes decide whether it is held out, and packing changes them. So `pack` leaves out the photographs that are
 held out: no model trained on PACKED has seen them. `run` holds out others of PACKED, which its held-out losses are of.
@@ -14,28 +17,33 @@ held out: no model trained on PACKED has seen them. `run` holds out others of PA
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import io
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import torch
 from PIL import Image
 from rich.progress import track
 
 from pixmend.checkpoint import Model, load_model, save_model
 from pixmend.conditioning import INPUT_CHANNELS
 from pixmend.data import InpaintingDataset
+from pixmend.denoising.model_file import Denoiser, load_denoiser
+from pixmend.denoising.networks import PICTURE_DEVIATION, ScaledUNet, embedded_level
 from pixmend.diffusion import Conditioning
 from pixmend.errors import PixmendError
 from pixmend.images import open_thumbnail, picture_files
 from pixmend.loop import Report
 from pixmend.model_files import DEFAULT_MODEL
 from pixmend.picture_cache import content_hash, is_held_out
-from pixmend.training import TrainConfig, train_model
+from pixmend.training import NARROW_VIEWS, TrainConfig, train_model
+from pixmend.unet import sinusoidal_embedding
 
 PACK_LIMIT = 40 << 20  # bytes
 PACKED_SIDE = 144  # pixels, of the shorter side
+LITTLE = 0.05  # noise, in units of [-1, 1]: about as much as smooth fills of narrow holes are off
 TERMS = (
     "Trained on about 5,000 photographs of public research collections; most of them state no licence, some allow "
     "non-commercial use only. Use the weights for research and private, non-commercial work; docs/model-card.md has "
@@ -98,12 +106,14 @@ def run(options: argparse.Namespace) -> None:
             save_minutes=2.0,
         )
         resume = (output.with_suffix(".run") / "state.safetensors").exists()
-        model = _start(before, options.conditioning, config.seed)
+        model = _start_narrow(before) if options.narrow else _start(before, options.conditioning, config.seed)
         data = InpaintingDataset(
             options.photos,
             size,
             seed=config.seed,
             T=model.diffusion.T,
+            masks="narrow" if options.narrow else "mixed",
+            views=NARROW_VIEWS if options.narrow else None,
             holdout=config.holdout,
             cache=options.cache,
         )
@@ -134,7 +144,39 @@ def _start(before: Path | None, conditioning: Conditioning | None, seed: int) ->
     channels = model.network.config.in_channels
     if INPUT_CHANNELS[conditioning] != channels:
         sys.exit(f"{before} has {channels} input channels, but {conditioning} needs {INPUT_CHANNELS[conditioning]}")
-    return dataclasses.replace(model, conditioning=conditioning)
+    return replace(model, conditioning=conditioning)
+
+
+def _start_narrow(before: Path | None) -> Model:
+    if before is None:
+        return from_denoiser(load_denoiser())
+    model = load_model(before)
+    return model if model.is_for_narrow_holes or model.narrow is None else model.narrow
+
+
+def from_denoiser(denoiser: Denoiser) -> Model:
+    """A denoiser of this project's own parts as a model for narrow holes.
+
+    A guide that is not quite right is a picture with a little noise in the hole. So the network is shown the guide
+    where it saw a noisy picture, and told of that little noise; of what else it is shown it takes note by and by.
+    What it answers is its denoised picture less the guide, but for the part that follows from each value by itself.
+    """
+    scaled = denoiser.network
+    if not isinstance(scaled, ScaledUNet):
+        sys.exit("only a denoiser of the kind `scaled` can become a model for narrow holes")
+    shape, weights = scaled.unet.config, scaled.unet.state_dict()
+    model = Model.new_narrow(shape)
+    spread = (PICTURE_DEVIATION**2 + LITTLE**2) ** 0.5
+    first = torch.zeros_like(model.network.first.weight)  # (C, 7, 3, 3): noise, hole, guide
+    first[:, 4:] = weights["first.weight"] / spread
+    times = embedded_level(torch.tensor([LITTLE])), torch.zeros(1)
+    sines, others = (sinusoidal_embedding(t, shape.time_channels)[0] for t in times)
+    told = weights["time_mlp.0.weight"] @ (sines - others)
+    scale = LITTLE * PICTURE_DEVIATION / spread
+    weights |= {"first.weight": first, "time_mlp.0.bias": weights["time_mlp.0.bias"] + told}
+    weights |= {name: scale * weights[name] for name in ("last.weight", "last.bias")}
+    model.network.load_state_dict(weights)
+    return model
 
 
 class _Printer:
@@ -155,10 +197,11 @@ class _Printer:
         )
 
 
-def ship(file: Path, steps: int, sampler: str | None) -> None:
-    """Put a model file into the package as the default, with its number of calls and terms of use."""
-    model = load_model(file)
-    model.steps, model.sampler, model.terms = steps, sampler or model.sampler, TERMS
+def ship(file: Path, steps: int | None, sampler: str | None, narrow: bool) -> None:
+    """Put a model file into the package as the default or as its part for narrow holes, with its terms of use."""
+    model, before = load_model(file), load_model()
+    model.steps, model.sampler, model.terms = steps or model.steps, sampler or model.sampler, TERMS
+    model = replace(before, narrow=model) if narrow else replace(model, narrow=before.narrow)
     print(save_model(DEFAULT_MODEL, model, overwrite=True), f"{DEFAULT_MODEL.stat().st_size / 2**20:.1f} MiB")
 
 
@@ -188,15 +231,17 @@ def main() -> None:
     running.add_argument("--cache", type=Path)
     shipping = commands.add_parser("ship")
     shipping.add_argument("file", type=Path)
-    shipping.add_argument("--steps", type=int, required=True)
+    shipping.add_argument("--steps", type=int, help="left out: those in FILE")
     shipping.add_argument("--sampler", help="left out: the one in FILE")
+    for command in (running, shipping):
+        command.add_argument("--narrow", action="store_true", help="the part for narrow holes")
     options = parser.parse_args()
     if options.command == "pack":
         pack(options.photos, options.packed)
     elif options.command == "run":
         run(options)
     else:
-        ship(options.file, options.steps, options.sampler)
+        ship(options.file, options.steps, options.sampler, options.narrow)
 
 
 if __name__ == "__main__":

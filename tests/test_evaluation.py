@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pixmend.checkpoint import Model, save_model
+from pixmend.checkpoint import Model, load_model, save_model
 from pixmend.cli import main
 from pixmend.errors import DataError, ModelFileError, OptionError
 from pixmend.evaluation import memorisation, protocol
@@ -196,6 +196,19 @@ def test_own_model_is_what_inpainting_gives(model: Path) -> None:
     expected = inpainting(truth, hole, model=model, steps=2, seed=5, blur=0)
     assert (filled.pixels == expected.pictures[0].samples).all()
     assert filled.network_calls == expected.network_calls
+
+
+def test_narrow_holes_are_filled_as_a_user_gets_them_or_by_the_sampler_that_is_asked_for(
+    model: Path, tmp_path: Path
+) -> None:
+    whole = load_model(model)
+    whole.narrow = Model.new_narrow(whole.network.config, size=whole.size)
+    both = save_model(tmp_path / "both.safetensors", whole)
+    own, sampled = told(both), told(both, steps=whole.steps)
+    assert own.name == f"{sampled.name}, narrow 1"
+    truth, hole = picture(0), protocol.draw_hole("alternate-rows", 0, (SIZE, SIZE))
+    assert own(truth, hole, 0).network_calls == 1
+    assert sampled(truth, hole, 0).network_calls == told(model)(truth, hole, 0).network_calls > 1
 
 
 @pytest.mark.parametrize(("way", "calls"), [("put-back", 250), ("repaint-1", 250), ("repaint-10", 2410)])

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from pixmend import budget, levels
-from pixmend.backends import with_torch
+from pixmend.backends import open_network, with_torch
 from pixmend.checkpoint import Model, save_model
 from pixmend.efforts import QUALITIES
 from pixmend.errors import MaskError, MemoryLimitError, OptionError
@@ -71,6 +71,59 @@ def test_grey_stays_grey_whatever_the_mode_says() -> None:
     rgb = mend(grey.convert("RGB"), hole).pictures[0].samples
     assert (rgb[..., 0] == rgb[..., 1]).all()
     assert (rgb[..., 0] == rgb[..., 2]).all()
+
+
+def with_narrow() -> Model:
+    model, narrow = small_model(), Model.new_narrow(SMALL, size=16, seed=2)
+    with torch.no_grad():
+        narrow.network.last.weight.normal_(0, 0.1)
+    model.narrow = narrow
+    return model
+
+
+def levels_of(result: Inpainted) -> list[list[list[int]]]:
+    return [[level.times for level in record.levels] for record in result.records]
+
+
+def test_narrow_holes_are_filled_by_what_the_model_has_for_them() -> None:
+    image, model = noise_picture(200, 40), with_narrow()
+    line, wide = box(200, 40, 3, 5, 6, 35), box(200, 40, 170, 10, 185, 30)
+    alone = mend(image, line, model=model, blur=2)
+    assert levels_of(alone) == [[[0]]]
+    assert alone.network_calls == 1
+    drawn = mend(image, wide, model=model, blur=2)
+    both = mend(image, line | wide, model=model, blur=2)
+    assert levels_of(both) == levels_of(alone) + levels_of(drawn)
+    assert both.network_calls == 1 + drawn.network_calls
+    apart = np.where(np.arange(200)[:, None, None] < 50, alone.pictures[0].samples, drawn.pictures[0].samples)
+    assert np.array_equal(both.pictures[0].samples, apart)
+
+
+def test_narrow_holes_are_one_level_however_soft_their_edge() -> None:
+    hole = box(100, 100, 50, 5, 53, 95)
+    result = mend(noise_picture(100, 100), hole, model=with_narrow(), blur=20)
+    assert levels_of(result) == [[[0]]]
+    touched = result.job.soft > 0
+    before = open_picture(noise_picture(100, 100)).samples
+    assert np.array_equal(result.pictures[0].samples[~touched], before[~touched])
+
+
+@pytest.mark.parametrize("asked", [{"steps": 2}, {"sampler": "unipc"}, {"soft_mask": True}])
+def test_a_sampler_that_is_asked_for_and_grey_masks_are_for_the_model_itself(asked: dict[str, Any]) -> None:
+    image, line = noise_picture(40, 40), box(40, 40, 3, 5, 5, 35)
+    mask = np.where(line, 255, 0).astype(np.uint8)
+    mask[4] //= 1 + ("soft_mask" in asked)
+    own, without = (mend(image, mask, model=model, **asked) for model in (with_narrow(), small_model()))
+    assert np.array_equal(own.pictures[0].samples, without.pictures[0].samples)
+
+
+def test_an_open_network_is_of_the_model_and_not_of_its_part() -> None:
+    model, image, line = with_narrow(), noise_picture(40, 40), box(40, 40, 3, 5, 5, 35)
+    network = open_network(model, "torch", "cpu")
+    assert np.array_equal(
+        mend(image, line, model=model, backend=network).pictures[0].samples,
+        mend(image, line, model=model, backend="torch").pictures[0].samples,
+    )
 
 
 def test_alpha_is_the_mask_where_none_is_given() -> None:

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pixmend.checkpoint import Model, save_model
+from pixmend.conditioning import network_input
 from pixmend.data import InpaintingDataset
+from pixmend.denoising.model_file import Denoiser
+from pixmend.denoising.networks import PICTURE_DEVIATION, ScaledUNet
 from pixmend.diffusion import Diffusion
 from pixmend.loop import TrainConfig
 from pixmend.unet import UNetConfig
@@ -69,6 +73,7 @@ def test_legs_keep_the_noise_levels_of_the_model(tmp_path: Path) -> None:
         balance=1.0,
         seed=0,
         conditioning=None,
+        narrow=False,
         device="cpu",
         cache=tmp_path / "cache",
     )
@@ -76,3 +81,26 @@ def test_legs_keep_the_noise_levels_of_the_model(tmp_path: Path) -> None:
     last = script.load_model(tmp_path / "runs" / "leg-2-16.safetensors")
     assert last.diffusion.T == 100
     assert [(leg["size"], leg["kimg"]) for leg in last.legs] == [(8, 0.008), (16, 0.008)]
+
+
+def test_the_part_for_narrow_holes_begins_as_the_denoiser_on_the_guide() -> None:
+    shape = UNetConfig(in_channels=3, channels=(16, 32), attention=(False, False), time_channels=16)
+    denoiser = Denoiser.new("scaled", shape=shape)
+    assert isinstance(denoiser.network, ScaledUNet)
+    torch.nn.init.normal_(denoiser.network.unet.last.weight, 0, 0.1)
+    model = script.from_denoiser(denoiser)
+    guide, hole, sigma = torch.rand(2, 3, 16, 16) * 2 - 1, torch.ones(2, 1, 16, 16), script.LITTLE
+    with torch.no_grad():
+        eps = denoiser.network(guide, torch.full((2,), sigma * denoiser.law.T))
+        answer = model.network(network_input(torch.randn_like(guide), guide, hole, guide), torch.zeros(2))
+    by_itself = guide * sigma**2 / (PICTURE_DEVIATION**2 + sigma**2)
+    assert torch.allclose(answer, by_itself - sigma * eps, atol=1e-6)
+
+
+def test_a_leg_for_narrow_holes_goes_on_from_that_part(tmp_path: Path) -> None:
+    small = UNetConfig(channels=(16,), attention=(False,), time_channels=16)
+    whole = Model.new(small)
+    whole.narrow = Model.new_narrow(small)
+    for model in (whole, whole.narrow):
+        file = save_model(tmp_path / "m.safetensors", model, overwrite=True)
+        assert script._start_narrow(file).is_for_narrow_holes

@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from pixmend import run_folder
 from pixmend.checkpoint import Model, load_model, save_model
 from pixmend.conditioning import roughened, smooth_fill
-from pixmend.data import InpaintingDataset
+from pixmend.data import InpaintingDataset, Views
 from pixmend.diffusion import Diffusion
 from pixmend.errors import (
     FileMissingError,
@@ -387,3 +388,59 @@ def test_plain_models_train_too(data: InpaintingDataset, tmp_path: Path) -> None
     assert trained.conditioning == "plain"
     assert trained.diffusion.prediction == "eps"
     save_model(tmp_path / "copy.safetensors", trained)
+
+
+def test_a_model_for_narrow_holes_becomes_part_of_another_which_stays_as_it_is(photos: Path, tmp_path: Path) -> None:
+    whole = Model.new(SMALL, size=16, seed=1)
+    whole.narrow = Model.new_narrow(SMALL, size=16, seed=2)
+    before = save_model(tmp_path / "before.safetensors", whole, dtype=torch.float32)
+
+    def trained(name: str, **options: object) -> Model:
+        return train_model(photos, tmp_path / name, CONFIG, device="cpu", **options)  # type: ignore[arg-type]
+
+    both = trained("both.safetensors", init=before, narrow=True)
+    assert both.narrow is not None
+    assert [len(model.legs) for model in (both, both.narrow)] == [0, 1]
+    assert all(
+        torch.equal(value, whole.network.state_dict()[name].half().float())
+        for name, value in both.network.state_dict().items()
+    )
+    moved = both.narrow.network.first.weight - whole.narrow.network.first.weight
+    assert moved.abs().max() > 1e-4
+    own = trained("own.safetensors", init=before)
+    assert own.narrow is not None
+    assert [len(model.legs) for model in (own, own.narrow)] == [1, 0], "a leg of the model itself keeps its part"
+    alone = train_model(
+        photos, tmp_path / "alone.safetensors", CONFIG, model=Model.new_narrow(SMALL, size=16), narrow=True
+    )
+    assert alone.is_for_narrow_holes
+    again = trained("again.safetensors", init=tmp_path / "alone.safetensors")
+    assert again.is_for_narrow_holes, "what a file is for is known from the file"
+
+
+def test_narrow_holes_are_learnt_without_a_teacher(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="learns from no teacher"):
+        train_model(photos, tmp_path / "m.safetensors", narrow=True, teacher=tmp_path / "t.safetensors", steps=2)
+
+
+def test_a_model_for_narrow_holes_learns_what_its_guide_cannot_know(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    columns = np.arange(40) % 4 // 2 * 255
+    for i in range(8):
+        Image.fromarray(np.roll(np.tile(columns, (40, 1)), i % 4, 1).astype(np.uint8)).save(
+            tmp_path / "photos" / f"{i}.png"
+        )
+    views = Views(enlarged=0, scales=(0, 0), grey=0, sepia=0, coarse_guide=0, whole=0)
+    data = InpaintingDataset(tmp_path / "photos", 16, T=1, masks="narrow", views=views, cache=tmp_path / "cache")
+    model = Model.new_narrow(UNetConfig(channels=(16,), attention=(False,)), size=16)
+    losses: list[float] = []
+    config = TrainConfig(total_kimg=1.28, batch_size=8, lr=5e-3, holdout=0, workers=0)
+    train_model(
+        data,
+        tmp_path / "m.safetensors",
+        config,
+        model=model,
+        device="cpu",
+        progress=lambda report: losses.append(report.loss),
+    )
+    assert losses[-1] < 0.5 * losses[0], "stripes are one or the other, and never grey"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pixmend.levels import halved_hole, plan_levels
 from pixmend.masks import KINDS, draw_mask
-from pixmend.windows import WIDEST, Part, Window, count_halvings, find_parts
+from pixmend.windows import DEEPEST, NARROW, WIDEST, Part, Window, count_halvings, find_parts, is_narrow
 
 SIZE = 16
 
@@ -102,6 +102,26 @@ def test_what_is_not_halved_holds_no_wide_square(seed: int) -> None:
     hole = hole_of((60, 60), *boxes)
     wider = int(WIDEST * SIZE) + 1
     assert (count_halvings(hole, SIZE) > 0) == sliding_window_view(hole, (wider, wider)).all((2, 3)).any()
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from(sorted(KINDS)), st.integers(0, 99))
+def test_narrow_is_near_to_what_is_known(h: int, w: int, kind: str, seed: int) -> None:
+    hole = draw_mask(kind, (h, w), np.random.default_rng(seed))
+    unknown, known = np.argwhere(hole), np.argwhere(~hole)
+    depth = np.abs(unknown[:, None] - known[None]).max(2).min(1, initial=99)
+    assert is_narrow(hole) == (depth.max() <= DEEPEST and depth.mean() <= NARROW)
+
+
+@pytest.mark.parametrize(("width", "narrow"), [(1, True), (3, True), (5, False)])
+def test_a_line_is_narrow_as_long_as_it_is(width: int, narrow: bool) -> None:
+    assert is_narrow(hole_of((40, 40), (0, 20, 40, 20 + width))) == narrow
+
+
+def test_one_wide_spot_among_hairlines_is_not_overlooked() -> None:
+    hairlines = hole_of((200, 200), *((0, left, 200, left + 1) for left in range(0, 200, 3)))
+    assert is_narrow(hairlines)
+    assert not is_narrow(hairlines | hole_of((200, 200), (50, 50, 61, 61)))
 
 
 def test_a_network_far_larger_than_the_picture_halves_nothing() -> None:

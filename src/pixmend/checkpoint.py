@@ -1,8 +1,8 @@
 """The model file: one .safetensors that knows everything about itself.
 
 The header's metadata has one key, "pixmend", with JSON: architecture, diffusion, how the network is told what is
-known, its native size, the sampler and number of steps that suit it, its legs of training and its terms of use.
-docs/model-file.md describes it. Nothing is ever unpickled.
+known, its native size, the sampler and number of steps that suit it, its legs of training and its terms of use. A
+second network may stand in the same file, for narrow holes. docs/model-file.md describes it. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
+from torch import Tensor
 
 from pixmend import model_files
 from pixmend.adm import AdmConfig, AdmUNet
@@ -27,6 +28,9 @@ from pixmend.unet import UNet, UNetConfig
 
 PLAIN_STEPS = 10  # where known pixels are put back around a network that is not told of them, few are not enough
 LARGEST_SIZE = 1 << 16  # pixels a side of the pictures that a model may claim to have seen
+# Narrow holes are matters of fine detail, and need no look at the whole picture.
+NARROW_SHAPE = UNetConfig(channels=(48, 80, 128, 144), attention=(False,) * 4)
+OF_NARROW = "narrow."  # what the names of the weights for narrow holes begin with
 
 Network = UNet | AdmUNet
 NetworkConfig = UNetConfig | AdmConfig
@@ -55,6 +59,7 @@ class Model:
     steps: int = 4  # network calls that look and measure best; more make a network that was trained briefly busier
     legs: list[dict[str, Any]] = field(default_factory=list)  # of training, oldest first
     terms: str = "not stated"  # of use of the weights
+    narrow: Model | None = None  # what fills holes that are narrow everywhere in its stead, if anything does
     # What `backends.kept_open` keeps: opening takes longer than a small fill. A copy by `replace` begins without.
     opened: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -77,6 +82,21 @@ class Model:
             network = build(config)
         return cls(network, diffusion or Diffusion(), conditioning, size, steps=default_steps(conditioning))
 
+    @classmethod
+    def new_narrow(cls, config: NetworkConfig = NARROW_SHAPE, *, size: int = 64, seed: int = 0) -> Model:
+        """One for narrow holes, with random weights: a single call, at a single level of noise alone, answers the mean
+        of what may be there. Where holes are narrow that is nearly the truth; wide ones it would blur.
+        """
+        pure_noise = Diffusion(torch.ones(1, dtype=torch.float64), prediction="x0")
+        model = cls.new(config, conditioning="residual", diffusion=pure_noise, size=size, seed=seed)
+        model.steps, model.sampler = 1, "ddim"
+        return model
+
+    @property
+    def is_for_narrow_holes(self) -> bool:
+        """Whether it answers the mean, in one call."""
+        return self.diffusion.T == 1
+
     @property
     def distilled_to(self) -> int | None:
         """The steps that it learnt last to do with; None where that was no distillation."""
@@ -90,7 +110,7 @@ class Model:
         named = {} if kind == "unet" else {"kind": kind}  # files from before there were kinds have none
         return {
             "format": REPAIRER.format,
-            "version": REPAIRER.version,
+            "version": 1 if self.narrow is None else 2,
             "architecture": {**named, **dataclasses.asdict(config)},
             "diffusion": {
                 "schedule": d.schedule if d.schedule != "custom" else d.betas.tolist(),
@@ -103,14 +123,21 @@ class Model:
             "steps": self.steps,
             "legs": self.legs,
             "terms": self.terms,
+            **({} if self.narrow is None else {"narrow": self.narrow.header}),
         }
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """All weights, as they stand in the file."""
+        of_narrow = {} if self.narrow is None else self.narrow.weights
+        return self.network.state_dict() | {OF_NARROW + name: value for name, value in of_narrow.items()}
 
 
 def save_model(
     path: str | os.PathLike[str], model: Model, *, overwrite: bool = False, dtype: torch.dtype = torch.float16
 ) -> Path:
     """Write the model file, atomically; by default in half precision, which fills do not show."""
-    return write_model_file(path, model.header, model.network.state_dict(), dtype, overwrite=overwrite)
+    return write_model_file(path, model.header, model.weights, dtype, overwrite=overwrite)
 
 
 def load_model(path: str | os.PathLike[str] | None = None) -> Model:
@@ -119,10 +146,18 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
     header = read_header(path)
     with building_from(path):
         model = _from_header(header)
-        # The weights become the network's own: nothing is allocated because a header claims it.
-        model.network.load_state_dict(read_weights(path), assign=True)
-    model.network.eval()
+        _take_weights(model, read_weights(path))
     return model
+
+
+def _take_weights(model: Model, weights: Mapping[str, Tensor]) -> None:
+    if model.narrow is not None:
+        own = {name: value for name, value in weights.items() if not name.startswith(OF_NARROW)}
+        _take_weights(model.narrow, {name.removeprefix(OF_NARROW): weights[name] for name in weights.keys() - own})
+        weights = own
+    # They become the network's own: nothing is allocated because a header claims it.
+    model.network.load_state_dict(weights, assign=True)
+    model.network.eval()
 
 
 def read_header(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
@@ -165,4 +200,5 @@ def _from_header(header: Mapping[str, Any]) -> Model:
         steps,
         list(header["legs"]),
         str(header["terms"]),
+        _from_header({**header["narrow"], "narrow": None}) if header.get("narrow") else None,
     )

@@ -5,6 +5,9 @@ network to see across it, filled there with all steps of the sampler, and then d
 known parts of the picture, patch by patch, with the network's fill for a sketch; or from the network: at every finer
 level the enlarged fill is its guide, and a few steps from a middle noise level draw more. Known pixels are exact at
 every level, and where the soft mask is 0 the picture stays as it is, byte for byte.
+
+What is missing from narrow holes follows from what is around. A model may have a second network for those, which
+answers in one call what is likeliest; nothing is drawn there.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,7 +34,7 @@ from pixmend.exemplars import around_hole, mosaic_of, plan_mosaic
 from pixmend.filling import Filling
 from pixmend.images import Picture, Source, composite, load_mask, mask_from_alpha, open_picture, read_mask
 from pixmend.levels import Level, level_tensors, plan_levels
-from pixmend.windows import Hole, Part, Window, find_parts, holds_square
+from pixmend.windows import Hole, Part, Window, find_parts, holds_square, is_narrow
 
 EDGE = 4  # pixels: where the soft mask is grey over squares of twice that and one, it is more than an edge
 
@@ -122,7 +126,8 @@ def inpainting(
     what is transparent in the picture is. model: a model file, or a `Model`; by default the one that ships with
     pixmend. A `Model` that was never trained is allowed, with a warning.
     quality: "fast", "balanced" or "best", network calls a level: docs/any-size.md. steps: those at the coarsest level,
-    instead. sampler: a name in `SAMPLERS`. detail: "picture", in wide holes that of its known parts, or "model".
+    instead. sampler: a name in `SAMPLERS`. With either, narrow holes are sampled as well. detail: "picture", in wide
+    holes that of its known parts, or "model".
     candidates: so many different fills, to rounding what seed, seed + 1 and so on give alone. The same seed gives
     the same result, to rounding whatever the memory.
     blur: radius R of the soft edge in pixels, see `load_mask`; grow: pixels that the hole is grown by first.
@@ -147,36 +152,52 @@ def inpainting(
         model = load_model(model)
     elif not model.legs:
         warnings.warn("the model was never trained: its fill is noise", stacklevel=2)
-    if backend is None or isinstance(backend, str):
-        backend = kept_open(model, backend, device)
-    filling = Filling(
-        backend,
-        model,
-        steps=steps,
-        sampler=sampler,
-        quality=quality,
-        faintest=float(soft[soft > 0].min()) if soft_mask else 1.0,
-        max_memory=max_memory,
-    )
     touched = soft > 0
     known = ~touched
     is_grey = picture.is_grey_where(known)
-    job = Job(picture.spanned(known), soft, find_parts(touched, model.size), mask is None, is_grey)
     kept = soft_mask & touched & (soft < 1)  # something of what is there is to be kept
-    work = _Work(job, filling, detail, kept, [seed + i for i in range(candidates)], save_steps, preview)
+    parts = find_parts(touched, model.size)
+    narrow = [False] * len(parts)
+    if model.narrow is not None and steps is None and sampler is None:
+        narrow = [not p.window.of(kept).any() and is_narrow(p.window.of(soft >= 1)) for p in parts]
+        parts = [replace(p, halvings=0) if flag else p for p, flag in zip(parts, narrow, strict=True)]
+    job = Job(picture.spanned(known), soft, parts, mask is None, is_grey)
+
+    @cache
+    def filling(narrow: bool) -> Filling:
+        own = model.narrow if narrow and model.narrow is not None else model
+        return Filling(
+            _opened(own, model, backend, device),
+            own,
+            steps=steps,
+            sampler=sampler,
+            quality=quality,
+            faintest=float(soft[soft > 0].min()) if soft_mask else 1.0,
+            max_memory=max_memory,
+        )
+
+    fillings = [filling(flag) for flag in narrow]
+    work = _Work(job, fillings, detail, kept, [seed + i for i in range(candidates)], save_steps, preview)
     work.run(progress)
     hole_share, touched_share = float(((soft >= 1) | kept).mean()), float(touched.mean())
     return Inpainted(
         [replace(picture, samples=samples) for samples in work.samples],
         hole_share,
         touched_share,
-        filling.calls,
+        sum(one.calls for one in set(fillings)),
         time.perf_counter() - started,
-        filling.network.description,
+        fillings[0].network.description,
         job,
         work.steps if save_steps else [],
-        filling.records,
+        work.records,
     )
+
+
+def _opened(own: Model, model: Model, backend: str | OpenNetwork | None, device: str | None) -> OpenNetwork:
+    """The network of a model, or of the one for narrow holes that it has; backend: of the model."""
+    if backend is None or isinstance(backend, str):
+        return kept_open(own, backend, device)
+    return backend if own is model else kept_open(own, backend.name, str(backend.device))
 
 
 class _Work:
@@ -185,33 +206,37 @@ class _Work:
     def __init__(
         self,
         job: Job,
-        filling: Filling,
+        fillings: list[Filling],
         detail: str,
         kept: Hole,
         seeds: list[int],
         save_steps: bool,
         preview: Preview | None,
     ) -> None:
-        self.job, self.filling, self.detail, self.kept, self.seeds = job, filling, detail, kept, seeds
+        self.job, self.fillings, self.detail, self.kept, self.seeds = job, fillings, detail, kept, seeds
         self.save_steps, self.preview = save_steps, preview
         self.samples = [job.picture.samples.copy() for _ in seeds]
         self.steps: list[list[Step]] = [[] for _ in seeds]
         self.done = [0 for _ in seeds]  # steps of each candidate
+        self.records: list[PartRecord] = []
 
     def run(self, progress: Progress | None) -> None:
         touched = self.job.soft > 0
-        plans = [self._plan(touched, part) for part in self.job.parts]
-        for plan in plans:
-            self.filling.check_memory(*plan)
+        plans = [
+            self._plan(touched, part, filling) for part, filling in zip(self.job.parts, self.fillings, strict=True)
+        ]
+        planned = list(zip(self.fillings, plans, strict=True))
+        for filling, plan in planned:
+            filling.check_memory(*plan)
         if progress:
-            self._tell(progress, sum(self.filling.tiles(*plan, len(self.seeds)) for plan in plans))
+            self._tell(progress, sum(filling.tiles(*plan, len(self.seeds)) for filling, plan in planned))
         for number, part in enumerate(self.job.parts):
             with memory_as_one_line():
                 self._fill(number, part, *plans[number])
 
-    def _plan(self, touched: NDArray[np.bool_], part: Part) -> tuple[list[Level], list[Level]]:
+    def _plan(self, touched: NDArray[np.bool_], part: Part, filling: Filling) -> tuple[list[Level], list[Level]]:
         """The levels of the network, and those of the mosaic that goes on from its finest one; finest first."""
-        levels = plan_levels(touched, part, self.filling.model.size)
+        levels = plan_levels(touched, part, filling.model.size)
         if self.detail == "model" or self._keeps_some(part):
             return levels, []
         sketch, own = plan_mosaic(touched, part, levels)
@@ -230,7 +255,8 @@ class _Work:
             done += tiles
             progress(done, total)
 
-        self.filling.after_tiles = after
+        for filling in self.fillings:
+            filling.after_tiles = after
 
     def _fill(self, number: int, part: Part, levels: list[Level], own: list[Level]) -> None:
         def on_step(candidate: int, level: Level, state: Tensor) -> None:
@@ -246,11 +272,13 @@ class _Work:
         tensors = level_tensors(self.job.picture, self.job.soft, part, levels)
         mosaic = mosaic_of(self.job.picture, part, own) if own else None
         area = (around_hole(own[0]) if own else levels[0]).in_picture(part.window)
-        for candidate, fill in self.filling(part, levels, tensors, self.seeds, on_step, mosaic):
+        filling = self.fillings[number]
+        for candidate, fill in filling(part, levels, tensors, self.seeds, on_step, mosaic):
             last = Step(number, area, fill)
             self.job.paste(self.samples[candidate], last)
             if self.save_steps:
                 self.steps[candidate][-1] = last  # now with its grain
+        self.records.append(filling.records[-1])
 
 
 def _read(

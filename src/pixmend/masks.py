@@ -155,8 +155,31 @@ def mixed(h: int, w: int, rng: Rng, *, whole: float = 0.15) -> Hole:
     return KINDS[_MIXED_KINDS[bisect(_MIXED_BOUNDS, rng.random() * _MIXED_BOUNDS[-1])]](h, w, rng)
 
 
+def narrow(h: int, w: int, rng: Rng) -> Hole:
+    """The blend for training on narrow holes, as `NARROW_MIXTURE` weighs the kinds: something known is always near."""
+    kind = _NARROW_KINDS[bisect(_NARROW_BOUNDS, rng.random() * _NARROW_BOUNDS[-1])]
+    return KINDS[kind](h, w, rng, **NARROW_MIXTURE[kind][1])
+
+
+NARROW_MIXTURE: Mapping[str, tuple[float, Mapping[str, Any]]] = MappingProxyType(
+    {  # percent of the masks of `narrow`, and the parameters that make a kind narrow
+        "thin": (18, {}),
+        "text": (14, {}),
+        "scratches": (10, {}),
+        "irregular": (8, {"width": (2 / 256, 20 / 256)}),
+        "stripes": (8, {"period": (0.03, 0.12)}),
+        "patches": (6, {"side": (0.015, 0.06), "share": (0.1, 0.7)}),
+        "scattered": (20, {"share": (0.1, 0.93)}),
+        "alternate-rows": (8, {}),
+        "every-second-pixel": (8, {}),
+    }
+)
+
+
 _MIXED_KINDS = tuple(MIXTURE)
 _MIXED_BOUNDS = tuple(accumulate(MIXTURE.values()))
+_NARROW_KINDS = tuple(NARROW_MIXTURE)
+_NARROW_BOUNDS = tuple(accumulate(percent for percent, _ in NARROW_MIXTURE.values()))
 
 KINDS: Mapping[str, Callable[..., Hole]] = MappingProxyType(
     {
@@ -165,7 +188,7 @@ KINDS: Mapping[str, Callable[..., Hole]] = MappingProxyType(
             *(rectangles, centre, irregular, stripes),
             *(thin, medium, thick),
             *(half, border, expand, alternate_rows, every_second_pixel),
-            *(scattered, patches, text, scratches, whole, mixed),
+            *(scattered, patches, text, scratches, whole, mixed, narrow),
         )
     }
 )

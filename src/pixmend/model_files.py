@@ -28,12 +28,12 @@ class Kind:
     """One kind of model file."""
 
     format: str  # as its header names it
-    version: int
+    version: int  # the newest that is known
     what: str  # for people
     writer: str  # the command that writes such files
 
 
-REPAIRER = Kind("pixmend-model", 1, "a model that fills holes", "pixmend train")
+REPAIRER = Kind("pixmend-model", 2, "a model that fills holes", "pixmend train")
 DENOISER = Kind("pixmend-denoiser", 1, "a denoiser", "pixmend denoise train")
 KINDS = (REPAIRER, DENOISER)
 
@@ -55,10 +55,10 @@ def read_content(path: Path, kind: Kind) -> dict[str, Any]:
         others = (other.what for other in KINDS if content.get("format") == other.format)
         what = next((f"is {other}, not {kind.what}" for other in others), f"does not hold {kind.what}")
         raise ModelFileError(f"{path} {what}; give a file that `{kind.writer}` wrote")
-    if content.get("version") != kind.version:
+    if content.get("version") not in range(1, kind.version + 1):
+        known = " and ".join(map(str, range(1, kind.version + 1)))
         raise ModelFileError(
-            f"{path} is of version {content.get('version')!r}; this pixmend reads version {kind.version}: "
-            "update pixmend"
+            f"{path} is of version {content.get('version')!r}; this pixmend reads version {known}: update pixmend"
         )
     return content
 

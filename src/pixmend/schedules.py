@@ -69,10 +69,10 @@ def make_betas(schedule: str, T: int) -> Tensor:
 def check_betas(betas: Tensor) -> Tensor:
     """The betas as float64, if they are a schedule: every one in (0, 1), but the last may be 1."""
     betas = betas.to(torch.float64)
-    if betas.ndim != 1 or len(betas) < 2:
-        raise OptionError(f"betas of shape {tuple(betas.shape)} are no schedule; give at least 2 in a row")
+    if betas.ndim != 1 or len(betas) < 1:
+        raise OptionError(f"betas of shape {tuple(betas.shape)} are no schedule; give one or more in a row")
     is_finite, least = bool(torch.isfinite(betas).all()), torch.finfo(torch.float64).eps
-    if not is_finite or betas.min() < least or betas[:-1].max() >= 1 or betas[-1] > 1:  # 1 - beta is to be below 1
+    if not is_finite or betas.min() < least or (betas[:-1] >= 1).any() or betas[-1] > 1:  # 1 - beta is to be below 1
         raise OptionError(
             f"betas from {betas.min():g} to {betas.max():g} are no schedule; "
             f"each must lie in (0, 1), of at least {least:.1g}; only the last may be 1"

@@ -17,7 +17,7 @@ from pixmend import files, run_folder
 from pixmend.budget import check_step_memory
 from pixmend.checkpoint import Model, Network, default_steps, load_model, save_model
 from pixmend.conditioning import denoiser, network_input, roughened, smooth_fill
-from pixmend.data import InpaintingDataset
+from pixmend.data import InpaintingDataset, Views
 from pixmend.diffusion import Known
 from pixmend.distillation import Teacher
 from pixmend.errors import OptionError, OutputError
@@ -33,6 +33,7 @@ from pixmend.signals import stop_on_signal
 __all__ = ["InpaintingTask", "Report", "TrainConfig", "train_model"]
 
 SHOWN = 8  # pictures in the grid that is drawn while training
+NARROW_VIEWS = Views(coarse_guide=0, whole=0)  # a model for narrow holes works at one level
 FLAT, TYPICAL = 0.003, 0.05  # mean squared errors of guides, of pictures in [-1, 1]
 
 
@@ -50,6 +51,7 @@ def train_model(
     balance: float = 0.0,
     teacher: str | os.PathLike[str] | None = None,
     steps: int | None = None,
+    narrow: bool = False,
     progress: Progress | None = None,
     decoding: Callable[[int, int], None] | None = None,
     note: Callable[[str], None] = lambda text: None,
@@ -67,6 +69,8 @@ def train_model(
     so that easy holes, thin or in flat parts, count as much: a sample's error is divided by this power of its guide's.
     teacher, steps: a model file that begins as the student of itself, and learns to do in so many steps what it does in
     twice as many: see `distillation`. With `model` or `init` the student begins as that.
+    narrow: train a model for narrow holes, see `Model.new_narrow`; with `model` or `init` the one that is part of that,
+    or a new one that becomes part of it: the rest stays as it is.
     decoding(done, of how many) is told while the pictures of a folder are read, note(text) of each that is left out,
     and progress(report) of each step.
     Ctrl-C (or SIGTERM, or SIGHUP: a terminal that closes) ends the training after the step that runs, with everything
@@ -80,6 +84,8 @@ def train_model(
         raise OptionError(f"balance = {balance} must be from 0 to 1")
     if (teacher is None) != (steps is None):
         raise OptionError("a student needs a teacher and its own number of steps; give both, or none")
+    if narrow and teacher is not None:
+        raise OptionError("a model for narrow holes learns from no teacher: it takes a single step; leave one out")
     if model is not None and init is not None:
         raise OptionError("a training starts from a model or from the file `init`; give one of them, or none")
     folder = RunFolder(check_training(output, overwrite=overwrite, resume=resume))
@@ -91,7 +97,11 @@ def train_model(
         where = processes.device(device)
         if model is None:
             begun = teacher if init is None else init
-            model = Model.new(seed=config.seed) if begun is None else load_model(begun)
+            new = Model.new_narrow if narrow else Model.new
+            model = new(seed=config.seed) if begun is None else load_model(begun)
+        whole = None
+        if narrow and not model.is_for_narrow_holes:
+            whole, model = model, model.narrow or Model.new_narrow(size=model.size, seed=config.seed)
         side = data.size if isinstance(data, InpaintingDataset) else size or model.size
         dtype = torch.bfloat16 if in_bf16(config, where) else torch.float32
         check_step_memory(model.network.config, side, config.part_size(processes.count), dtype, where)
@@ -109,7 +119,7 @@ def train_model(
                 if taught_by.model.header[name] != model.header[name]:
                     raise OptionError(f"{init or 'the model'} and {teacher} differ in {name}; give one that is alike")
             model = dataclasses.replace(model, steps=steps, sampler="ddim")
-        task = InpaintingTask(model, data, config, output, balance, taught_by)
+        task = InpaintingTask(model, data, config, output, balance, taught_by, whole)
         with stop_on_signal() as stop, _advising_to_resume():
             fit(task, config, folder, device=where, processes=processes, resume=resume, progress=progress, stop=stop)
         return load_model(output)
@@ -125,8 +135,9 @@ def _decoded(
     note: Callable[[str], None],
 ) -> InpaintingDataset:
     with processes.first_alone():
+        kinds: dict[str, Any] = {"masks": "narrow", "views": NARROW_VIEWS} if model.is_for_narrow_holes else {}
         samples = InpaintingDataset(
-            data, size, seed=config.seed, T=model.diffusion.T, holdout=config.holdout, progress=decoding
+            data, size, seed=config.seed, T=model.diffusion.T, holdout=config.holdout, progress=decoding, **kinds
         )
     for reason in samples.skipped if processes.first else ():
         note(f"left out: {reason}")
@@ -153,9 +164,11 @@ class InpaintingTask:
         output: Path,
         balance: float = 0.0,
         teacher: Teacher | None = None,
+        whole: Model | None = None,
     ) -> None:
+        """whole: the model that this one is part of, which is saved with it."""
         self.model, self.samples, self.output, self.balance = model, samples, output, balance
-        self.teacher = teacher
+        self.teacher, self.whole = teacher, whole
         self.network = model.network
         self.held_out = held_out_samples(samples, config)
         self.identity: Mapping[str, Any] = {
@@ -230,6 +243,8 @@ class InpaintingTask:
             told["distilled_to"] = self.teacher.steps
         leg = {"pictures": len(self.samples), "size": self.samples.size, **told, **leg}
         model = dataclasses.replace(self.model, network=cast(Network, network), legs=[*self.model.legs, leg])
+        if self.whole is not None:
+            model = dataclasses.replace(self.whole, narrow=model)
         save_model(self.output, model, overwrite=True)
 
 

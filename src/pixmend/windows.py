@@ -22,6 +22,7 @@ from pixmend.components import connected
 Hole = NDArray[np.bool_]  # (H, W), true where a pixel may change
 
 WIDEST = 0.25  # of S: how wide a hole may be at the level where it is filled first
+NARROW, DEEPEST = 1.4, 5  # pixels from what is known, on average and at most: so far a hole is narrow
 MARGIN = 0.125  # of S: how much known picture a hole must leave on each side to be filled in one tile
 CONTEXT = 0.5  # of S: how much known picture stands around a hole that is larger
 
@@ -151,6 +152,19 @@ def _halvings_to_one_tile(shape: tuple[int, ...], size: int) -> int:
 def _with_edge(touched: Hole, box: Window) -> Hole:
     """The hole in its bounding box, and one pixel around it where the picture goes on."""
     return touched[max(0, box.top - 1) : box.bottom + 1, max(0, box.left - 1) : box.right + 1]
+
+
+def is_narrow(hole: Hole) -> bool:
+    """Whether what is known is near: within NARROW pixels on average, DEEPEST at most. Beyond the edges is hole."""
+    if holds_square(hole, DEEPEST):
+        return False
+    count, distances, further = int(np.count_nonzero(hole)), 0, hole
+    while further.any():
+        distances += int(np.count_nonzero(further))
+        further = np.pad(further, 1, constant_values=True)
+        further = further[:-2] & further[1:-1] & further[2:]
+        further = further[:, :-2] & further[:, 1:-1] & further[:, 2:]
+    return distances <= NARROW * count
 
 
 def holds_square(hole: Hole, radius: int) -> bool:

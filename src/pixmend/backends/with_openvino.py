@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,8 @@ class OpenVinoNetwork:
 
     def __init__(self, model: Model, precision: str | None = None) -> None:
         tune_allocator()
-        self._model, self.precision, self.threads = model, precision or fast_precision(), torch.get_num_threads()
+        self._model = replace(model, narrow=None)  # which is opened by itself
+        self.precision, self.threads = precision or fast_precision(), torch.get_num_threads()
         self.dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self._stride = model.network.config.stride
         side = -(-model.size // self._stride) * self._stride

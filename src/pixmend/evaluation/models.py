@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,17 +33,22 @@ SLOW = Limits(families=("centre", "thick"), pictures=20, fills=1)
 
 
 def told(file: Path | None, sampler: str | None = None, steps: int | None = None, device: str | None = None) -> Method:
-    """A model file as `pixmend inpaint` uses it, without a soft edge; by default with its own sampler and steps."""
+    """A model file as `pixmend inpaint` uses it, without a soft edge; by default with its own sampler and steps, and
+    with what it has for narrow holes.
+    """
     model, label = _load(file)
+    how: dict[str, Any] = {name: value for name, value in (("sampler", sampler), ("steps", steps)) if value is not None}
     sampler, steps = sampler or model.sampler, steps or model.steps
     step_subset(model.diffusion.T, steps)  # refuses here what sampling would refuse later
 
     def fill(picture: Pixels, hole: Hole, seed: int) -> Filled:
-        result = inpainting(picture, hole, model=model, sampler=sampler, steps=steps, seed=seed, blur=0, device=device)
+        result = inpainting(picture, hole, model=model, **how, seed=seed, blur=0, device=device)
         samples = result.pictures[0].samples
         return Filled(samples.astype("uint8"), result.network_calls)
 
     name = f"{label}, {sampler}, {steps} step{'s' if steps > 1 else ''}"
+    if model.narrow is not None and not how:
+        name += f", narrow {model.narrow.steps}"
     return Method(name, fill, random=True, identity=_identity(file), key="pixmend", series=f"{label}, {sampler}")
 
 
