@@ -14,11 +14,15 @@ from PIL import Image
 
 from picture_files import RNG, noise, tiff
 from pixmend import heif, tiff_bytes
-from pixmend.decoding import decode_file
+from pixmend.decoding import decode_file, decode_thumbnail
+from pixmend.denoising.picture import denoise
 from pixmend.encoding import check_savable, save_picture
-from pixmend.errors import OutputError, PictureError
+from pixmend.errors import MaskError, OutputError, PictureError
+from pixmend.images import mask_from_alpha, read_mask
+from pixmend.inpainting import inpainting
 from pixmend.pictures import Picture, composite
 from programs import imagemagick
+from small_model import MODEL
 
 HOLE = np.s_[4:12, 6:20]
 
@@ -186,10 +190,41 @@ def test_floats_are_filled_within_their_range(tmp_path: Path, low: float, high: 
         check_savable(picture, "out.png")
 
 
-def test_floats_that_are_not_finite_are_refused(tmp_path: Path) -> None:
-    Image.fromarray(np.array([[1, np.nan]], np.float32)).save(tmp_path / "nan.tif")
-    with pytest.raises(PictureError, match="not finite"):
-        decode_file(tmp_path / "nan.tif")
+@pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf])
+def test_floats_that_are_not_finite_are_the_hole(nothing: float, tmp_path: Path) -> None:
+    values = (300 * np.random.default_rng(0).random((20, 30))).astype(np.float32)
+    hole = np.zeros((20, 30), bool)
+    hole[4:12, 6:20] = True
+    Image.fromarray(np.where(hole, np.float32(nothing), values)).save(tmp_path / "in.tif")
+    before = decode_file(tmp_path / "in.tif")
+    assert before.colour_span == (values[~hole].min(), values[~hole].max())
+    assert np.array_equal(mask_from_alpha(before), hole)
+    assert np.isfinite(before.colour()).all()
+    result = inpainting(before, model=MODEL, device="cpu", blur=0)
+    after = decode_file(save_picture(result.pictures[0], tmp_path / "out.tif")).samples[..., 0]
+    assert np.array_equal(after[~hole], values[~hole])
+    assert np.isfinite(after).all()
+    softly = inpainting(before, hole, model=MODEL, device="cpu", blur=2).pictures[0].samples[..., 0]
+    assert np.isfinite(softly).all()
+
+
+def test_what_is_not_finite_beside_the_hole_is_refused(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((20, 30)).astype(np.float32)
+    values[5, 5] = np.nan
+    Image.fromarray(values).save(tmp_path / "nan.tif")
+    hole = np.zeros((20, 30), bool)
+    hole[10:15, 10:15] = True
+    with pytest.raises(PictureError, match="not finite beside the hole"):
+        inpainting(tmp_path / "nan.tif", hole, model=MODEL, device="cpu")
+    with pytest.raises(PictureError, match="not finite; fill them first"):
+        denoise(tmp_path / "nan.tif", device="cpu")
+    with pytest.raises(PictureError, match="not finite; give a picture that is whole"):
+        decode_thumbnail(tmp_path / "nan.tif", 10)
+    with pytest.raises(MaskError, match="not finite"):
+        read_mask(tmp_path / "nan.tif")
+    Image.fromarray(np.full((2, 2), np.nan, np.float32)).save(tmp_path / "all.tif")
+    with pytest.raises(PictureError, match="no value is finite"):
+        decode_file(tmp_path / "all.tif")
 
 
 def test_gif_of_too_many_colours_is_refused_beforehand() -> None:

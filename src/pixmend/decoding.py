@@ -141,6 +141,8 @@ def _eight_bits(samples: Samples, name: str) -> Image.Image:
     """Samples (H, W, C) of 16 bits or floats as RGB of 8, on white; black and white are what they use."""
     try:
         picture = Picture(samples).spanned()
+        if picture.lacking().any():
+            raise PictureError("it holds values that are not finite; give a picture that is whole")
     except PictureError as error:
         raise PictureError(f"{name}: {error}") from None
     values, alpha = picture.colour(), picture.alpha()

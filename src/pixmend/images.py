@@ -184,12 +184,12 @@ def mask_samples(source: Source, size: Size | None = None, *, invert: bool = Fal
 def mask_from_alpha(source: Source) -> NDArray[np.bool_]:
     """The hole that a picture's own alpha tells, (H, W) bools: true where it is less than half opaque.
 
-    Raises MaskError if there is no alpha channel.
+    Of floats, which have no alpha, what is not finite is the hole. Raises MaskError if neither tells a hole.
     """
-    alpha = open_picture(source).alpha()
-    if alpha is None:
+    hole = open_picture(source).told_hole()
+    if hole is None:
         raise MaskError("the picture has no alpha channel that could tell the hole; give a mask, or erase the hole")
-    return alpha < 0.5
+    return hole
 
 
 def mask_from_color(source: Source, color: str, tolerance: int = 0) -> NDArray[np.bool_]:

@@ -29,10 +29,10 @@ from pixmend.budget import memory_as_one_line
 from pixmend.checkpoint import Model, load_model
 from pixmend.conditioning import enlarged
 from pixmend.efforts import DETAILS, PartRecord
-from pixmend.errors import MaskError, OptionError
+from pixmend.errors import MaskError, OptionError, PictureError
 from pixmend.exemplars import around_hole, mosaic_of, plan_mosaic
 from pixmend.filling import Filling
-from pixmend.images import Picture, Source, composite, load_mask, mask_from_alpha, open_picture, read_mask
+from pixmend.images import Picture, Source, composite, load_mask, open_picture, read_mask
 from pixmend.levels import Level, level_tensors, plan_levels
 from pixmend.windows import Hole, Part, Window, find_parts, holds_square, is_narrow
 
@@ -123,8 +123,8 @@ def inpainting(
     """Fill the hole of a picture.
 
     image, mask: a path, a Pillow image, a NumPy array or a tensor each. White in the mask is filled; without a mask,
-    what is transparent in the picture is. model: a model file, or a `Model`; by default the one that ships with
-    pixmend. A `Model` that was never trained is allowed, with a warning.
+    what is transparent in the picture is, or not finite in one of floats. model: a model file, or a `Model`; by default
+    the one that ships with pixmend. A `Model` that was never trained is allowed, with a warning.
     quality: "fast", "balanced" or "best", network calls a level: docs/any-size.md. steps: those at the coarsest level,
     instead. sampler: a name in `SAMPLERS`. With either, narrow holes are sampled as well. detail: "picture", in wide
     holes that of its known parts, or "model".
@@ -287,9 +287,9 @@ def _read(
     """The picture, and its soft mask (H, W); at least one pixel is hole, and at least one is known."""
     picture = open_picture(image)
     if mask is None:
-        if not picture.has_alpha:
+        mask = picture.told_hole()
+        if mask is None:
             raise MaskError("there is no mask, and nothing is transparent; give a mask, white where to fill")
-        mask = mask_from_alpha(picture)
     softened = load_mask(mask, picture.size, blur=blur, grow=grow, invert=invert, soft=soft)[0, 0].numpy()
     if not soft and (not softened.any() or softened.min() > 0):
         read_mask(mask, invert=invert).require_light(inverted=invert)
@@ -304,4 +304,8 @@ def _read(
         if painted.min() == 0:
             what, advice = "the mask with its soft edge", "give a smaller --blur or --grow-mask"
         raise MaskError(f"{what} covers the whole picture, so that nothing is known to go on; {advice}")
+    if picture.is_float and (picture.lacking() & (softened < 1)).any():
+        raise PictureError(
+            "there are values that are not finite beside the hole; mark them in the mask, or give no mask to fill them"
+        )
     return picture, softened

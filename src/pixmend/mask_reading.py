@@ -69,6 +69,8 @@ def read_mask_picture(picture: Picture) -> MaskReading:
     and what is seen is of one colour, or coloured, or nowhere light, then the alpha alone tells, opaque = hole.
     In files of lossy formats, grey specks of less than 9 pixels are left out, of the hole and of what is known.
     """
+    if picture.lacking().any():
+        raise MaskError("the mask holds values that are not finite; give 0 to 1")
     colours: Floats = (picture.colour() + 1) / np.float32(2)  # (H, W, 3)
     light: Floats = np.clip(colours @ LUMA, 0, 1)
     alpha = picture.alpha()

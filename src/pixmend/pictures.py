@@ -5,7 +5,6 @@ NumPy alone: files are read in `decoding`, written in `encoding`, and everybody 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -91,7 +90,7 @@ class Picture:
         """The picture to be worked on: black and white are what its colours use, where they are known, (H, W).
 
         Cameras and microscopes put 10, 12 or 14 bits into files of 16, and these would be nearly black. Of floats
-        beyond [0, 1] the least and the largest count. Raises PictureError for floats that are not finite.
+        beyond [0, 1] the least and the largest finite ones count. Raises PictureError where there are none.
         """
         if self.samples.dtype == np.uint8:
             return self
@@ -166,6 +165,23 @@ class Picture:
         """The alpha channel as (H, W) float32 in [0, 1], 1 = opaque; None where there is none."""
         return self.samples[..., -1].astype(np.float32) / np.float32(self.levels) if self.has_alpha else None
 
+    def lacking(self) -> NDArray[np.bool_]:
+        """(H, W) bools: where samples are not finite, as rasters mark what was not measured."""
+        if not self.is_float:
+            return np.zeros(self.size, np.bool_)
+        lacking: NDArray[np.bool_] = ~np.isfinite(self.samples).all(axis=2)
+        return lacking
+
+    def told_hole(self) -> NDArray[np.bool_] | None:
+        """(H, W) bools: what the picture itself says is missing, less than half opaque or not finite; None where it
+        says nothing.
+        """
+        alpha = self.alpha()
+        if alpha is None:
+            lacking = self.lacking()
+            return lacking if lacking.any() else None
+        return np.less(alpha, np.float32(0.5))
+
     def with_metadata(self, metadata: Metadata) -> Picture:
         """The picture with other metadata, which is still taken for its file's own, if the old was."""
         read = self.original
@@ -177,15 +193,17 @@ def span_of(samples: Samples) -> tuple[float, float] | None:
     """Black and white among samples of any shape: None is all of 8 or 16 bits.
 
     Of 16 bits white is the largest value of 8, 10, 12 or 14 where none is larger; of floats 0 and 1 if all lie between
-    them, else the least and the largest. Raises PictureError for floats that are not finite.
+    them, else the least and the largest. Those that are not finite do not count; raises PictureError if all are so.
     """
     if samples.dtype == np.uint8:
         return None
+    if samples.dtype == np.float32 and not (finite := np.isfinite(samples)).all():
+        samples = samples[finite]
+        if not samples.size:
+            raise PictureError("no value is finite; give a picture of which something is known")
     low, high = float(samples.min()), float(samples.max())
     if samples.dtype == np.uint16:
         return next(((0.0, float(2**bits - 1)) for bits in (8, 10, 12, 14) if high < 2**bits), None)
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise PictureError("there are floats that are not finite; give finite ones, also in the hole")
     if 0 <= low and high <= 1:
         return 0.0, 1.0
     if low < high:
@@ -201,7 +219,7 @@ def largest(dtype: np.dtype[Any]) -> int:
 def to_values(samples: Samples, span: tuple[float, float] | None = None) -> Floats:
     """Samples of any shape as float32 in [-1, 1]; 0 is exactly -1 and the largest sample exactly 1.
 
-    span: the samples that are -1 and 1, where these are others, and of floats.
+    span: the samples that are -1 and 1, where these are others, and of floats. What is not a number becomes 0.
     """
     values: Floats
     if span is None:
@@ -209,6 +227,7 @@ def to_values(samples: Samples, span: tuple[float, float] | None = None) -> Floa
     else:
         black, white = span
         values = ((samples.astype(np.float64) - black) * (2 / (white - black)) - 1).clip(-1, 1).astype(np.float32)
+        np.nan_to_num(values, copy=False)
     return values
 
 
@@ -240,6 +259,7 @@ def composite(picture: Picture, fill: Floats, soft: Floats, opaque: bool = False
     samples = picture.samples.copy()
     old = samples[touched].astype(np.float32)  # (N, C)
     colours, (black, white) = old[:, : picture.channels], picture.span
+    colours[~np.isfinite(colours)] = 0  # 0 times what is not finite would not be 0
     colours *= 1 - weight  # not old + weight * (new - old), which is not quite the new one where the weight is 1
     colours += weight * ((np.clip(values, -1, 1) + 1) * ((white - black) / 2) + black)
     if picture.mode == "1":

@@ -14,7 +14,7 @@ from torch import Tensor
 from pixmend.denoising.law import Predictor, single_step
 from pixmend.denoising.level import estimate_level
 from pixmend.denoising.model_file import Denoiser, load_denoiser
-from pixmend.errors import OptionError
+from pixmend.errors import OptionError, PictureError
 from pixmend.images import Picture, Source, composite, open_picture
 from pixmend.pictures import Floats
 from pixmend.runtime import pick_device, tune_allocator
@@ -53,13 +53,15 @@ def denoise(
     trained on are held to the nearest one that it was. Grey pictures stay grey, alpha is kept.
     model: a denoiser or its file, by default the one that ships with pixmend. progress: called after every network call
     with the tiles done and their number in all; what it raises stops the work there. Raises OptionError for a level out
-    of range, and what `open_picture` and `load_denoiser` raise.
+    of range, PictureError for what is not finite, and what `open_picture` and `load_denoiser` raise.
     """
     start = time.monotonic()
     if level is not None and not 0 <= level <= 1:
         raise OptionError(f"level {level} is out of range; give 0 to 1, in units of [-1, 1], or none to estimate it")
     picture = open_picture(image)
     denoiser = model if isinstance(model, Denoiser) else load_denoiser(model)
+    if picture.lacking().any():
+        raise PictureError("there are values that are not finite; fill them first, with `pixmend inpaint` and no mask")
     spanned = picture.spanned()
     values = spanned.colour()  # (H, W, 3)
     grey = picture.is_grey
