@@ -169,8 +169,8 @@ class Picture:
         """(H, W) bools: where samples are not finite, as rasters mark what was not measured."""
         if not self.is_float:
             return np.zeros(self.size, np.bool_)
-        finite: NDArray[np.bool_] = np.isfinite(self.samples).all(axis=2)
-        return ~finite
+        lacking: NDArray[np.bool_] = ~np.isfinite(self.samples).min(axis=2)
+        return lacking
 
     def told_hole(self) -> NDArray[np.bool_] | None:
         """(H, W) bools: what the picture itself says is missing, less than half opaque or not finite; None where it
