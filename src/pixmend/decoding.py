@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,19 @@ from PIL import Image, UnidentifiedImageError
 from pixmend import tiff_bytes
 from pixmend.errors import FileMissingError, OptionError, PictureError, PixmendError
 from pixmend.heif import is_heif, register_heif
+from pixmend.loading import (
+    EXACT,
+    PHOTOMETRIC,
+    SIXTEEN,
+    WHITE_IS_ZERO,
+    keep_multiplied,
+    loaded,
+    refuse_flattened,
+    refuse_garbled,
+    refuse_more_channels,
+    samples_of,
+    tag_of,
+)
 from pixmend.metadata import ORIENTATION, calm, read_metadata
 from pixmend.modes import CONVERTED, MULTIPLIED, read_stored, to_rgb
 from pixmend.pictures import Original, Picture, Samples, span_of, to_samples, turned
@@ -27,10 +40,6 @@ from pixmend.wide import read_wide
 
 MAX_PIXELS = 200_000_000  # a picture whose header claims more is refused before any of it is decoded
 
-# What Pillow holds in memory -> the mode it is read as, exactly; and the same with a note, where samples change.
-_EXACT = {"1": "1", "L": "L", "LA": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBA": "RGBA"}
-PHOTOMETRIC, WHITE_IS_ZERO, BITS, CHANNELS, PLANAR = 262, 0, 258, 277, 284  # tags of TIFF, and a value
-_SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
 _STILLS = ("MPO", "PSD")  # their further "frames" are previews and layers; the first is the picture itself
 _WRAPPERS = ("EPS", "IPTC")  # of the second, Pillow opens as a picture whatever is in it, be it PostScript
 _POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
@@ -58,11 +67,11 @@ def decode_file(path: str | os.PathLike[str], frame: int | None = None) -> Pictu
             )
         if frame is not None and not 1 <= frame <= frames:
             raise OptionError(f"{path} has no frame {frame}; give {f'1 to {frames}' if frames > 1 else '1, or none'}")
-        first = _tag(image, DESCRIPTION)
+        first = tag_of(image, DESCRIPTION)
         if frames > 1:
             image.seek((frame or 1) - 1)
             _check_size(image, str(path))
-        is_turned = _tag(image, ORIENTATION) in range(2, 9)  # Pillow turns a TIFF when it loads it, and forgets it
+        is_turned = tag_of(image, ORIENTATION) in range(2, 9)  # Pillow turns a TIFF when it loads it, and forgets it
         picture = _decode(image, str(path), stream, (frame or 1) - 1)
         return as_one_page(picture, several=frames > 1, first=first, is_turned=is_turned)
 
@@ -81,7 +90,7 @@ def decode_image(image: Image.Image) -> Picture:
     name = "the Pillow image"
     with _errors_as_one_line(name), calm(MAX_PIXELS):
         _check_size(image, name)
-        several, is_turned = getattr(image, "is_animated", False), _tag(image, ORIENTATION) in range(2, 9)
+        several, is_turned = getattr(image, "is_animated", False), tag_of(image, ORIENTATION) in range(2, 9)
         return as_one_page(_decode(image, name, None), several=several, is_turned=is_turned)
 
 
@@ -120,9 +129,9 @@ def _thumbnail(image: Image.Image, stream: IO[bytes], name: str, side: int) -> N
     if wide is not None:
         flat = _eight_bits(wide, name)
     else:
-        _refuse_garbled(image, name)
+        refuse_garbled(image, name)
         image.draft("RGB", (width, height))
-        flat = _flat_rgb(_loaded(image), name)
+        flat = _flat_rgb(loaded(image), name)
     orientation, _ = read_metadata(image, None)
     return turned(_reduced(flat, side), orientation)
 
@@ -152,19 +161,19 @@ def _eight_bits(samples: Samples, name: str) -> Image.Image:
 
 
 def _decode(image: Image.Image, name: str, stream: IO[bytes] | None, frame: int = 0) -> Picture:
-    _refuse_more_channels(image, name)
+    refuse_more_channels(image, name)
     samples = None if stream is None else read_wide(image, stream, frame)
     pixels = image
     if samples is None:
-        _refuse_flattened(image, name)
-        _keep_multiplied(image)
-        pixels = _loaded(image)
+        refuse_flattened(image, name)
+        keep_multiplied(image)
+        pixels = loaded(image)
     orientation, metadata = read_metadata(image, stream)
     stored, profile, notes = read_stored(pixels), metadata.icc_profile, _notes(image, stream)
     if image.mode in CONVERTED:
         metadata = replace(metadata, icc_profile=None)  # it describes the old channels
         pixels = to_rgb(pixels, profile)
-    samples = turned(_samples(pixels, name) if samples is None else samples, orientation)
+    samples = turned(samples_of(pixels, name) if samples is None else samples, orientation)
     original = Original(
         samples,
         metadata,
@@ -174,7 +183,7 @@ def _decode(image: Image.Image, name: str, stream: IO[bytes] | None, frame: int 
         icc_profile=profile,
         jpeg=_whole(stream) if stream is not None and image.format in ("JPEG", "MPO") else None,
         orientation=orientation,
-        white_is_zero=_tag(image, PHOTOMETRIC) == WHITE_IS_ZERO,
+        white_is_zero=tag_of(image, PHOTOMETRIC) == WHITE_IS_ZERO,
     )
     is_wide = samples.dtype == np.uint16 and samples.shape[2] > 1
     return Picture(
@@ -186,11 +195,6 @@ def _decode(image: Image.Image, name: str, stream: IO[bytes] | None, frame: int 
         original=original,
         colour_span=_float_span(samples, name),
     )
-
-
-def _tag(image: Image.Image, tag: int) -> object:
-    """What a TIFF's tag says; None where it is not there, and of others."""
-    return getattr(image, "tag_v2", {}).get(tag)
 
 
 def _odd_tiff(path: str | os.PathLike[str]) -> Picture | None:
@@ -243,7 +247,7 @@ def _notes(image: Image.Image, stream: IO[bytes] | None) -> tuple[str, ...]:
     if image.mode in CONVERTED and image.mode not in MULTIPLIED:
         notes += (f"{image.mode} is worked on as {CONVERTED[image.mode]}; a file in the same format gets it back",)
     bits = image.info.get("bit_depth") or (8 if stream is None else bits_told(image.format, _head(stream)))
-    if bits > 8 and image.mode not in ("I", *_SIXTEEN):
+    if bits > 8 and image.mode not in ("I", *SIXTEEN):
         notes += (f"the {bits} bits a sample were read as 8",)
     if image.format == "MPO":
         notes += ("the further pictures inside the file, such as previews, are not kept",)
@@ -272,118 +276,18 @@ def _whole(stream: IO[bytes]) -> bytes:
     return stream.read()
 
 
-def _samples(image: Image.Image, name: str) -> Samples:
-    """The image's samples as (H, W, C)."""
-    if image.mode == "F":
-        return np.array(image, np.float32)[..., None]
-    if image.mode in _SIXTEEN or image.mode == "I":
-        levels = _levels(image)
-        if (image.format == "TIFF" and image.mode == "I") or levels.min() < 0 or levels.max() > 65535:
-            raise PictureError(f"{name} holds whole numbers of 32 bits or below zero; save it with 8 or 16 bits")
-        grey = levels.astype(np.uint16)[..., None]
-        clear = image.info.get("transparency")
-        if not isinstance(clear, int):
-            return grey
-        return np.concatenate([grey, np.where(grey == clear, 0, 65535).astype(np.uint16)], axis=2)
-    mode = _EXACT.get(image.mode)
-    if mode is None:
-        raise PictureError(
-            f"{name} is of mode {image.mode}, which cannot be kept; save it as grey, RGB, or either with alpha"
-        )
-    if image.has_transparency_data:  # one transparent level or colour, or a palette with alpha
-        mode = {"1": "LA", "L": "LA", "RGB": "RGBA"}.get(mode, mode)
-    pixels = np.array(image if mode == image.mode else image.convert(mode))
-    pixels = pixels * np.uint8(255) if pixels.dtype == np.bool_ else pixels
-    return pixels.reshape(*pixels.shape[:2], -1)
-
-
-def _levels(image: Image.Image) -> NDArray[Any]:
-    """The whole numbers of an image of one channel, black at 0: in a TIFF Pillow turns only those of 8 bits round."""
-    levels = np.asarray(image)
-    tags = getattr(image, "tag_v2", {})
-    return 65535 - levels if image.mode in _SIXTEEN and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else levels
-
-
 def _flat_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "LAB":
         return to_rgb(image, None)
-    if image.mode in ("F", "I", *_SIXTEEN):
-        return _eight_bits(_samples(image, name), name)
-    if image.mode not in _EXACT | CONVERTED:
+    if image.mode in ("F", "I", *SIXTEEN):
+        return _eight_bits(samples_of(image, name), name)
+    if image.mode not in EXACT | CONVERTED:
         raise PictureError(f"{name} is of mode {image.mode}; save it as grey, RGB, or either with alpha")
     if not image.has_transparency_data:
         return image.convert("RGB")
     layer = image.convert("RGBA")
     white = Image.new("RGBA", layer.size, "white")
     return Image.alpha_composite(white, layer).convert("RGB")
-
-
-def _loaded(image: Image.Image) -> Image.Image:
-    """Load the image; it is returned, or a copy whose transparent level is on the scale of the samples."""
-    depth = next((raw[2:] for raw in _raw_modes(image) if raw in ("L;2", "L;4")), None)
-    image.load()
-    level = image.info.get("transparency")
-    if depth and isinstance(level, int):  # Pillow spreads 2 or 4 bits to 8, but leaves the level as the file has it
-        image = image.copy()
-        image.info["transparency"] = level * {"2": 85, "4": 17}[depth]
-    return image
-
-
-def _keep_multiplied(image: Image.Image) -> None:
-    """Have colours that were multiplied with their alpha loaded as they are; Pillow would divide them, which rounds."""
-    if image.mode == "RGBA" and "RGBa" in _raw_modes(image):
-        image._mode = "RGBa"  # as its own reader of TIFF does; there is no public way
-
-
-def _raw_modes(image: Image.Image) -> Iterator[str]:
-    """How the file stores its samples, as far as Pillow tells; once they are loaded it has forgotten."""
-    for tile in getattr(image, "tile", ()):
-        codec, arguments = tile[0], tile[3]
-        yield codec
-        for value in arguments if isinstance(arguments, tuple) else (arguments,):
-            if codec.startswith("ppm") and isinstance(value, int) and value > 255:
-                yield "RGB;16"
-            elif isinstance(value, str):
-                yield value
-
-
-def _refuse_more_channels(image: Image.Image, name: str) -> None:
-    """Of a TIFF's channels Pillow gives those that it knows, and leaves out the others without a word."""
-    channels = getattr(image, "tag_v2", {}).get(CHANNELS, 1)
-    if isinstance(channels, int) and channels > len(image.getbands()):
-        raise PictureError(
-            f"{name} has {channels} channels, of which {len(image.getbands())} are read and the others would be lost; "
-            "save it with its colours, and with one alpha at most"
-        )
-
-
-def _refuse_flattened(image: Image.Image, name: str) -> None:
-    """Pillow has no colours of 16 bits, and cuts them down to 8 without a word; so we say one."""
-    raws = list(_raw_modes(image))
-    if "I;12" in raws:
-        raise PictureError(f"{name} has 12 bits a sample, which cannot be kept; save it with 8 or 16 bits")
-    if any(raw.startswith("RGBa;16") for raw in raws):
-        raise PictureError(
-            f"{name} has 16 bits a channel, multiplied with its alpha, which cannot be kept; save it with 8 bits, or "
-            "with an alpha of its own (unassociated)"
-        )
-    _refuse_garbled(image, name)
-    wide = any((";16" in raw and raw != "BGR;16") or raw == "SGI16" for raw in raws)  # BGR;16 is 5, 6 and 5 bits
-    if wide and image.mode not in ("I", *_SIXTEEN):
-        raise PictureError(
-            f"{name} has 16 bits a channel in {image.mode}, which would be cut down to 8; 16 bits are kept in "
-            "PNG and TIFF files of grey and RGB: save it so"
-        )
-
-
-def _refuse_garbled(image: Image.Image, name: str) -> None:
-    """Of a TIFF's planes of 16 bits that are not packed Pillow takes every byte for a sample."""
-    tags = getattr(image, "tag_v2", {})
-    if tags.get(PLANAR) == 2 and max(tags.get(BITS, (8,))) > 8 and "R" in _raw_modes(image):
-        raise PictureError(
-            f"{name} has 16 bits a channel in planes, in a file of a kind that is not read; save it pixel by pixel "
-            "(contiguous), as one page"
-        )
 
 
 # ------------------------------------------------------------------------------------------- opening without surprises
