@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pixmend.checkpoint import Model, load_model, save_model
 from pixmend.cli import main
+from pixmend.components import Hole
 from pixmend.errors import DataError, ModelFileError, OptionError
 from pixmend.evaluation import memorisation, protocol
 from pixmend.evaluation.baselines import BASELINES, mean_colour
@@ -33,7 +34,6 @@ from pixmend.evaluation.runner import make_fills
 from pixmend.evaluation.summary import Results, area_bin, summarize
 from pixmend.images import open_picture, save_picture
 from pixmend.inpainting import inpainting
-from pixmend.strokes import Hole
 from pixmend.unet import UNetConfig
 
 SIZE = 16

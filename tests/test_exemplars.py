@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixmend import patches as patches_room
+from pixmend.components import Hole
 from pixmend.errors import MemoryLimitError
 from pixmend.exemplars import FEWEST, FIRST_RADIUS, Mosaic, mosaic_of, plan_mosaic
 from pixmend.extending import extend
@@ -23,7 +24,7 @@ from pixmend.inpainting import Inpainted, inpainting
 from pixmend.levels import Level, halved_hole, plan_levels
 from pixmend.masks import create_advanced_mask
 from pixmend.patches import Patches, fixed, loose
-from pixmend.windows import Hole, Window, find_parts
+from pixmend.windows import Window, find_parts
 from small_model import box, noise_picture, small_model
 
 SIDE = 96

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixmend import painting
+from pixmend.components import Hole
 from pixmend.painting import outline_runs, paint_outline, paint_rectangle, paint_stroke, stroke_runs
-from pixmend.strokes import Floats, Hole, line_runs
+from pixmend.strokes import Doubles, line_runs
 
 SIZE = (23, 31)  # (H, W)
 CLOSE = 1e-6  # pixels; nearer to an edge than this, either answer is right
@@ -19,7 +20,7 @@ coordinates = st.floats(-20, 50, width=32)
 point_lists = st.lists(st.tuples(coordinates, coordinates), min_size=1, max_size=6).map(lambda p: np.array(p, float))
 
 
-def distances(points: Floats) -> Floats:
+def distances(points: Doubles) -> Doubles:
     """From each pixel's centre to the nearest point of a line through the points."""
     nearest = np.full(SIZE, np.inf)
     for (x, y), (x_end, y_end) in zip(points, points[1:] if len(points) > 1 else points, strict=False):
@@ -31,7 +32,7 @@ def distances(points: Floats) -> Floats:
     return nearest
 
 
-def enclosed(points: Floats) -> tuple[Hole, Hole]:
+def enclosed(points: Doubles) -> tuple[Hole, Hole]:
     """Which centres an outline encloses, counted on a ray to the left of each; and where that is beyond doubt."""
     inside, sure = np.zeros(SIZE, bool), np.ones(SIZE, bool)
     for (x, y), (x_end, y_end) in zip(points, np.roll(points, -1, axis=0), strict=True):
@@ -43,7 +44,7 @@ def enclosed(points: Floats) -> tuple[Hole, Hole]:
 
 
 @given(point_lists, st.floats(1, 15))
-def test_stroke_is_all_pixels_within_half_its_width(points: Floats, width: float) -> None:
+def test_stroke_is_all_pixels_within_half_its_width(points: Doubles, width: float) -> None:
     hole = np.zeros(SIZE, bool)
     paint_stroke(hole, points, width)
     away = distances(points)
@@ -52,7 +53,7 @@ def test_stroke_is_all_pixels_within_half_its_width(points: Floats, width: float
 
 
 @given(point_lists)
-def test_outline_encloses_by_the_even_odd_rule(points: Floats) -> None:
+def test_outline_encloses_by_the_even_odd_rule(points: Doubles) -> None:
     hole = np.zeros(SIZE, bool)
     paint_outline(hole, points)
     expected, sure = enclosed(points)
@@ -77,7 +78,7 @@ def test_star_has_an_unpainted_middle() -> None:
 
 
 @given(point_lists)
-def test_erasing_takes_away_what_painting_adds(points: Floats) -> None:
+def test_erasing_takes_away_what_painting_adds(points: Doubles) -> None:
     painted, erased = np.zeros((2, *SIZE), bool), np.ones((2, *SIZE), bool)
     for holes, value in ((painted, True), (erased, False)):
         paint_stroke(holes[0], points, 5.0, value=value)
@@ -105,7 +106,7 @@ def test_far_away_points_paint_what_passes_through() -> None:
 
 
 @given(point_lists, st.floats(1, 15))
-def test_no_more_runs_than_foretold(points: Floats, width: float) -> None:
+def test_no_more_runs_than_foretold(points: Doubles, width: float) -> None:
     start, end = (points[:-1], points[1:]) if len(points) > 1 else (points, points)
     rows, _, _ = line_runs(*SIZE, start - 0.5, end - 0.5, np.full(len(start), width / 2))
     assert len(rows) <= stroke_runs(points, width, SIZE[0]).sum()

@@ -29,7 +29,7 @@ from pixmend.errors import (
 )
 from pixmend.loop import Report, TrainConfig
 from pixmend.run_folder import RunFolder, TrainingState
-from pixmend.runtime import memory_as_one_line
+from pixmend.runtime import training_memory_as_one_line
 from pixmend.training import FLAT, TYPICAL, InpaintingTask, balance_of, guide_for, train_model
 from pixmend.unet import UNetConfig
 from small_model import draw_photos
@@ -208,9 +208,9 @@ def test_the_number_of_parts_may_change_on_the_way(data: InpaintingDataset, tmp_
 
 
 def test_too_little_memory_is_an_error_of_one_line() -> None:
-    with pytest.raises(TrainingError, match="--accumulate 2"), memory_as_one_line():
+    with pytest.raises(TrainingError, match="--accumulate 2"), training_memory_as_one_line():
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
-    with pytest.raises(RuntimeError, match="another"), memory_as_one_line():
+    with pytest.raises(RuntimeError, match="another"), training_memory_as_one_line():
         raise RuntimeError("another")
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pixmend.checkpoint import NetworkConfig
+from pixmend.conditioning import NetworkCall
 from pixmend.errors import MemoryLimitError, OptionError
 
 SHARE = 0.5  # of the memory that is free: what may be used where nothing is said
@@ -23,7 +24,6 @@ FEATURES = 16  # maps of the first level that a network holds at once, measured 
 STATE = 40  # numbers for each pixel of a level: picture, masks, guide, state, noise, input, prediction
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
-Network = Callable[[Tensor, Tensor], Tensor]
 
 
 def memory_limit(wanted: int | str | None, device: torch.device) -> int:
@@ -76,7 +76,7 @@ def check_step_memory(config: NetworkConfig, size: int, samples: int, dtype: tor
 class Batches:
     """A network that is called on so many pictures at once as memory allows, and on fewer where they prove too many."""
 
-    def __init__(self, network: Network, most: int, after: Callable[[int], None]) -> None:
+    def __init__(self, network: NetworkCall, most: int, after: Callable[[int], None]) -> None:
         self.network, self.most, self.after = network, most, after
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Hole = NDArray[np.bool_]
-Floats = NDArray[np.float64]
+Hole = NDArray[np.bool_]  # (H, W), true = to be filled, or part of what is looked for
+Doubles = NDArray[np.float64]
 Numbers = NDArray[np.intp]
 
 
@@ -19,18 +19,18 @@ class Components:
     rows: Numbers  # of all pixels that are set, in reading order
     columns: Numbers
     part: Numbers  # the number of each pixel's part, 0 to len - 1
-    area: Floats  # pixels
-    length: Floats  # of the straight bar that has the same second moments along its axis, in pixels
+    area: Doubles  # pixels
+    length: Doubles  # of the straight bar that has the same second moments along its axis, in pixels
 
     def __len__(self) -> int:
         return len(self.area)
 
     @property
-    def width(self) -> Floats:
+    def width(self) -> Doubles:
         """The mean width across the length, in pixels; of a part that winds, how much room it takes."""
         return self.area / self.length
 
-    def highest(self, values: NDArray[np.float32]) -> Floats:
+    def highest(self, values: NDArray[np.float32]) -> Doubles:
         """The largest of a picture's values (H, W) in each part."""
         found = np.full(len(self), -np.inf)
         np.maximum.at(found, self.part, values[self.rows, self.columns])
@@ -91,14 +91,14 @@ def _joined(a: Numbers, b: Numbers, count: int) -> Numbers:
             parent = parent[parent]
 
 
-def _lengths(rows: Numbers, columns: Numbers, part: Numbers, area: Floats) -> Floats:
+def _lengths(rows: Numbers, columns: Numbers, part: Numbers, area: Doubles) -> Doubles:
     """The lengths of all parts from the larger eigenvalues of their second moments; one pixel is 1 long."""
 
-    def mean(values: Floats) -> Floats:
+    def mean(values: Doubles) -> Doubles:
         return np.bincount(part, values) / area
 
     y, x = rows - mean(rows.astype(np.float64))[part], columns - mean(columns.astype(np.float64))[part]
     yy, xx, xy = mean(y * y), mean(x * x), mean(x * y)
     largest = (yy + xx) / 2 + np.sqrt(((yy - xx) / 2) ** 2 + xy**2)
-    length: Floats = np.sqrt(12 * largest + 1)  # a bar of n pixels has the variance (n^2 - 1) / 12
+    length: Doubles = np.sqrt(12 * largest + 1)  # a bar of n pixels has the variance (n^2 - 1) / 12
     return length

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from pixmend.diffusion import Conditioning, Denoiser, Known, around
 
-Network = Callable[[Tensor, Tensor], Tensor]
+NetworkCall = Callable[[Tensor, Tensor], Tensor]
 
 INPUT_CHANNELS: dict[Conditioning, int] = {"residual": 7, "known-aware": 7, "plain": 3}
 LIMITS: dict[Conditioning, float] = {"residual": 2, "known-aware": 1, "plain": 1}  # of what is predicted, up and down
@@ -122,7 +122,7 @@ def _doubled(x: Tensor) -> Tensor:
     return torch.stack([torch.lerp(middle, above, 0.25), torch.lerp(middle, below, 0.25)], dim=-2).flatten(-3, -2)
 
 
-def denoiser(network: Network, known: Known, guide: Tensor | None = None) -> Denoiser:
+def denoiser(network: NetworkCall, known: Known, guide: Tensor | None = None) -> Denoiser:
     """The network as a denoiser (x_t, t) -> x0 for the samplers, told what is known as it was in training.
 
     In the plain mode x0 is predicted of all pixels; otherwise the known ones are as they are known.

@@ -21,12 +21,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pixmend.components import Hole
 from pixmend.grain import RING
 from pixmend.levels import BAND, Level, halved, halved_hole, window_colour
 from pixmend.patches import REACH, Patches, Tick, fixed, loose, whole_patches
 from pixmend.pictures import Picture
 from pixmend.soft_masks import dilate
-from pixmend.windows import Hole, Part, Window, bounding_box
+from pixmend.windows import Part, Window, bounding_box
 
 RADIUS, FIRST_RADIUS = 2, 3  # of a patch: 5x5 pixels; at the first level, where a pixel is most of the picture, 7x7
 WIDE = 7  # pixels: a mosaic begins where a square of side 2 WIDE + 1 fits into the hole

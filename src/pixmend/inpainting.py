@@ -27,6 +27,7 @@ from torch import Tensor
 from pixmend.backends import OpenNetwork, kept_open
 from pixmend.budget import memory_as_one_line
 from pixmend.checkpoint import Model, load_model
+from pixmend.components import Hole
 from pixmend.conditioning import enlarged
 from pixmend.efforts import DETAILS, PartRecord
 from pixmend.errors import MaskError, OptionError, PictureError
@@ -34,7 +35,7 @@ from pixmend.exemplars import around_hole, mosaic_of, plan_mosaic
 from pixmend.filling import Filling
 from pixmend.images import Picture, Source, composite, load_mask, open_picture, read_mask
 from pixmend.levels import Level, level_tensors, plan_levels
-from pixmend.windows import Hole, Part, Window, find_parts, holds_square, is_narrow
+from pixmend.windows import Part, Window, find_parts, holds_square, is_narrow
 
 EDGE = 4  # pixels: where the soft mask is grey over squares of twice that and one, it is more than an edge
 

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pixmend.components import Hole
 from pixmend.conditioning import enlarged
 from pixmend.images import Picture
 from pixmend.pictures import Floats
-from pixmend.windows import Hole, Part, Window, around
+from pixmend.windows import Part, Window, window_around
 
 BAND = 256  # rows of a picture that are turned to floats at once; even
 BLOCK = 24  # tiles along the side of a block, without what is seen around it
@@ -165,7 +166,7 @@ def _area(part: Part, halvings: int, size: int) -> Window:
     box = part.box.seen_from(part.window)
     for _ in range(halvings):
         whole, box = whole.halved(), box.halved()
-    return whole if halvings == part.halvings else around(box, (whole.bottom, whole.right), size)
+    return whole if halvings == part.halvings else window_around(box, (whole.bottom, whole.right), size)
 
 
 def window_colour(picture: Picture, window: Window) -> Tensor:

@@ -22,7 +22,7 @@ from pixmend.batches import Batch, batches
 from pixmend.errors import TrainingError
 from pixmend.processes import ALONE, Processes
 from pixmend.run_folder import RunFolder, TrainingState
-from pixmend.runtime import fast_dtype, memory_as_one_line, tune_allocator
+from pixmend.runtime import fast_dtype, training_memory_as_one_line, tune_allocator
 from pixmend.train_config import TrainConfig
 
 __all__ = ["Batch", "Progress", "Report", "Task", "TrainConfig", "fit"]
@@ -179,7 +179,7 @@ class _Run:
         losses = []
         for part in parts:
             batch = {name: value.to(self.device, non_blocking=True) for name, value in part.items()}
-            with self.processes.averaging(self.replica, now=part is parts[-1]), memory_as_one_line():
+            with self.processes.averaging(self.replica, now=part is parts[-1]), training_memory_as_one_line():
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                     loss = self.task.error(self.replica, batch) / weight
                 loss.backward()  # type: ignore[no-untyped-call]

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from pixmend.components import Hole
 from pixmend.errors import OptionError
-from pixmend.strokes import Counts, Hole, Rng, Span, draw_count, draw_fraction, draw_lines, draw_strokes
+from pixmend.strokes import Counts, Rng, Span, draw_count, draw_fraction, draw_lines, draw_strokes
 
 SIDES = ("top", "bottom", "left", "right")
 

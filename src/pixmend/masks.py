@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pixmend.components import Hole
 from pixmend.errors import OptionError
 from pixmend.mask_kinds import (
     alternate_rows,
@@ -40,7 +41,7 @@ from pixmend.mask_kinds import (
     whole,
 )
 from pixmend.soft_masks import automatic_radius, dilate, feather, soft_mask
-from pixmend.strokes import Hole, Rng, Span
+from pixmend.strokes import Rng, Span
 
 __all__ = [
     "KINDS",

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixmend.strokes import Floats, Hole, Indices, line_runs
+from pixmend.components import Hole
+from pixmend.strokes import Doubles, Indices, line_runs
 
 RUNS_AT_ONCE = 1 << 20  # runs of pixels computed together: 100 MB
 
 
-def paint_stroke(hole: Hole, points: Floats, width: float, *, value: bool = True) -> None:
+def paint_stroke(hole: Hole, points: Doubles, width: float, *, value: bool = True) -> None:
     """Paint a stroke with round ends and joins into a hole (H, W): the pixels within width / 2 of the line.
 
     points: (n, 2) as x, y, n at least 1; one alone is a dot. width: at least 1 is painted. value: False erases.
@@ -37,7 +38,7 @@ def paint_rectangle(hole: Hole, left: float, top: float, right: float, bottom: f
     hole[rows[0] : rows[1], columns[0] : columns[1]] = value
 
 
-def paint_outline(hole: Hole, points: Floats, *, value: bool = True) -> None:
+def paint_outline(hole: Hole, points: Doubles, *, value: bool = True) -> None:
     """Paint what a closed outline encloses into a hole (H, W), by the even-odd rule.
 
     points: (n, 2) as x, y; the last is joined to the first. value: False erases.
@@ -60,27 +61,27 @@ def paint_outline(hole: Hole, points: Floats, *, value: bool = True) -> None:
         _paint_runs(hole, row[::2], column[::2], column[1::2], value)
 
 
-def stroke_runs(points: Floats, width: float, height: int) -> Floats:
+def stroke_runs(points: Doubles, width: float, height: int) -> Doubles:
     """How many runs, at most, each piece of a stroke takes in a picture of this height."""
     start, end = _pieces(points)
     radius = max(width / 2, 0.5)
     reach = np.clip(np.stack([start[:, 1], end[:, 1]]), -radius, height + radius)
-    runs: Floats = np.minimum(np.ptp(reach, axis=0) + 2 * radius + 2, height)
+    runs: Doubles = np.minimum(np.ptp(reach, axis=0) + 2 * radius + 2, height)
     return runs
 
 
-def outline_runs(points: Floats, height: int) -> Indices:
+def outline_runs(points: Doubles, height: int) -> Indices:
     """How many rows each edge of an outline crosses in a picture of this height."""
     upper, lower = _rows_crossed(points, height)
     return lower - upper
 
 
-def _pieces(points: Floats) -> tuple[Floats, Floats]:
+def _pieces(points: Doubles) -> tuple[Doubles, Doubles]:
     """Where the pieces of a stroke begin and end; one point is a piece without length."""
     return (points[:-1], points[1:]) if len(points) > 1 else (points, points)
 
 
-def _rows_crossed(points: Floats, height: int) -> tuple[Indices, Indices]:
+def _rows_crossed(points: Doubles, height: int) -> tuple[Indices, Indices]:
     """The rows that each edge crosses: from its upper end on to before its lower end, so that corners count once."""
     y, y_end = points[:, 1] - 0.5, np.roll(points[:, 1], -1) - 0.5
     upper = np.clip(np.ceil(np.minimum(y, y_end)), 0, height).astype(np.intp)

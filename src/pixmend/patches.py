@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pixmend.components import Hole
 from pixmend.conditioning import smooth_fill
 from pixmend.soft_masks import dilate
-from pixmend.windows import Hole, Window
+from pixmend.windows import Window
 
 REACH = (4, 1)  # pixels: how far beside its match a better one is looked for, by chance
 FAR = (64, 16, *REACH)  # the same where no first match is known

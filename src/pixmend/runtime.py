@@ -40,7 +40,7 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 
 
 @contextmanager
-def memory_as_one_line() -> Iterator[None]:
+def training_memory_as_one_line() -> Iterator[None]:
     """Turn what a GPU says when its memory is used up by training into a TrainingError of one line."""
     try:
         yield

@@ -16,14 +16,12 @@ from collections.abc import Callable, Iterator
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pixmend.components import connected
+from pixmend.components import Hole, connected
 from pixmend.errors import OptionError
 from pixmend.images import Source, open_picture
 from pixmend.pictures import LUMA, Floats, Picture
 
-Hole = NDArray[np.bool_]
 Polarity = Literal["light", "dark", "both"]
 
 DIRECTIONS = 16

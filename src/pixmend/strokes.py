@@ -7,8 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-Hole = NDArray[np.bool_]
-Floats = NDArray[np.float64]
+from pixmend.components import Hole
+
+Doubles = NDArray[np.float64]
 Indices = NDArray[np.intp]
 Rng = np.random.Generator
 Span = tuple[float, float]  # fractions, low and high
@@ -55,7 +56,7 @@ def draw_strokes(
     return draw_lines(h, w, walk[:, :-1][drawn] - 0.5, walk[:, 1:][drawn] - 0.5, radius[drawn])
 
 
-def draw_lines(h: int, w: int, start: Floats, end: Floats, radius: Floats) -> Hole:
+def draw_lines(h: int, w: int, start: Doubles, end: Doubles, radius: Doubles) -> Hole:
     """Straight lines with round ends: the runs of `line_runs`, counted at their ends and summed along the rows."""
     row, first, last = line_runs(h, w, start, end, radius)
     row *= w + 1
@@ -66,7 +67,7 @@ def draw_lines(h: int, w: int, start: Floats, end: Floats, radius: Floats) -> Ho
     return hole
 
 
-def line_runs(h: int, w: int, start: Floats, end: Floats, radius: Floats) -> tuple[Indices, Indices, Indices]:
+def line_runs(h: int, w: int, start: Doubles, end: Doubles, radius: Doubles) -> tuple[Indices, Indices, Indices]:
     """Straight lines with round ends: all pixels whose centre is at most `radius` from the segment start-end.
 
     start, end: (n, 2) as x, y, pixel centres at whole numbers; radius: (n,), at least half a pixel, so that no

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixmend.conditioning import Network
+from pixmend.conditioning import NetworkCall
 
 BATCH_PIXELS = 32 * 64 * 64  # of one network call, where nothing else is said
 MARGIN = 0.125  # of a tile's side: how far the outermost tiles reach beyond what is needed, inside the picture
 
 
-def tiled(network: Network, hole: Tensor, size: int, overlap: float = 0.5, batch: int | None = None) -> Network:
+def tiled(network: NetworkCall, hole: Tensor, size: int, overlap: float = 0.5, batch: int | None = None) -> NetworkCall:
     """The network, called on tiles of `size` that share `overlap` of their sides, where `hole` has any hole.
 
     hole: (1, 1, H, W), more than 0 where a prediction is needed. batch: pictures, tiles times B, in one call.

@@ -17,9 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixmend.components import connected
-
-Hole = NDArray[np.bool_]  # (H, W), true where a pixel may change
+from pixmend.components import Hole, connected
 
 WIDEST = 0.25  # of S: how wide a hole may be at the level where it is filled first
 NARROW, DEEPEST = 1.4, 5  # pixels from what is known, on average and at most: so far a hole is narrow
@@ -96,7 +94,7 @@ def find_parts(touched: Hole, size: int) -> list[Part]:
     most = _halvings_to_one_tile(touched.shape, size)
     found = [(box, count_halvings(_with_edge(touched, box), size, most)) for box in _boxes(touched, cells, cell)]
     while True:
-        parts = [Part(box, around(box, touched.shape, size, halvings), halvings) for box, halvings in found]
+        parts = [Part(box, window_around(box, touched.shape, size, halvings), halvings) for box, halvings in found]
         joined = _joined(parts)
         if len(joined) == len(parts):
             return sorted(parts, key=lambda part: (part.window.top, part.window.left))
@@ -116,7 +114,7 @@ def count_halvings(hole: Hole, size: int, most: int = 64) -> int:
     return most
 
 
-def around(box: Window, shape: tuple[int, ...], size: int, halvings: int = 0) -> Window:
+def window_around(box: Window, shape: tuple[int, ...], size: int, halvings: int = 0) -> Window:
     """The window of a hole's bounding box in a picture of this shape, see above."""
     top, bottom = _span(box.top, box.bottom, shape[0], size, halvings)
     left, right = _span(box.left, box.right, shape[1], size, halvings)

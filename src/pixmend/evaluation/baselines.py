@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from pixmend.components import Hole
 from pixmend.evaluation.method import Method, Unavailable
 from pixmend.evaluation.protocol import Pixels
-from pixmend.strokes import Hole
 
 RADIUS = 3  # pixels around the hole that OpenCV looks at; what its tutorial uses
 

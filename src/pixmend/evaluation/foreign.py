@@ -24,13 +24,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pixmend.components import Hole
 from pixmend.errors import FileMissingError, ModelFileError, OptionError, PixmendError
 from pixmend.evaluation.method import Method, Unavailable
 from pixmend.evaluation.protocol import Pixels
 from pixmend.images import open_picture, save_picture
 from pixmend.pictures import to_samples
 from pixmend.runtime import pick_device
-from pixmend.strokes import Hole
 
 MULTIPLE = 8  # of pixels: LaMa halves its pictures three times
 LEVELS_ABOVE = 2.0  # an output with larger values is in [0, 255]

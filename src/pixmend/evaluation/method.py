@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pixmend.components import Hole
 from pixmend.evaluation.protocol import Pixels
-from pixmend.strokes import Hole
 
 
 class Filled(NamedTuple):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pixmend.checkpoint import Model, load_model
+from pixmend.components import Hole
 from pixmend.conditioning import denoiser
 from pixmend.diffusion import Known, Noise
 from pixmend.evaluation.method import Filled, Limits, Method
@@ -26,7 +27,6 @@ from pixmend.pictures import to_samples, to_values
 from pixmend.runtime import fast_dtype, pick_device
 from pixmend.samplers import repaint
 from pixmend.schedules import step_subset
-from pixmend.strokes import Hole
 
 LEVELS = 250  # that RePaint visits; with 10 resamplings 2,410 network calls
 SLOW = Limits(families=("centre", "thick"), pictures=20, fills=1)

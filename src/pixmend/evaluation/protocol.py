@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixmend.components import Hole
 from pixmend.errors import DataError, OptionError, PictureError
 from pixmend.images import open_thumbnail, picture_files
 from pixmend.masks import OWN_AREA, draw_mask
-from pixmend.strokes import Hole, Rng, draw_count
+from pixmend.strokes import Rng, draw_count
 
 Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
 

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 from annotated_types import Ge, Le, MaxLen, MinLen
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from pixmend.components import Hole
 from pixmend.errors import MaskError, OptionError
 from pixmend.images import Picture, mask_from_alpha
 from pixmend.masks import create_advanced_mask, dilate
@@ -23,7 +23,6 @@ FARTHEST = 1e6  # pixels; coordinates may lie outside of the picture, but not be
 Coordinate = Annotated[float, Ge(-FARTHEST), Le(FARTHEST), Field(allow_inf_nan=False)]
 Point = tuple[Coordinate, Coordinate]
 Points = Annotated[list[Point], MinLen(1), MaxLen(MOST_POINTS)]
-Hole = NDArray[np.bool_]
 
 
 class _Operation(BaseModel):

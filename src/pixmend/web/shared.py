@@ -8,9 +8,10 @@ from annotated_types import MaxLen
 from fastapi import Depends, Query, Request
 from fastapi.responses import FileResponse, Response
 
+from pixmend.components import Hole
 from pixmend.encoding import FORMATS
 from pixmend.views import view_of
-from pixmend.web.operations import Hole, Operation, draw
+from pixmend.web.operations import Operation, draw
 from pixmend.web.schemas import Problem
 from pixmend.web.service import Service
 from pixmend.web.store import Stored
