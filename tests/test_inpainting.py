@@ -22,6 +22,7 @@ from pixmend.backends import open_network, with_torch
 from pixmend.checkpoint import Model, save_model
 from pixmend.efforts import QUALITIES
 from pixmend.errors import MaskError, MemoryLimitError, OptionError
+from pixmend.explain import explanation
 from pixmend.images import Picture, encode, open_picture
 from pixmend.inpainting import Inpainted, inpainting
 from pixmend.masks import create_advanced_mask
@@ -94,6 +95,8 @@ def test_narrow_holes_are_filled_by_what_the_model_has_for_them() -> None:
     drawn = mend(image, wide, model=model, blur=2)
     both = mend(image, line | wide, model=model, blur=2)
     assert levels_of(both) == levels_of(alone) + levels_of(drawn)
+    assert [record.part.narrow for record in both.records] == [True, False]
+    assert [window["narrow"] for window in explanation(both)["windows"]] == [True, False]
     assert both.network_calls == 1 + drawn.network_calls
     apart = np.where(np.arange(200)[:, None, None] < 50, alone.pictures[0].samples, drawn.pictures[0].samples)
     assert np.array_equal(both.pictures[0].samples, apart)

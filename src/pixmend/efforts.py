@@ -93,5 +93,4 @@ class PartRecord:
     """What was done in one window, its levels from coarse to fine."""
 
     part: Part
-    narrow: bool  # whether by what the model has for narrow holes
     levels: list[LevelRecord] = field(default_factory=list)

@@ -46,7 +46,7 @@ def explanation(result: Inpainted) -> dict[str, Any]:
                 "hole": asdict(record.part.box),
                 "window": asdict(record.part.window),
                 "halvings": record.part.halvings,
-                "narrow": record.narrow,
+                "narrow": record.part.narrow,
                 "levels": [_level(level) for level in record.levels],
             }
             for record in result.records
@@ -129,7 +129,7 @@ def _table(result: Inpainted) -> list[tuple[str, tuple[int, int, int]]]:
     ]
     for number, record in enumerate(result.records, 1):
         w = record.part.window
-        holes = ", narrow holes" if record.narrow else ""
+        holes = ", narrow holes" if record.part.narrow else ""
         lines.append((f"window {number}: {w.right - w.left} x {w.bottom - w.top} at {w.left}, {w.top}{holes}", black))
         for level in record.levels:
             width, height = level.level.area.shape[::-1]

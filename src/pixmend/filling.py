@@ -134,7 +134,7 @@ class Filling:
         levels, tensors: as `plan_levels` and `level_tensors` give them, finest first; x may be written to. mosaic:
         takes over from the finest of these levels, and its own finest one is the last.
         """
-        record = PartRecord(part, self.model.is_for_narrow_holes)
+        record = PartRecord(part)
         self.records.append(record)
         coarsest = len(levels) - 1
         record.levels = [

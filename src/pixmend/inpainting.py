@@ -17,7 +17,6 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -158,16 +157,13 @@ def inpainting(
     is_grey = picture.is_grey_where(known)
     kept = soft_mask & touched & (soft < 1)  # something of what is there is to be kept
     parts = find_parts(touched, model.size)
-    narrow = [False] * len(parts)
     if model.narrow is not None and steps is None and sampler is None:
-        narrow = [not p.window.of(kept).any() and is_narrow(p.window.of(soft >= 1)) for p in parts]
-        parts = [replace(p, halvings=0) if flag else p for p, flag in zip(parts, narrow, strict=True)]
+        parts = _told_apart(parts, soft >= 1, kept)
     job = Job(picture.spanned(known), soft, parts, mask is None, is_grey)
-
-    @cache
-    def filling(narrow: bool) -> Filling:
+    fillings: dict[bool, Filling] = {}
+    for narrow in {part.narrow for part in parts}:
         own = model.narrow if narrow and model.narrow is not None else model
-        return Filling(
+        fillings[narrow] = Filling(
             _opened(own, model, backend, device),
             own,
             steps=steps,
@@ -176,8 +172,6 @@ def inpainting(
             faintest=float(soft[soft > 0].min()) if soft_mask else 1.0,
             max_memory=max_memory,
         )
-
-    fillings = [filling(flag) for flag in narrow]
     work = _Work(job, fillings, detail, kept, [seed + i for i in range(candidates)], save_steps, preview)
     work.run(progress)
     hole_share, touched_share = float(((soft >= 1) | kept).mean()), float(touched.mean())
@@ -185,13 +179,26 @@ def inpainting(
         [replace(picture, samples=samples) for samples in work.samples],
         hole_share,
         touched_share,
-        sum(one.calls for one in set(fillings)),
+        sum(filling.calls for filling in fillings.values()),
         time.perf_counter() - started,
-        fillings[0].network.description,
+        fillings[parts[0].narrow].network.description,
         job,
         work.steps if save_steps else [],
         work.records,
     )
+
+
+def _told_apart(parts: list[Part], hole: Hole, kept: Hole) -> list[Part]:
+    """The parts, those that are narrow marked so and of one level; hole, kept: (H, W), of the whole picture.
+
+    Where something of what is there is to be kept, as a mask of greys can ask for, it takes noise levels to do so.
+    """
+    return [
+        replace(part, halvings=0, narrow=True)
+        if is_narrow(part.window.of(hole)) and not part.window.of(kept).any()
+        else part
+        for part in parts
+    ]
 
 
 def _opened(own: Model, model: Model, backend: str | OpenNetwork | None, device: str | None) -> OpenNetwork:
@@ -207,7 +214,7 @@ class _Work:
     def __init__(
         self,
         job: Job,
-        fillings: list[Filling],
+        fillings: dict[bool, Filling],
         detail: str,
         kept: Hole,
         seeds: list[int],
@@ -223,10 +230,8 @@ class _Work:
 
     def run(self, progress: Progress | None) -> None:
         touched = self.job.soft > 0
-        plans = [
-            self._plan(touched, part, filling) for part, filling in zip(self.job.parts, self.fillings, strict=True)
-        ]
-        planned = list(zip(self.fillings, plans, strict=True))
+        plans = [self._plan(touched, part) for part in self.job.parts]
+        planned = [(self.fillings[part.narrow], plan) for part, plan in zip(self.job.parts, plans, strict=True)]
         for filling, plan in planned:
             filling.check_memory(*plan)
         if progress:
@@ -235,9 +240,9 @@ class _Work:
             with memory_as_one_line():
                 self._fill(number, part, *plans[number])
 
-    def _plan(self, touched: NDArray[np.bool_], part: Part, filling: Filling) -> tuple[list[Level], list[Level]]:
+    def _plan(self, touched: NDArray[np.bool_], part: Part) -> tuple[list[Level], list[Level]]:
         """The levels of the network, and those of the mosaic that goes on from its finest one; finest first."""
-        levels = plan_levels(touched, part, filling.model.size)
+        levels = plan_levels(touched, part, self.fillings[part.narrow].model.size)
         if self.detail == "model" or self._keeps_some(part):
             return levels, []
         sketch, own = plan_mosaic(touched, part, levels)
@@ -256,7 +261,7 @@ class _Work:
             done += tiles
             progress(done, total)
 
-        for filling in self.fillings:
+        for filling in self.fillings.values():
             filling.after_tiles = after
 
     def _fill(self, number: int, part: Part, levels: list[Level], own: list[Level]) -> None:
@@ -273,7 +278,7 @@ class _Work:
         tensors = level_tensors(self.job.picture, self.job.soft, part, levels)
         mosaic = mosaic_of(self.job.picture, part, own) if own else None
         area = (around_hole(own[0]) if own else levels[0]).in_picture(part.window)
-        filling = self.fillings[number]
+        filling = self.fillings[part.narrow]
         for candidate, fill in filling(part, levels, tensors, self.seeds, on_step, mosaic):
             last = Step(number, area, fill)
             self.job.paste(self.samples[candidate], last)

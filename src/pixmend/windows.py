@@ -82,6 +82,7 @@ class Part:
     box: Window  # the holes' bounding box, in pixels of the picture
     window: Window  # what is seen of the picture while they are filled
     halvings: int  # until the network can see across them
+    narrow: bool = False  # whether they are filled by what a model has for narrow holes
 
 
 def find_parts(touched: Hole, size: int) -> list[Part]:

@@ -1,0 +1,101 @@
+"""Lines of several widths in large photographs: by the network for narrow holes in one call, or drawn by the model.
+
+    python bench/narrow.py FOLDER_OF_PHOTOGRAPHS [--pictures 50] [--model FILE] [--widths 1 2 3 4 6 8]
+
+The middle SIZE x SIZE pixels of every photograph, as they are; six straight lines across it, ends from fixed seeds, all
+of one width. PSNR in the hole, dB; sharpness in three bands from fine to coarse, and seam: 1 is as the truth. The mean
+of pictures for PSNR; of the others, the ratio of means. "share": how often the hole counts as narrow.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from machine import machine
+from pixmend.checkpoint import load_model
+from pixmend.conditioning import smooth_fill
+from pixmend.evaluation.metrics import band_detail, boundary_gradient, hole_psnr
+from pixmend.images import open_picture, picture_files
+from pixmend.inpainting import inpainting
+from pixmend.pictures import to_samples, to_values
+from pixmend.strokes import draw_lines
+from pixmend.windows import is_narrow
+
+SIZE = 256
+LINES = 6
+Pixels = NDArray[np.uint8]
+Hole = NDArray[np.bool_]
+
+
+def middle(path: Path) -> Pixels | None:
+    """The middle of a photograph, (SIZE, SIZE, 3); None of one that is smaller."""
+    picture = open_picture(path)
+    top, left = ((length - SIZE) // 2 for length in picture.size)
+    if min(top, left) < 0:
+        return None
+    return to_samples(picture.colour()[top : top + SIZE, left : left + SIZE])  # type: ignore[return-value]
+
+
+def lines(width: float, seed: int) -> Hole:
+    """Straight lines from side to side, (SIZE, SIZE)."""
+    rng = np.random.default_rng(seed)
+    ends = rng.random((2, LINES, 2)) * SIZE
+    for line in range(LINES):  # from left to right, or from top to bottom
+        ends[:, line, line % 2] = 0, SIZE
+    return draw_lines(SIZE, SIZE, ends[0], ends[1], np.full(LINES, width / 2))
+
+
+def tensor(pixels: Pixels) -> Tensor:
+    """(1, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(to_values(pixels)).permute(2, 0, 1)[None]
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photographs", type=Path)
+    parser.add_argument("--pictures", type=int, default=50)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--widths", type=float, nargs="+", default=[1, 2, 3, 4, 6, 8])
+    options = parser.parse_args()
+    model = load_model(options.model)
+    if model.narrow is None:
+        parser.error("the model has no part for narrow holes")
+    ways: dict[str, Callable[[Pixels, Hole], Tensor]] = {
+        "smooth fill": lambda truth, hole: smooth_fill(tensor(truth), torch.from_numpy(hole)[None, None].float()),
+        "drawn": lambda truth, hole: tensor(
+            inpainting(truth, hole, model=model, steps=model.steps, blur=0).pictures[0].samples.astype(np.uint8)
+        ),
+        "narrow": lambda truth, hole: tensor(
+            inpainting(truth, hole, model=model.narrow, blur=0).pictures[0].samples.astype(np.uint8)
+        ),
+    }
+    truths = [found for path in picture_files(options.photographs) if (found := middle(path)) is not None]
+    truths = truths[: options.pictures]
+    print(f"# Lines of several widths, {SIZE}x{SIZE}\n\n{machine()}; {len(truths)} photographs.\n")
+    print("| width | share | way | PSNR | sharpness, fine | middle | coarse | seam |")
+    print(f"|{' --- |' * 8}")
+    for width in options.widths:
+        holes = [lines(width, seed) for seed in range(len(truths))]
+        share = np.mean([is_narrow(hole) for hole in holes])
+        for name, fill in ways.items():
+            psnr, amounts = [], []
+            for truth, hole in zip(truths, holes, strict=True):
+                x, mask = tensor(truth), torch.from_numpy(hole)[None, None].float()
+                y = torch.where(mask > 0, fill(truth, hole), x)
+                psnr.append(float(hole_psnr(y, x, mask)))
+                amounts.append([[*band_detail(v, mask)[0].tolist(), float(boundary_gradient(v, mask))] for v in (y, x)])
+            ours, true = np.mean(amounts, axis=0)
+            told = " | ".join(f"{ratio:.2f}" for ratio in ours / true)
+            print(f"| {width:g} | {share:.0%} | {name} | {np.mean(psnr):.2f} | {told} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
