@@ -14,12 +14,13 @@ from PIL import Image
 
 from command_line import SIZE, Run, contents, fails, inpaint, picture_and_mask, samples
 from pixmend import cli, demo, inpainting_cli, mask_cli
-from pixmend.checkpoint import Model
+from pixmend.checkpoint import Model, load_model, save_model
 from pixmend.console import header_lines
 from pixmend.errors import MemoryLimitError, OptionError, OutputError, OutputExistsError, PictureError
 from pixmend.masks import create_advanced_mask
 from pixmend.samplers import SAMPLERS
 from pixmend.training import TrainConfig
+from pixmend.unet import UNetConfig
 
 
 @pytest.fixture
@@ -94,6 +95,19 @@ def test_a_sampler_by_name(run: Run, folder: Path, tiny_model: Path) -> None:
     done = run(*inpaint(folder, tiny_model, "-o", folder / "other.png", "--sampler", "magic"))
     assert (done.code, (folder / "other.png").exists()) == (OptionError.exit_code, False)
     assert "unipc" in done.err
+
+
+def test_candidates_that_cannot_differ_are_told_of(run: Run, folder: Path, tiny_model: Path) -> None:
+    model = load_model(tiny_model)
+    model.narrow = Model.new_narrow(UNetConfig(channels=(16,), attention=(False,)), size=model.size)
+    both = save_model(folder / "both.safetensors", model)
+    line = np.zeros((40, 56), np.uint8)
+    line[20, 5:50] = 255
+    Image.fromarray(line).save(folder / "line.png")
+    command = inpaint(folder, both, "-o", folder / "out.png", "--mask", folder / "line.png", "--candidates", 2)
+    assert "the fills are alike" in run(*command).err
+    assert "the fills are alike" not in run(*command, "--overwrite", "--steps", 2).err
+    assert "the fills are alike" not in run(*inpaint(folder, both, "-o", folder / "wide.png", "--candidates", 2)).err
 
 
 def test_same_seed_same_file(run: Run, folder: Path, tiny_model: Path) -> None:

@@ -156,6 +156,11 @@ def inpaint(
             progress=tell,
         )
     _write(result, outputs, save_steps, overwrite)
+    if candidates > 1 and all(part.narrow for part in result.job.parts):
+        say(
+            "note",
+            "the fills are alike: of narrow holes there is one that is likeliest; --steps 4 draws different ones",
+        )
     if explain:
         from pixmend.explain import save_explanation
 
