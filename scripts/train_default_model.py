@@ -150,8 +150,14 @@ def _start(before: Path | None, conditioning: Conditioning | None, seed: int) ->
 def _start_narrow(before: Path | None) -> Model:
     if before is None:
         return from_denoiser(load_denoiser())
-    model = load_model(before)
-    return model if model.is_for_narrow_holes or model.narrow is None else model.narrow
+    return _narrow_of(load_model(before), before)
+
+
+def _narrow_of(model: Model, file: Path) -> Model:
+    part = model if model.is_for_narrow_holes else model.narrow
+    if part is None:
+        sys.exit(f"{file} has no part for narrow holes")
+    return part
 
 
 def from_denoiser(denoiser: Denoiser) -> Model:
@@ -199,9 +205,9 @@ class _Printer:
 
 def ship(file: Path, steps: int | None, sampler: str | None, narrow: bool) -> None:
     """Put a model file into the package as the default or as its part for narrow holes, with its terms of use."""
-    model, before = load_model(file), load_model()
+    before, model = load_model(), _narrow_of(load_model(file), file) if narrow else load_model(file)
     model.steps, model.sampler, model.terms = steps or model.steps, sampler or model.sampler, TERMS
-    model = replace(before, narrow=model) if narrow else replace(model, narrow=before.narrow)
+    model = replace(before, narrow=model) if narrow else replace(model, narrow=model.narrow or before.narrow)
     print(save_model(DEFAULT_MODEL, model, overwrite=True), f"{DEFAULT_MODEL.stat().st_size / 2**20:.1f} MiB")
 
 
@@ -222,7 +228,9 @@ def main() -> None:
     running.add_argument("runs", type=Path)
     running.add_argument("--leg", type=_leg, action="append", required=True, metavar="SIZE:KIMG")
     running.add_argument("--init", type=Path)
-    running.add_argument("--conditioning", choices=list(INPUT_CHANNELS), help="left out: that of the model begun with")
+    running.add_argument(
+        "--conditioning", choices=list(INPUT_CHANNELS), help="left out: that of the model begun with; narrow: residual"
+    )
     running.add_argument("--batch", type=int, default=32)
     running.add_argument("--lr", type=float, default=5e-4)
     running.add_argument("--seed", type=int, default=0)

@@ -58,6 +58,14 @@ def test_a_part_for_narrow_holes_comes_back(file: Path, tmp_path: Path) -> None:
         assert all(torch.equal(state[name], value) for name, value in expected.network.state_dict().items())
 
 
+def test_a_part_for_narrow_holes_has_none_itself(tmp_path: Path) -> None:
+    model, part = Model.new(SMALL), Model.new_narrow(SMALL)
+    part.narrow, model.narrow = Model.new_narrow(SMALL), part
+    with pytest.raises(OptionError, match="has no such part itself"):
+        save_model(tmp_path / "m.safetensors", model)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_part_for_narrow_holes_needs_its_weights(file: Path) -> None:
     rewritten(file, {"narrow": Model.new_narrow(SMALL).header})
     with pytest.raises(ModelFileError, match="do not fit"):

@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
         (["inpaint"], ["IMAGE", "-o", "--mask", "--model", "--steps", "--sampler", "--seed", "--candidates"]),
         (["inpaint"], ["--blur", "--grow-mask", "--invert-mask", "--soft-mask", "--overwrite", "--device", "--json"]),
         (["train"], ["FOLDER", "-o", "--size", "--batch", "--kimg", "--lr", "--seed", "--overwrite"]),
-        (["train"], ["--init", "--resume", "--workers", "--device", "--accumulate"]),
+        (["train"], ["--init", "--narrow", "--resume", "--workers", "--device", "--accumulate"]),
         (["mask"], ["KIND", "SIZE", "-o", "--seed", "--list", "--overwrite"]),
         (["info"], ["MODEL", "--json"]),
         (["demo"], ["-o", "--seed", "--overwrite"]),
@@ -359,6 +359,24 @@ def test_train_then_repair(run: Run, folder: Path, photographs: Path, tiny_model
     assert run(*inpaint(folder, output, "-o", folder / "out.png")).code == 0
 
 
+def test_train_for_narrow_holes_then_repair_pictures_in_a_folder(
+    run: Run, folder: Path, photographs: Path, tiny_model: Path
+) -> None:
+    output = folder / "both.safetensors"
+    assert run(*training(photographs, tiny_model, output, "--narrow")).code == 0
+    header = json.loads(run("info", output, "--json").out)
+    assert header["legs"] == json.loads(run("info", tiny_model, "--json").out)["legs"]
+    assert (header["narrow"]["diffusion"]["T"], len(header["narrow"]["legs"])) == (1, 1)
+    line = np.zeros((32, 40), np.uint8)
+    line[20, 5:35] = 255
+    Image.fromarray(line).save(folder / "line.png")
+    mended = run("inpaint", photographs, "--mask", folder / "line.png", "--model", output, "-o", folder / "mended")
+    assert mended.code == 0, mended
+    after, before = samples(folder / "mended" / "below" / "0.png"), samples(photographs / "below" / "0.png")
+    assert (after[line == 0] == before[line == 0]).all()
+    assert (after[line > 0] != before[line > 0]).any()
+
+
 def test_ctrl_c_saves_and_resume_goes_on(
     run: Run, folder: Path, photographs: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -407,6 +425,8 @@ def test_bad_training(run: Run, folder: Path, photographs: Path, tiny_model: Pat
     fails(run("train", photographs, "-o", folder / "nothing"), 8, f"such as {folder / 'nothing' / 'model.safetensors'}")
     fails(run("import", photographs, "-o", folder / "nothing"), 8, "model.safetensors")
     fails(run(*training(photographs, tiny_model, output, "--accumulate", 3)), 2, "a multiple of 3")
+    distilling = ("--narrow", "--distill", tiny_model, "--steps", 2)
+    fails(run(*training(photographs, tiny_model, output, *distilling)), 2, "learn from no teacher")
     fails(run(*training(photographs, tiny_model, folder / "mine.pt")), 2, "give mine.safetensors")
     assert not list(folder.glob("mine*"))
     assert {name: data for name, data in contents(folder).items() if name in before} == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import re
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from pixmend import budget, levels
-from pixmend.backends import open_network, with_torch
+from pixmend.backends import Careful, OpenNetwork, open_network, with_torch
 from pixmend.checkpoint import Model, save_model
 from pixmend.efforts import QUALITIES
 from pixmend.errors import MaskError, MemoryLimitError, OptionError
@@ -120,6 +121,24 @@ def test_a_sampler_that_is_asked_for_and_grey_masks_are_for_the_model_itself(ask
     assert np.array_equal(own.pictures[0].samples, without.pictures[0].samples)
 
 
+def test_what_is_known_is_used_up_to_a_narrow_hole_however_soft_its_edge() -> None:
+    waves = 128 + 100 * np.sin(2 * np.pi * np.arange(100) / 24)
+    picture = np.repeat(waves.round().astype(np.uint8)[:, None], 100, axis=1)
+    model = with_narrow()
+    model.narrow = Model.new_narrow(SMALL, size=16)  # which answers the guide
+    result = mend(picture, box(100, 100, 50, 5, 53, 95), model=model, blur=8)
+    assert np.abs(result.pictures[0].samples[..., 0].astype(int) - picture).max() <= 8
+
+
+def test_a_part_of_another_size_works_in_tiles_of_the_model() -> None:
+    model = with_narrow()
+    assert model.narrow is not None
+    model.narrow.size = 32
+    result = mend(noise_picture(100, 100), box(100, 100, 50, 5, 53, 95), model=model)
+    (level,) = result.records[0].levels
+    assert (level.level.size, int(level.level.needed.sum())) == (16, 3 * 90)
+
+
 def test_an_open_network_is_of_the_model_and_not_of_its_part() -> None:
     model, image, line = with_narrow(), noise_picture(40, 40), box(40, 40, 3, 5, 5, 35)
     network = open_network(model, "torch", "cpu")
@@ -127,6 +146,29 @@ def test_an_open_network_is_of_the_model_and_not_of_its_part() -> None:
         mend(image, line, model=model, backend=network).pictures[0].samples,
         mend(image, line, model=model, backend="torch").pictures[0].samples,
     )
+
+
+@pytest.mark.parametrize("falls_back", [True, False])
+def test_what_was_left_to_pixmend_is_left_to_it_for_narrow_holes_too(
+    falls_back: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def kept_open(model: Model, backend: str | None, device: str | None) -> OpenNetwork:
+        asked.append((backend, device))
+        return open_network(model, "torch", "cpu")
+
+    module = importlib.import_module("pixmend.inpainting")
+    monkeypatch.setattr(module, "kept_open", kept_open)
+    model = with_narrow()
+    sure = open_network(model, "torch", "cpu")
+    mend(
+        noise_picture(40, 40),
+        box(40, 40, 3, 5, 5, 35),
+        model=model,
+        backend=Careful(sure, sure if falls_back else None),
+    )
+    assert asked == [(None if falls_back else "torch", "cpu")]
 
 
 def test_alpha_is_the_mask_where_none_is_given() -> None:

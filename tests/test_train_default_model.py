@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pixmend.checkpoint import Model, save_model
+from pixmend.checkpoint import Model, load_model, save_model
 from pixmend.conditioning import network_input
 from pixmend.data import InpaintingDataset
 from pixmend.denoising.model_file import Denoiser
@@ -97,10 +97,26 @@ def test_the_part_for_narrow_holes_begins_as_the_denoiser_on_the_guide() -> None
     assert torch.allclose(answer, by_itself - sigma * eps, atol=1e-6)
 
 
-def test_a_leg_for_narrow_holes_goes_on_from_that_part(tmp_path: Path) -> None:
+def test_a_leg_for_narrow_holes_goes_on_from_that_part_and_is_shipped_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = UNetConfig(channels=(16,), attention=(False,), time_channels=16)
-    whole = Model.new(small)
-    whole.narrow = Model.new_narrow(small)
+    default = tmp_path / "default.safetensors"
+    monkeypatch.setattr("pixmend.model_files.DEFAULT_MODEL", default)
+    monkeypatch.setattr(script, "DEFAULT_MODEL", default)
+    save_model(default, Model.new(small, seed=1))
+    alone = save_model(tmp_path / "alone.safetensors", Model.new(small, seed=2))
+    with pytest.raises(SystemExit, match="has no part for narrow holes"):
+        script._start_narrow(alone)
+    whole = Model.new(small, seed=3)
+    whole.narrow = Model.new_narrow(small, seed=4)
     for model in (whole, whole.narrow):
         file = save_model(tmp_path / "m.safetensors", model, overwrite=True)
         assert script._start_narrow(file).is_for_narrow_holes
+        script.ship(file, None, None, narrow=True)
+        shipped = load_model(default)
+        assert shipped.narrow is not None
+        assert (shipped.terms, shipped.narrow.terms, shipped.narrow.steps) == ("not stated", script.TERMS, 1)
+    script.ship(alone, 3, None, narrow=False)
+    shipped = load_model(default)
+    assert (shipped.steps, shipped.narrow is not None) == (3, True), "another model keeps the part of the one before"

@@ -418,9 +418,28 @@ def test_a_model_for_narrow_holes_becomes_part_of_another_which_stays_as_it_is(p
     assert again.is_for_narrow_holes, "what a file is for is known from the file"
 
 
-def test_narrow_holes_are_learnt_without_a_teacher(photos: Path, tmp_path: Path) -> None:
+def test_narrow_holes_are_learnt_without_a_teacher_and_teach_nobody(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="learns from no teacher"):
         train_model(photos, tmp_path / "m.safetensors", narrow=True, teacher=tmp_path / "t.safetensors", steps=2)
+    teacher = save_model(tmp_path / "narrow.safetensors", Model.new_narrow(SMALL, size=16))
+    with pytest.raises(OptionError, match="takes a single step"):
+        train_model(photos, tmp_path / "m.safetensors", CONFIG, teacher=teacher, steps=1, device="cpu")
+
+
+def test_a_part_for_narrow_holes_is_resumed_with_what_it_is_part_of(photos: Path, tmp_path: Path) -> None:
+    before = save_model(tmp_path / "before.safetensors", Model.new(SMALL, size=16, seed=1))
+    output = tmp_path / "m.safetensors"
+
+    def trained(**options: object) -> Model:
+        return train_model(photos, output, CONFIG, device="cpu", narrow=True, **options)  # type: ignore[arg-type]
+
+    trained(init=before, progress=interrupt_after(3))
+    content = output.read_bytes()
+    with pytest.raises(TrainingError, match="whole"):
+        trained(resume=True)
+    assert output.read_bytes() == content
+    both = trained(init=before, resume=True)
+    assert (both.diffusion.T, both.narrow is not None and both.narrow.legs[-1]["kimg"]) == (1000, 0.08)
 
 
 def test_a_model_for_narrow_holes_learns_what_its_guide_cannot_know(tmp_path: Path) -> None:

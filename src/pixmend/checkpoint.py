@@ -137,6 +137,8 @@ def save_model(
     path: str | os.PathLike[str], model: Model, *, overwrite: bool = False, dtype: torch.dtype = torch.float16
 ) -> Path:
     """Write the model file, atomically; by default in half precision, which fills do not show."""
+    if model.narrow is not None and model.narrow.narrow is not None:
+        raise OptionError("a part for narrow holes has no such part itself; take its `narrow`, or set that to None")
     return write_model_file(path, model.header, model.weights, dtype, overwrite=overwrite)
 
 

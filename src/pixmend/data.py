@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 
 from pixmend.errors import DataError
 from pixmend.files import user_cache_folder
-from pixmend.masks import MIXTURE, draw_mask
+from pixmend.masks import MIXTURE, NARROW_MIXTURE, draw_mask
 from pixmend.picture_cache import PictureCache, Pixels, Progress
 from pixmend.shards import Shards, names_shards
 
@@ -32,6 +32,7 @@ Sample = dict[str, Tensor]
 
 CACHE_SIDES = 3  # the cache keeps the shorter side at this many training sizes
 HELD_OUT_SEED = 2**63 - 1
+_BLENDS = {"narrow": [(kind, percent, dict(parameters)) for kind, (percent, parameters) in NARROW_MIXTURE.items()]}
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class InpaintingDataset(Dataset[Sample]):
             "seed": self.seed,
             "T": self.T,
             "masks": self.masks,
-            "blend": _short_hash(dict(MIXTURE)),
+            "blend": _short_hash(_BLENDS.get(self.masks, dict(MIXTURE))),
             "guide": "smooth",
             "views": asdict(self.views),
             "holdout": self._holdout,

@@ -17,13 +17,14 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixmend.backends import OpenNetwork, kept_open
+from pixmend.backends import Careful, OpenNetwork, kept_open
 from pixmend.budget import memory_as_one_line
 from pixmend.checkpoint import Model, load_model
 from pixmend.components import Hole
@@ -60,6 +61,7 @@ class Job:
     parts: list[Part]
     opaque: bool  # whether the mask was the picture's own transparency, which ends with the fill
     grey: bool  # whether all of the picture that is known is grey, and so the fill is to be
+    size: int  # of a tile, in pixels
 
     def paste(self, samples: NDArray[Any], step: Step) -> None:
         """Lay the state of an area over samples, (H, W, C) of the whole picture; nothing but the area is touched."""
@@ -159,7 +161,7 @@ def inpainting(
     parts = find_parts(touched, model.size)
     if model.narrow is not None and steps is None and sampler is None:
         parts = _told_apart(parts, soft >= 1, kept)
-    job = Job(picture.spanned(known), soft, parts, mask is None, is_grey)
+    job = Job(picture.spanned(known), soft, parts, mask is None, is_grey, model.size)
     fillings: dict[bool, Filling] = {}
     for narrow in {part.narrow for part in parts}:
         own = model.narrow if narrow and model.narrow is not None else model
@@ -205,7 +207,10 @@ def _opened(own: Model, model: Model, backend: str | OpenNetwork | None, device:
     """The network of a model, or of the one for narrow holes that it has; backend: of the model."""
     if backend is None or isinstance(backend, str):
         return kept_open(own, backend, device)
-    return backend if own is model else kept_open(own, backend.name, str(backend.device))
+    if own is model:
+        return backend
+    falls_back = isinstance(backend, Careful) and backend.falls_back
+    return kept_open(own, None if falls_back else backend.name, str(backend.device))
 
 
 class _Work:
@@ -229,8 +234,8 @@ class _Work:
         self.records: list[PartRecord] = []
 
     def run(self, progress: Progress | None) -> None:
-        touched = self.job.soft > 0
-        plans = [self._plan(touched, part) for part in self.job.parts]
+        touched = {narrow: self._soft(narrow) > 0 for narrow in self.fillings}
+        plans = [self._plan(touched[part.narrow], part) for part in self.job.parts]
         planned = [(self.fillings[part.narrow], plan) for part, plan in zip(self.job.parts, plans, strict=True)]
         for filling, plan in planned:
             filling.check_memory(*plan)
@@ -242,11 +247,24 @@ class _Work:
 
     def _plan(self, touched: NDArray[np.bool_], part: Part) -> tuple[list[Level], list[Level]]:
         """The levels of the network, and those of the mosaic that goes on from its finest one; finest first."""
-        levels = plan_levels(touched, part, self.fillings[part.narrow].model.size)
+        levels = plan_levels(touched, part, self.job.size)
         if self.detail == "model" or self._keeps_some(part):
             return levels, []
         sketch, own = plan_mosaic(touched, part, levels)
         return levels[sketch:], own
+
+    def _soft(self, narrow: bool) -> NDArray[np.float32]:
+        """The soft mask that parts are filled by, (H, W) of the whole picture.
+
+        An edge lets what was drawn run into what was there. Where a hole is narrow nothing is drawn, and the pixels
+        beside it, which say most about it, count as known.
+        """
+        return self.hard if narrow else self.job.soft
+
+    @cached_property
+    def hard(self) -> NDArray[np.float32]:
+        """The mask without a soft edge, (H, W)."""
+        return (self.job.soft >= 1).astype(np.float32)
 
     def _keeps_some(self, part: Part) -> bool:
         """Whether some of what a part's hole shows is to be kept, which a mosaic of other places would not do."""
@@ -275,7 +293,7 @@ class _Work:
                 )
             self.done[candidate] += 1
 
-        tensors = level_tensors(self.job.picture, self.job.soft, part, levels)
+        tensors = level_tensors(self.job.picture, self._soft(part.narrow), part, levels)
         mosaic = mosaic_of(self.job.picture, part, own) if own else None
         area = (around_hole(own[0]) if own else levels[0]).in_picture(part.window)
         filling = self.fillings[part.narrow]

@@ -46,6 +46,7 @@ from pixmend.strokes import Rng, Span
 __all__ = [
     "KINDS",
     "MIXTURE",
+    "NARROW_MIXTURE",
     "OWN_AREA",
     "Hole",
     "automatic_radius",

@@ -70,7 +70,7 @@ def train_model(
     teacher, steps: a model file that begins as the student of itself, and learns to do in so many steps what it does in
     twice as many: see `distillation`. With `model` or `init` the student begins as that.
     narrow: train a model for narrow holes, see `Model.new_narrow`; with `model` or `init` the one that is part of that,
-    or a new one that becomes part of it: the rest stays as it is.
+    or a new one that becomes part of it: the rest stays as it is, in half precision.
     decoding(done, of how many) is told while the pictures of a folder are read, note(text) of each that is left out,
     and progress(report) of each step.
     Ctrl-C (or SIGTERM, or SIGHUP: a terminal that closes) ends the training after the step that runs, with everything
@@ -177,6 +177,7 @@ class InpaintingTask:
             "samples": samples.identity,
             "balance": balance,
             **({} if teacher is None else {"teacher": {"legs": teacher.model.legs, "steps": teacher.steps}}),
+            **({} if whole is None else {"whole": dataclasses.replace(whole, narrow=None).header}),
         }
 
     def weight(self, batch: Batch) -> Tensor:

@@ -58,6 +58,11 @@ class Careful:
         self._now, self._sure = fast, sure
 
     @property
+    def falls_back(self) -> bool:
+        """Whether there is a sure one: it was left to pixmend what computes the network."""
+        return self._sure is not None
+
+    @property
     def name(self) -> str:
         return self._now.name
 

@@ -13,6 +13,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def onnx_bytes(model: Model) -> bytes:
     try:
         proto = _exported(model)
         metadata = {
-            "pixmend": json.dumps(model.header),
+            "pixmend": json.dumps(replace(model, narrow=None).header),
             "alpha_bars": json.dumps(model.diffusion.alpha_bars.tolist()),
         }
         onnx.helper.set_model_props(proto, metadata)
