@@ -16,8 +16,19 @@ from torch.nn import functional
 
 from pixmend import masks, soft_masks
 from pixmend.errors import OptionError
-from pixmend.masks import KINDS, MIXTURE, automatic_radius, create_advanced_mask, dilate, draw_mask, feather, soft_mask
+from pixmend.masks import (
+    KINDS,
+    MIXTURE,
+    NARROW_MIXTURE,
+    automatic_radius,
+    create_advanced_mask,
+    dilate,
+    draw_mask,
+    feather,
+    soft_mask,
+)
 from pixmend.strokes import draw_lines
+from pixmend.windows import is_narrow
 
 kinds = st.sampled_from(sorted(KINDS))
 sides = st.integers(1, 70)
@@ -200,7 +211,7 @@ def test_mixed_is_as_frequent_as_its_table(monkeypatch: pytest.MonkeyPatch) -> N
         return draw
 
     assert sum(MIXTURE.values()) == 100
-    assert set(MIXTURE) == set(KINDS) - {"whole", "mixed"}
+    assert set(MIXTURE) == set(KINDS) - {"whole", "mixed", "narrow"}
     fakes = {kind: recorded(kind) for kind in MIXTURE} | {"mixed": masks.mixed}
     monkeypatch.setattr(masks, "KINDS", MappingProxyType(fakes))
     count = 20_000
@@ -209,6 +220,12 @@ def test_mixed_is_as_frequent_as_its_table(monkeypatch: pytest.MonkeyPatch) -> N
     for kind, percent in MIXTURE.items():
         expected = count * 0.85 * percent / 100
         assert abs(seen[kind] - expected) < 5 * expected**0.5, kind
+
+
+def test_the_narrow_blend_is_of_narrow_holes() -> None:
+    assert sum(percent for percent, _ in NARROW_MIXTURE.values()) == 100
+    assert np.mean([is_narrow(hole) for hole in holes("narrow", 64, 300)]) > 0.7
+    assert np.mean([is_narrow(hole) for hole in holes("mixed", 64, 300)]) < 0.5
 
 
 @pytest.mark.parametrize("whole", [0.1, 0.4])
