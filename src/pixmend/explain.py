@@ -134,7 +134,7 @@ def _table(result: Inpainted) -> list[tuple[str, tuple[int, int, int]]]:
         for level in record.levels:
             width, height = level.level.area.shape[::-1]
             how = (
-                f"{len(level.times)} steps, {level.tiles} tiles in {level.calls} calls, "
+                f"{_counted(len(level.times), 'step')}, {_counted(level.tiles, 'tile')} in {_counted(level.calls, 'call')}, "
                 f"{1e3 * level.seconds:.0f} ms ({1e3 * level.network_seconds:.0f} in the network)"
                 if level.times
                 else f"patches of the picture, {1e3 * level.seconds:.0f} ms"
@@ -145,6 +145,11 @@ def _table(result: Inpainted) -> list[tuple[str, tuple[int, int, int]]]:
             text = f"    1/{level.level.scale}{whose}: {width} x {height}, {how}"
             lines.append((text, tuple(c * 2 // 3 for c in _colour(level.level.scale))))  # type: ignore[arg-type]
     return lines
+
+
+def _counted(number: int, what: str) -> str:
+    """Such as "1 step" and "2 steps"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def save_explanation(result: Inpainted, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
