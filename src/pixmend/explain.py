@@ -134,7 +134,8 @@ def _table(result: Inpainted) -> list[tuple[str, tuple[int, int, int]]]:
         for level in record.levels:
             width, height = level.level.area.shape[::-1]
             how = (
-                f"{_counted(len(level.times), 'step')}, {_counted(level.tiles, 'tile')} in {_counted(level.calls, 'call')}, "
+                f"{_counted(len(level.times), 'step')}, "
+                f"{_counted(level.tiles, 'tile')} in {_counted(level.calls, 'call')}, "
                 f"{1e3 * level.seconds:.0f} ms ({1e3 * level.network_seconds:.0f} in the network)"
                 if level.times
                 else f"patches of the picture, {1e3 * level.seconds:.0f} ms"
