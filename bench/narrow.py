@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from machine import machine
 from pixmend.checkpoint import load_model
+from pixmend.components import Hole
 from pixmend.conditioning import smooth_fill
 from pixmend.evaluation.metrics import band_detail, boundary_gradient, hole_psnr
 from pixmend.images import open_picture, picture_files
@@ -31,7 +33,6 @@ from pixmend.windows import is_narrow
 SIZE = 256
 LINES = 6
 Pixels = NDArray[np.uint8]
-Hole = NDArray[np.bool_]
 
 
 def middle(path: Path) -> Pixels | None:
@@ -40,7 +41,7 @@ def middle(path: Path) -> Pixels | None:
     top, left = ((length - SIZE) // 2 for length in picture.size)
     if min(top, left) < 0:
         return None
-    return to_samples(picture.colour()[top : top + SIZE, left : left + SIZE])  # type: ignore[return-value]
+    return to_samples(picture.colour()[top : top + SIZE, left : left + SIZE]).astype(np.uint8)
 
 
 def lines(width: float, seed: int) -> Hole:
@@ -77,8 +78,8 @@ def main() -> None:
             inpainting(truth, hole, model=model.narrow, blur=0).pictures[0].samples.astype(np.uint8)
         ),
     }
-    truths = [found for path in picture_files(options.photographs) if (found := middle(path)) is not None]
-    truths = truths[: options.pictures]
+    middles = (middle(path) for path in picture_files(options.photographs))
+    truths = list(islice((found for found in middles if found is not None), options.pictures))
     print(f"# Lines of several widths, {SIZE}x{SIZE}\n\n{machine()}; {len(truths)} photographs.\n")
     print("| width | share | way | PSNR | sharpness, fine | middle | coarse | seam |")
     print(f"|{' --- |' * 8}")

@@ -27,6 +27,7 @@ from machine import machine
 from patches import band_energy, sliced_wasserstein
 from pixmend import windows
 from pixmend.checkpoint import Model, load_model
+from pixmend.components import Hole
 from pixmend.efforts import DETAILS, QUALITIES
 from pixmend.evaluation.metrics import boundary_gradient, hole_psnr
 from pixmend.images import open_picture, picture_files
@@ -36,7 +37,6 @@ from pixmend.windows import find_parts
 from quality import ratio
 
 Pixels = NDArray[np.uint8]
-Hole = NDArray[np.bool_]
 Fill = Callable[[Pixels, Hole], Pixels]
 
 SETTINGS = (  # calls at the coarsest level, level from which finer ones start, their calls, widest hole in sizes
