@@ -1,16 +1,21 @@
 """Lines of several widths in large photographs: by the network for narrow holes in one call, or drawn by the model.
 
     python bench/narrow.py FOLDER_OF_PHOTOGRAPHS [--pictures 50] [--model FILE] [--widths 1 2 3 4 6 8]
+    python bench/narrow.py FOLDER_OF_PHOTOGRAPHS [--pictures 50] [--model FILE] --stained
 
 The middle SIZE x SIZE pixels of every photograph, as they are; six straight lines across it, ends from fixed seeds, all
 of one width. PSNR in the hole, dB; sharpness in three bands from fine to coarse, and seam: 1 is as the truth. The mean
-of pictures for PSNR; of the others, the ratio of means. "share": how often the hole counts as narrow.
+of pictures for PSNR; of the others, the ratio of means. "share": how much of the hole counts as narrow.
+
+--stained: lines 2 pixels wide and a few wide spots in one mask. All drawn together, or what is narrow first: PSNR of
+the lines outside of the spots, and of the spots; seconds a picture.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from machine import machine
-from pixmend.checkpoint import load_model
+from pixmend.checkpoint import Model, load_model
 from pixmend.components import Hole
 from pixmend.conditioning import smooth_fill
 from pixmend.evaluation.metrics import band_detail, boundary_gradient, hole_psnr
@@ -28,10 +33,11 @@ from pixmend.images import open_picture, picture_files
 from pixmend.inpainting import inpainting
 from pixmend.pictures import to_samples, to_values
 from pixmend.strokes import draw_lines
-from pixmend.windows import is_narrow
+from pixmend.windows import narrow_pixels
 
 SIZE = 256
 LINES = 6
+SPOTS = 3
 Pixels = NDArray[np.uint8]
 
 
@@ -53,9 +59,36 @@ def lines(width: float, seed: int) -> Hole:
     return draw_lines(SIZE, SIZE, ends[0], ends[1], np.full(LINES, width / 2))
 
 
+def spots(seed: int) -> Hole:
+    """A few discs, (SIZE, SIZE)."""
+    rng = np.random.default_rng(seed)
+    centres, radii = rng.uniform(0.15, 0.85, (SPOTS, 2)) * SIZE, rng.uniform(12, 24, SPOTS)
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    discs = [np.hypot(rows - y, columns - x) < r for (y, x), r in zip(centres, radii, strict=True)]
+    found: Hole = np.logical_or.reduce(discs)
+    return found
+
+
 def tensor(pixels: Pixels) -> Tensor:
     """(1, 3, H, W) in [-1, 1]."""
     return torch.from_numpy(to_values(pixels)).permute(2, 0, 1)[None]
+
+
+def stained(model: Model, truths: list[Pixels]) -> None:
+    """The table of lines and spots in one mask."""
+    print(f"# Lines and spots, {SIZE}x{SIZE}\n\n{machine()}; {len(truths)} photographs.\n")
+    print("| way | PSNR of lines | of spots | seconds |\n| --- | --- | --- | --- |")
+    for name, own in (("all drawn", replace(model, narrow=None)), ("narrow holes first", model)):
+        psnr, seconds = [], []
+        for seed, truth in enumerate(truths):
+            scratched, stains = lines(2, seed), spots(seed)
+            result = inpainting(truth, scratched | stains, model=own)
+            y, x = tensor(result.pictures[0].samples.astype(np.uint8)), tensor(truth)
+            holes = (torch.from_numpy(hole)[None, None].float() for hole in (scratched & ~stains, stains))
+            psnr.append([float(hole_psnr(y, x, hole)) for hole in holes])
+            seconds.append(result.seconds)
+        of_lines, of_spots = np.mean(psnr, axis=0)
+        print(f"| {name} | {of_lines:.2f} | {of_spots:.2f} | {np.median(seconds):.2f} |", flush=True)
 
 
 def main() -> None:
@@ -65,10 +98,21 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=50)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--widths", type=float, nargs="+", default=[1, 2, 3, 4, 6, 8])
+    parser.add_argument("--stained", action="store_true")
     options = parser.parse_args()
     model = load_model(options.model)
     if model.narrow is None:
         parser.error("the model has no part for narrow holes")
+    middles = (middle(path) for path in picture_files(options.photographs))
+    truths = list(islice((found for found in middles if found is not None), options.pictures))
+    if options.stained:
+        stained(model, truths)
+    else:
+        of_widths(model, truths, options.widths)
+
+
+def of_widths(model: Model, truths: list[Pixels], widths: list[float]) -> None:
+    """The table of lines of these widths."""
     ways: dict[str, Callable[[Pixels, Hole], Tensor]] = {
         "smooth fill": lambda truth, hole: smooth_fill(tensor(truth), torch.from_numpy(hole)[None, None].float()),
         "drawn": lambda truth, hole: tensor(
@@ -78,14 +122,12 @@ def main() -> None:
             inpainting(truth, hole, model=model.narrow, blur=0).pictures[0].samples.astype(np.uint8)
         ),
     }
-    middles = (middle(path) for path in picture_files(options.photographs))
-    truths = list(islice((found for found in middles if found is not None), options.pictures))
     print(f"# Lines of several widths, {SIZE}x{SIZE}\n\n{machine()}; {len(truths)} photographs.\n")
     print("| width | share | way | PSNR | sharpness, fine | middle | coarse | seam |")
     print(f"|{' --- |' * 8}")
-    for width in options.widths:
+    for width in widths:
         holes = [lines(width, seed) for seed in range(len(truths))]
-        share = np.mean([is_narrow(hole) for hole in holes])
+        share = np.mean([narrow_pixels(hole).sum() / hole.sum() for hole in holes])
         for name, fill in ways.items():
             psnr, amounts = [], []
             for truth, hole in zip(truths, holes, strict=True):

@@ -28,6 +28,7 @@ from pixmend.images import Picture, encode, open_picture
 from pixmend.inpainting import Inpainted, inpainting
 from pixmend.masks import create_advanced_mask
 from pixmend.samplers import SAMPLERS, network_calls
+from pixmend.windows import AROUND
 from small_model import MODEL, SMALL, box, noise_picture, small_model
 
 
@@ -101,6 +102,65 @@ def test_narrow_holes_are_filled_by_what_the_model_has_for_them() -> None:
     assert both.network_calls == 1 + drawn.network_calls
     apart = np.where(np.arange(200)[:, None, None] < 50, alone.pictures[0].samples, drawn.pictures[0].samples)
     assert np.array_equal(both.pictures[0].samples, apart)
+
+
+def scratched_and_stained() -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Hairlines across a picture of 200x60, and a stain that some of them run into."""
+    hairlines = np.zeros((200, 60), bool)
+    hairlines[10::20] = True
+    return hairlines, box(200, 60, 100, 15, 130, 45)
+
+
+def test_what_is_narrow_is_filled_first_beside_what_is_wide() -> None:
+    image, model = noise_picture(200, 60), with_narrow()
+    hairlines, stain = scratched_and_stained()
+    result = mend(image, hairlines | stain, model=model, blur=2, candidates=2)
+    flags = [part.narrow for part in result.job.parts]
+    assert flags == sorted(flags, reverse=True)
+    assert set(flags) == {True, False}
+    near = np.zeros((200, 60), bool)
+    near[100 - AROUND : 130 + AROUND] = True  # more or less: what is near to the stain is filled with it
+    assert (result.job.narrow <= hairlines).all()
+    assert (result.job.narrow | near)[hairlines].all()
+    alone = mend(image, result.job.narrow, model=model, seed=1).pictures[0].samples
+    apart = result.job.narrow & ~near
+    assert np.array_equal(result.pictures[1].samples[apart], alone[apart])
+    wide = mend(alone, (result.job.soft == 1) & ~result.job.narrow, model=model, blur=2, seed=1)
+    difference = wide.pictures[0].samples.astype(int) - result.pictures[1].samples
+    assert np.abs(difference).max() <= 2, "the wide hole is filled as if the narrow ones had never been"
+    untouched = result.job.soft == 0
+    assert np.array_equal(result.pictures[0].samples[untouched], np.asarray(image)[untouched])
+
+
+def test_what_stands_in_a_wide_hole_is_not_used_for_narrow_ones() -> None:
+    hairlines, stain = scratched_and_stained()
+    one = np.asarray(noise_picture(200, 60)).copy()
+    other = one.copy()
+    other[stain] = 255 - other[stain]
+    first, second = (mend(image, hairlines | stain, model=with_narrow()) for image in (one, other))
+    assert np.array_equal(first.pictures[0].samples, second.pictures[0].samples)
+
+
+def test_steps_of_narrow_holes_are_those_of_every_candidate() -> None:
+    hairlines, stain = scratched_and_stained()
+    seen: list[tuple[int, int]] = []
+    result = mend(
+        noise_picture(200, 60),
+        hairlines | stain,
+        model=with_narrow(),
+        candidates=2,
+        save_steps=True,
+        preview=lambda candidate, step, make: seen.append((candidate, step)),
+        progress=lambda done, total: None,
+    )
+    assert seen[:2] == [(0, 0), (1, 0)]
+    many = sum(part.narrow for part in result.job.parts)
+    for i in range(2):
+        assert np.array_equal(result.step_picture(-1, i).samples, result.pictures[i].samples)
+        first = result.step_picture(many - 1, i).samples
+        assert np.array_equal(first[result.job.narrow], result.pictures[i].samples[result.job.narrow])
+        wide = (result.job.soft > 0) & ~result.job.narrow
+        assert np.array_equal(first[wide], np.asarray(noise_picture(200, 60))[wide])
 
 
 def test_narrow_holes_are_one_level_however_soft_their_edge() -> None:

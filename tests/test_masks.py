@@ -28,7 +28,7 @@ from pixmend.masks import (
     soft_mask,
 )
 from pixmend.strokes import draw_lines
-from pixmend.windows import is_narrow
+from pixmend.windows import narrow_pixels
 
 kinds = st.sampled_from(sorted(KINDS))
 sides = st.integers(1, 70)
@@ -224,8 +224,11 @@ def test_mixed_is_as_frequent_as_its_table(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_narrow_blend_is_of_narrow_holes() -> None:
     assert sum(percent for percent, _ in NARROW_MIXTURE.values()) == 100
-    assert np.mean([is_narrow(hole) for hole in holes("narrow", 64, 300)]) > 0.7
-    assert np.mean([is_narrow(hole) for hole in holes("mixed", 64, 300)]) < 0.5
+    narrow, mixed = (
+        [narrow_pixels(hole).sum() / hole.sum() for hole in holes(k, 64, 300)] for k in ("narrow", "mixed")
+    )
+    assert np.mean(narrow) > 0.7
+    assert np.mean(mixed) < 0.5
 
 
 @pytest.mark.parametrize("whole", [0.1, 0.4])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pixmend.levels import halved_hole, plan_levels
 from pixmend.masks import KINDS, draw_mask
-from pixmend.windows import DEEPEST, NARROW, WIDEST, Part, Window, count_halvings, find_parts, is_narrow
+from pixmend.windows import AROUND, DEEPEST, NARROW, WIDEST, Part, Window, count_halvings, find_parts, narrow_pixels
 
 SIZE = 16
 
@@ -105,23 +105,33 @@ def test_what_is_not_halved_holds_no_wide_square(seed: int) -> None:
 
 
 @settings(max_examples=60)
-@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from(sorted(KINDS)), st.integers(0, 99))
+@given(st.integers(1, 60), st.integers(1, 60), st.sampled_from(sorted(KINDS)), st.integers(0, 99))
 def test_narrow_is_near_to_what_is_known(h: int, w: int, kind: str, seed: int) -> None:
-    hole = draw_mask(kind, (h, w), np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    hole = draw_mask(kind, (h, w), rng)
+    never = rng.random((h, w)) < 1e-4
     unknown, known = np.argwhere(hole), np.argwhere(~hole)
-    depth = np.abs(unknown[:, None] - known[None]).max(2).min(1, initial=99)
-    assert is_narrow(hole) == (depth.max() <= DEEPEST and depth.mean() <= NARROW)
+    depth = np.zeros((h, w))
+    depth[hole] = np.abs(unknown[:, None] - known[None]).max(2).min(1, initial=DEEPEST + 1)
+    found = narrow_pixels(hole, never)
+    assert not (found & ~hole).any()
+    for i, j in unknown[:: max(1, len(unknown) // 50)]:
+        around = np.s_[max(0, i - AROUND) : i + AROUND + 1, max(0, j - AROUND) : j + AROUND + 1]
+        depths = depth[around][hole[around]]
+        assert found[i, j] == (depths.max() <= DEEPEST and depths.mean() <= NARROW and not never[around].any())
 
 
 @pytest.mark.parametrize(("width", "narrow"), [(1, True), (3, True), (5, False)])
 def test_a_line_is_narrow_as_long_as_it_is(width: int, narrow: bool) -> None:
-    assert is_narrow(hole_of((40, 40), (0, 20, 40, 20 + width))) == narrow
+    line = hole_of((40, 40), (0, 20, 40, 20 + width))
+    assert np.array_equal(narrow_pixels(line), line & narrow)
 
 
-def test_one_wide_spot_among_hairlines_is_not_overlooked() -> None:
+def test_one_wide_spot_among_hairlines_makes_a_wide_place_around_it() -> None:
     hairlines = hole_of((200, 200), *((0, left, 200, left + 1) for left in range(0, 200, 3)))
-    assert is_narrow(hairlines)
-    assert not is_narrow(hairlines | hole_of((200, 200), (50, 50, 61, 61)))
+    assert np.array_equal(narrow_pixels(hairlines), hairlines)
+    narrow = narrow_pixels(hairlines | hole_of((200, 200), (50, 50, 61, 61)))
+    assert np.array_equal(narrow, hairlines & ~hole_of((200, 200), (39, 39, 72, 72))), "its middle is at 55, 55"
 
 
 def test_a_network_far_larger_than_the_picture_halves_nothing() -> None:

@@ -59,7 +59,7 @@ class Model:
     steps: int = 4  # network calls that look and measure best; more make a network that was trained briefly busier
     legs: list[dict[str, Any]] = field(default_factory=list)  # of training, oldest first
     terms: str = "not stated"  # of use of the weights
-    narrow: Model | None = None  # what fills holes that are narrow everywhere in its stead, if anything does
+    narrow: Model | None = None  # what fills narrow holes in its stead, if anything does
     # What `backends.kept_open` keeps: opening takes longer than a small fill. A copy by `replace` begins without.
     opened: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 

@@ -26,7 +26,6 @@ from pixmend.diffusion import Known, Noise
 from pixmend.efforts import LevelRecord, PartRecord, down_to, effort_for
 from pixmend.errors import MemoryLimitError, OptionError
 from pixmend.exemplars import Mosaic, mosaic_bytes
-from pixmend.grain import match_grain
 from pixmend.levels import Level
 from pixmend.samplers import SAMPLERS, visited_times
 from pixmend.schedules import step_subset
@@ -128,8 +127,8 @@ class Filling:
         seeds: Sequence[int],
         on_step: OnStep,
         mosaic: Mosaic | None = None,
-    ) -> Iterator[tuple[int, Tensor]]:
-        """The fills of a window, one for each seed: its number, and (1, 3, h, w) of the finest level's area.
+    ) -> Iterator[tuple[int, Level, Tensor]]:
+        """The fills of a window, one for each seed: its number, the finest level, and (1, 3, h, w) of its area.
 
         levels, tensors: as `plan_levels` and `level_tensors` give them, finest first; x may be written to. mosaic:
         takes over from the finest of these levels, and its own finest one is the last.
@@ -150,12 +149,12 @@ class Filling:
             for k in reversed(range(coarsest)):
                 now = record.levels[coarsest - k]
                 [filled] = self._fill_level(part, now, tensors[k], filled, [i], seeds, on_step)
-            generator = torch.Generator().manual_seed(_seed(seeds[i], part.window.top, part.window.left, 0))
+            generator = torch.Generator().manual_seed(seed_of(seeds[i], part.window.top, part.window.left, 0))
             finest, fill = filled.level, filled.fill
             for finest, fill in self._detailed(record, filled, mosaic, generator):
                 record.levels[-1].candidate = i
                 on_step(i, finest, fill)
-            yield i, match_grain(fill, torch.from_numpy(finest.hole)[None, None].float(), generator)
+            yield i, finest, fill
 
     def _detailed(
         self, record: PartRecord, sketch: Filled, mosaic: Mosaic | None, generator: torch.Generator
@@ -200,7 +199,9 @@ class Filling:
         if len(blocks) > 1:  # other candidates need x as it is, and soft may be the caller's own
             x, soft = x.clone() if len(seeds) > 1 else x, soft.clone()
         for block in blocks:
-            own = [_seed(seeds[i], part.window.top, part.window.left, level.scale, *_corner(block)) for i in candidates]
+            own = [
+                seed_of(seeds[i], part.window.top, part.window.left, level.scale, *_corner(block)) for i in candidates
+            ]
 
             def tell(state: Tensor, block: Level = block) -> None:
                 for i, one in zip(candidates, torch.split(state, 1), strict=True):
@@ -302,7 +303,7 @@ def _corner(block: Level) -> tuple[int, int]:
     return block.area.top, block.area.left
 
 
-def _seed(*parts: int) -> int:
+def seed_of(*parts: int) -> int:
     """One number for all that a draw depends on: not on other windows, other candidates or the size of a batch."""
     low, high = np.random.SeedSequence(parts).generate_state(2)
     return int(low) << 31 ^ int(high)

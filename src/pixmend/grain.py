@@ -23,14 +23,14 @@ FEWEST = 64  # pixels that tell anything
 OPERATOR = torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]])
 
 
-def match_grain(fill: Tensor, soft: Tensor, generator: torch.Generator) -> Tensor:
+def match_grain(fill: Tensor, hole: Tensor, unknown: Tensor, generator: torch.Generator) -> Tensor:
     """The fill with the grain that its surroundings have and it lacks, the same in all colours.
 
-    fill: (1, 3, H, W) in [-1, 1], known pixels and filled ones; soft: (1, 1, H, W), more than 0 in the hole.
+    fill: (1, 3, H, W) in [-1, 1], known pixels and filled ones; hole: (H, W) bools; unknown: the same, of the
+    hole and of what else is not known, such as holes that are filled later.
     """
-    hole = soft > 0
-    answers = _answers(fill).abs()
-    ring = dilate(hole, RING) & ~dilate(hole, 1)  # known pixels whose neighbours are all known
+    answers = _answers(fill)[0, 0].abs()
+    ring = dilate(hole, RING) & ~dilate(unknown, 1)  # known pixels whose neighbours are all known
     wanted, own = _deviation(answers[ring]), _deviation(answers[hole])
     if wanted < LEAST or own > SMOOTHER * wanted:
         return fill

@@ -7,7 +7,8 @@ level the enlarged fill is its guide, and a few steps from a middle noise level 
 every level, and where the soft mask is 0 the picture stays as it is, byte for byte.
 
 What is missing from narrow holes follows from what is around. A model may have a second network for those, which
-answers in one call what is likeliest; nothing is drawn there.
+answers in one call what is likeliest; nothing is drawn there. They are filled first, so that around wide holes more is
+known.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -31,11 +33,13 @@ from pixmend.components import Hole
 from pixmend.conditioning import enlarged
 from pixmend.efforts import DETAILS, PartRecord
 from pixmend.errors import MaskError, OptionError, PictureError
-from pixmend.exemplars import around_hole, mosaic_of, plan_mosaic
-from pixmend.filling import Filling
+from pixmend.exemplars import mosaic_of, plan_mosaic
+from pixmend.filling import Filling, seed_of
+from pixmend.grain import match_grain
 from pixmend.images import Picture, Source, composite, load_mask, open_picture, read_mask
 from pixmend.levels import Level, level_tensors, plan_levels
-from pixmend.windows import Part, Window, find_parts, holds_square, is_narrow
+from pixmend.soft_masks import soft_mask as soft_mask_of
+from pixmend.windows import Part, Window, find_parts, holds_square, narrow_pixels
 
 EDGE = 4  # pixels: where the soft mask is grey over squares of twice that and one, it is more than an edge
 
@@ -57,24 +61,30 @@ class Job:
     """A picture and what is to be filled in it."""
 
     picture: Picture
-    soft: NDArray[np.float32]  # (H, W), the soft mask
-    parts: list[Part]
+    soft: NDArray[np.float32]  # (H, W), the soft mask; narrow holes have no soft edge
+    narrow: Hole  # (H, W), the holes that are filled by what the model has for narrow ones
+    parts: list[Part]  # those of narrow holes first; their windows may overlap the others'
     opaque: bool  # whether the mask was the picture's own transparency, which ends with the fill
     grey: bool  # whether all of the picture that is known is grey, and so the fill is to be
     size: int  # of a tile, in pixels
 
+    def weights(self, part: Part, area: Window) -> NDArray[np.float32]:
+        """The soft mask in an area, of holes of the part's own kind alone."""
+        return np.where(area.of(self.narrow) == part.narrow, area.of(self.soft), np.float32(0))
+
     def paste(self, samples: NDArray[Any], step: Step) -> None:
         """Lay the state of an area over samples, (H, W, C) of the whole picture; nothing but the area is touched."""
-        soft = step.area.of(self.soft)
+        soft = self.weights(self.parts[step.part], step.area)
         values = enlarged(step.state.float().cpu(), soft.shape)[0].permute(1, 2, 0).numpy()
-        part = replace(self.picture, samples=step.area.of(self.picture.samples))
-        step.area.of(samples)[:] = composite(part, values, soft, self.opaque, self.grey).samples
+        below = replace(self.picture, samples=step.area.of(samples))
+        step.area.of(samples)[:] = composite(below, values, soft, self.opaque, self.grey).samples
 
     def picture_at(self, step: Step, filled: NDArray[Any]) -> Picture:
         """The whole picture after a step; filled: samples in which the parts before are filled."""
         samples = self.picture.samples.copy()
         for part in self.parts[: step.part]:
-            part.window.of(samples)[:] = part.window.of(filled)
+            own = self.weights(part, part.window) > 0
+            part.window.of(samples)[own] = part.window.of(filled)[own]
         self.paste(samples, step)
         return replace(self.picture, samples=samples)
 
@@ -154,18 +164,21 @@ def inpainting(
         model = load_model(model)
     elif not model.legs:
         warnings.warn("the model was never trained: its fill is noise", stacklevel=2)
-    touched = soft > 0
-    known = ~touched
-    is_grey = picture.is_grey_where(known)
-    kept = soft_mask & touched & (soft < 1)  # something of what is there is to be kept
-    parts = find_parts(touched, model.size)
+    kept = soft_mask & (soft > 0) & (soft < 1)  # something of what is there is to be kept
+    parts, narrow = find_parts(soft > 0, model.size), np.zeros_like(kept)
     if model.narrow is not None and steps is None and sampler is None:
-        parts = _told_apart(parts, soft >= 1, kept)
-    job = Job(picture.spanned(known), soft, parts, mask is None, is_grey, model.size)
+        for part in parts:
+            part.window.of(narrow)[:] = narrow_pixels(part.window.of(soft) >= 1, part.window.of(kept))
+    if narrow.any():
+        soft = np.where(narrow, np.float32(1), soft if soft_mask else _softened((soft >= 1) & ~narrow, blur))
+        parts = _narrow_parts(narrow, model.size) + find_parts((soft > 0) & ~narrow, model.size)
+    touched = soft > 0
+    is_grey = picture.is_grey_where(~touched)
+    job = Job(picture.spanned(~touched), soft, narrow, parts, mask is None, is_grey, model.size)
     fillings: dict[bool, Filling] = {}
-    for narrow in {part.narrow for part in parts}:
-        own = model.narrow if narrow and model.narrow is not None else model
-        fillings[narrow] = Filling(
+    for is_narrow in {part.narrow for part in parts}:
+        own = model.narrow if is_narrow and model.narrow is not None else model
+        fillings[is_narrow] = Filling(
             _opened(own, model, backend, device),
             own,
             steps=steps,
@@ -190,17 +203,15 @@ def inpainting(
     )
 
 
-def _told_apart(parts: list[Part], hole: Hole, kept: Hole) -> list[Part]:
-    """The parts, those that are narrow marked so and of one level; hole, kept: (H, W), of the whole picture.
+def _softened(hole: Hole, blur: int | None) -> NDArray[np.float32]:
+    """The soft mask of a hole, (H, W) both."""
+    soft: NDArray[np.float32] = soft_mask_of(torch.from_numpy(hole)[None, None], blur)[0, 0].numpy()
+    return soft
 
-    Where something of what is there is to be kept, as a mask of greys can ask for, it takes noise levels to do so.
-    """
-    return [
-        replace(part, halvings=0, narrow=True)
-        if is_narrow(part.window.of(hole)) and not part.window.of(kept).any()
-        else part
-        for part in parts
-    ]
+
+def _narrow_parts(narrow: Hole, size: int) -> list[Part]:
+    """The windows for narrow holes, which are filled at one level."""
+    return [replace(part, halvings=0, narrow=True) for part in find_parts(narrow, size)]
 
 
 def _opened(own: Model, model: Model, backend: str | OpenNetwork | None, device: str | None) -> OpenNetwork:
@@ -229,42 +240,55 @@ class _Work:
         self.job, self.fillings, self.detail, self.kept, self.seeds = job, fillings, detail, kept, seeds
         self.save_steps, self.preview = save_steps, preview
         self.samples = [job.picture.samples.copy() for _ in seeds]
+        self.picture = job.picture  # what parts are filled from: with narrow holes filled, once they are
         self.steps: list[list[Step]] = [[] for _ in seeds]
         self.done = [0 for _ in seeds]  # steps of each candidate
         self.records: list[PartRecord] = []
 
     def run(self, progress: Progress | None) -> None:
-        touched = {narrow: self._soft(narrow) > 0 for narrow in self.fillings}
-        plans = [self._plan(touched[part.narrow], part) for part in self.job.parts]
-        planned = [(self.fillings[part.narrow], plan) for part, plan in zip(self.job.parts, plans, strict=True)]
-        for filling, plan in planned:
+        total, plans = 0, [self._plan(part) for part in self.job.parts]
+        for part, plan in zip(self.job.parts, plans, strict=True):
+            filling = self.fillings[part.narrow]
             filling.check_memory(*plan)
+            total += filling.tiles(*plan, len(self._drawn_for(part))) if progress else 0
         if progress:
-            self._tell(progress, sum(filling.tiles(*plan, len(self.seeds)) for filling, plan in planned))
+            self._tell(progress, total)
+        if self.job.parts[0].narrow and not self.job.parts[-1].narrow:
+            self.picture = replace(self.picture, samples=self.picture.samples.copy())
         for number, part in enumerate(self.job.parts):
             with memory_as_one_line():
                 self._fill(number, part, *plans[number])
 
-    def _plan(self, touched: NDArray[np.bool_], part: Part) -> tuple[list[Level], list[Level]]:
+    def _plan(self, part: Part) -> tuple[list[Level], list[Level]]:
         """The levels of the network, and those of the mosaic that goes on from its finest one; finest first."""
+        touched = self._touched[part.narrow]
         levels = plan_levels(touched, part, self.job.size)
-        if self.detail == "model" or self._keeps_some(part):
+        if part.narrow or self.detail == "model" or self._keeps_some(part):
             return levels, []
         sketch, own = plan_mosaic(touched, part, levels)
         return levels[sketch:], own
 
-    def _soft(self, narrow: bool) -> NDArray[np.float32]:
-        """The soft mask that parts are filled by, (H, W) of the whole picture.
-
-        An edge lets what was drawn run into what was there. Where a hole is narrow nothing is drawn, and the pixels
-        beside it, which say most about it, count as known.
-        """
-        return self.hard if narrow else self.job.soft
+    @cached_property
+    def _touched(self) -> dict[bool, Hole]:
+        """(H, W) of the whole picture: what is filled with the wide holes, and with the narrow ones."""
+        return {False: (self.job.soft > 0) & ~self.job.narrow, True: self.job.narrow}
 
     @cached_property
-    def hard(self) -> NDArray[np.float32]:
-        """The mask without a soft edge, (H, W)."""
-        return (self.job.soft >= 1).astype(np.float32)
+    def _softs(self) -> dict[bool, NDArray[np.float32]]:
+        """The soft masks that wide and narrow holes are filled by, (H, W) of the whole picture.
+
+        An edge lets what was drawn run into what was there. Where a hole is narrow nothing is drawn, and the pixels
+        beside it, which say most about it, count as known. Wide holes are not known yet while narrow ones are filled.
+        """
+        job = self.job
+        if True not in self.fillings:
+            return {False: job.soft}
+        wide = np.where(job.narrow, np.float32(0), job.soft)
+        return {False: wide, True: ((job.soft >= 1) | self.kept).astype(np.float32)}
+
+    def _drawn_for(self, part: Part) -> list[int]:
+        """The seeds that a part is filled with: one where all would give the same."""
+        return [0] if part.narrow else self.seeds
 
     def _keeps_some(self, part: Part) -> bool:
         """Whether some of what a part's hole shows is to be kept, which a mosaic of other places would not do."""
@@ -283,26 +307,39 @@ class _Work:
             filling.after_tiles = after
 
     def _fill(self, number: int, part: Part, levels: list[Level], own: list[Level]) -> None:
-        def on_step(candidate: int, level: Level, state: Tensor) -> None:
-            step = Step(number, level.in_picture(part.window), state)
-            if self.save_steps:
-                self.steps[candidate].append(replace(step, state=state.cpu()))
-            if self.preview:
-                self.preview(
-                    candidate, self.done[candidate], lambda: self.job.picture_at(step, self.samples[candidate])
-                )
-            self.done[candidate] += 1
+        everybody = range(len(self.seeds))
 
-        tensors = level_tensors(self.job.picture, self._soft(part.narrow), part, levels)
-        mosaic = mosaic_of(self.job.picture, part, own) if own else None
-        area = (around_hole(own[0]) if own else levels[0]).in_picture(part.window)
+        def on_step(which: int, level: Level, state: Tensor) -> None:
+            step = Step(number, level.in_picture(part.window), state)
+            for candidate in everybody if part.narrow else [which]:
+                if self.save_steps:
+                    self.steps[candidate].append(replace(step, state=state.cpu()))
+                if self.preview:
+                    now = partial(self.job.picture_at, step, self.samples[candidate])
+                    self.preview(candidate, self.done[candidate], now)
+                self.done[candidate] += 1
+
+        soft = self._softs[part.narrow]
+        tensors = level_tensors(self.picture, soft, part, levels)
+        mosaic = mosaic_of(self.picture, part, own) if own else None
         filling = self.fillings[part.narrow]
-        for candidate, fill in filling(part, levels, tensors, self.seeds, on_step, mosaic):
-            last = Step(number, area, fill)
-            self.job.paste(self.samples[candidate], last)
-            if self.save_steps:
-                self.steps[candidate][-1] = last  # now with its grain
+        for which, level, fill in filling(part, levels, tensors, self._drawn_for(part), on_step, mosaic):
+            last = Step(number, level.in_picture(part.window), fill)
+            if part.narrow and self.picture is not self.job.picture:
+                self.job.paste(self.picture.samples, last)
+            for candidate in everybody if part.narrow else [which]:
+                last = replace(last, state=self._grained(fill, part, level, self.seeds[candidate]))
+                self.job.paste(self.samples[candidate], last)
+                if self.save_steps:
+                    self.steps[candidate][-1] = last
         self.records.append(filling.records[-1])
+
+    def _grained(self, fill: Tensor, part: Part, level: Level, seed: int) -> Tensor:
+        """The fill of a part with the grain of what is around it; level: the finest one."""
+        window = part.window
+        hole, unknown = level.hole, level.in_picture(window).of(self._softs[part.narrow]) > 0
+        generator = torch.Generator().manual_seed(seed_of(seed, window.top, window.left, 0, 0))
+        return match_grain(fill, torch.from_numpy(hole), torch.from_numpy(unknown), generator)
 
 
 def _read(

@@ -21,6 +21,7 @@ from pixmend.components import Hole, connected
 
 WIDEST = 0.25  # of S: how wide a hole may be at the level where it is filled first
 NARROW, DEEPEST = 1.4, 5  # pixels from what is known, on average and at most: so far a hole is narrow
+AROUND = 16  # pixels up, down, left and right: where that average is taken
 MARGIN = 0.125  # of S: how much known picture a hole must leave on each side to be filled in one tile
 CONTEXT = 0.5  # of S: how much known picture stands around a hole that is larger
 
@@ -153,17 +154,35 @@ def _with_edge(touched: Hole, box: Window) -> Hole:
     return touched[max(0, box.top - 1) : box.bottom + 1, max(0, box.left - 1) : box.right + 1]
 
 
-def is_narrow(hole: Hole) -> bool:
-    """Whether what is known is near: within NARROW pixels on average, DEEPEST at most. Beyond the edges is hole."""
-    if holds_square(hole, DEEPEST):
-        return False
-    count, distances, further = int(np.count_nonzero(hole)), 0, hole
-    while further.any():
-        distances += int(np.count_nonzero(further))
+def narrow_pixels(hole: Hole, never: Hole | None = None) -> Hole:
+    """Where a hole is narrow: within NARROW pixels of what is known on average around there, nowhere beyond DEEPEST.
+
+    Around there is the square of side 2 AROUND + 1. never: (H, W), the hole that counts as wide, whatever its width.
+    Beyond the edges is hole.
+    """
+    depth, further = np.zeros(hole.shape, np.uint8), hole
+    for _ in range(DEEPEST + 1):
+        depth += further
         further = np.pad(further, 1, constant_values=True)
         further = further[:-2] & further[1:-1] & further[2:]
         further = further[:, :-2] & further[:, 1:-1] & further[:, 2:]
-    return distances <= NARROW * count
+    wide = depth > DEEPEST
+    if never is not None:
+        wide |= never
+    near = _sum_around(depth) <= NARROW * _sum_around(hole)
+    narrow: Hole = hole & near & (_sum_around(wide) == 0)
+    return narrow
+
+
+def _sum_around(values: NDArray[Any]) -> NDArray[np.int32]:
+    """The sum over the square of side 2 AROUND + 1 about each pixel, zeros beyond the edges."""
+    for axis in (0, 1):
+        margins = [(0, 0), (0, 0)]
+        margins[axis] = (AROUND + 1, AROUND)
+        total = np.pad(values, margins).cumsum(axis, dtype=np.int32)
+        many = values.shape[axis]
+        values = total.take(range(2 * AROUND + 1, 2 * AROUND + 1 + many), axis) - total.take(range(many), axis)
+    return values
 
 
 def holds_square(hole: Hole, radius: int) -> bool:
