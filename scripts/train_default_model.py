@@ -112,8 +112,7 @@ def run(options: argparse.Namespace) -> None:
             size,
             seed=config.seed,
             T=model.diffusion.T,
-            masks="narrow" if options.narrow else "mixed",
-            views=NARROW_VIEWS if options.narrow else None,
+            masks="any-width" if options.narrow else "mixed",
             holdout=config.holdout,
             cache=options.cache,
         )

@@ -142,7 +142,8 @@ def inpainting(
     holes that of its known parts, or "model".
     candidates: so many different fills, to rounding what seed, seed + 1 and so on give alone. The same seed gives
     the same result, to rounding whatever the memory.
-    blur: radius R of the soft edge in pixels, see `load_mask`; grow: pixels that the hole is grown by first.
+    blur: radius R of a soft edge in pixels, see `load_mask`; by default there is none. grow: pixels that the hole is
+    grown by first, for masks that are cut too close.
     save_steps: keep the pictures on the way. max_memory: bytes, or text such as "2GB" or "50%" of what is free, to be
     used for the work beside the picture itself; by default half of what is free. backend: what computes the network,
     see `open_network`; or what that has opened for this model, which spares it for many pictures.
@@ -170,7 +171,7 @@ def inpainting(
         for part in parts:
             part.window.of(narrow)[:] = narrow_pixels(part.window.of(soft) >= 1, part.window.of(kept))
     if narrow.any():
-        soft = np.where(narrow, np.float32(1), soft if soft_mask else _softened((soft >= 1) & ~narrow, blur))
+        soft = np.where(narrow, np.float32(1), soft if soft_mask else _softened((soft >= 1) & ~narrow, blur or 0))
         parts = _narrow_parts(narrow, model.size) + find_parts((soft > 0) & ~narrow, model.size)
     touched = soft > 0
     is_grey = picture.is_grey_where(~touched)
@@ -351,6 +352,8 @@ def _read(
         mask = picture.told_hole()
         if mask is None:
             raise MaskError("there is no mask, and nothing is transparent; give a mask, white where to fill")
+    if not soft:
+        blur = blur or 0
     softened = load_mask(mask, picture.size, blur=blur, grow=grow, invert=invert, soft=soft)[0, 0].numpy()
     if not soft and (not softened.any() or softened.min() > 0):
         read_mask(mask, invert=invert).require_light(inverted=invert)

@@ -62,6 +62,8 @@ Mask = Annotated[
     typer.Option("--mask", "--masks", metavar="FILE", help="White where to fill; else IMAGE's alpha. Or a folder."),
 ]
 
+PAINTED_RIM = 2  # pixels beside what is painted into a picture that have some of its colour: brushes are soft
+GROW_HELP = f"Let the hole grow by N pixels first: {PAINTED_RIM} with --mask-color, else 0."
 SAMPLER_HELP = "ddpm, ddim, dpmpp-2m, unipc, repaint or ddnm; the model knows best."
 Sampler = Annotated[str | None, typer.Option(metavar="NAME", help=SAMPLER_HELP, show_default=False)]
 Candidates = Annotated[int, typer.Option(min=1, metavar="N", help="Fills to make: OUT-1, OUT-2 and so on.")]
@@ -85,7 +87,7 @@ def inpaint(
     candidates: Candidates = 1,
     save_steps: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the pictures on the way here.")] = None,
     blur: Annotated[int | None, typer.Option(min=0, metavar="R", help="Radius of the soft edge, in pixels.")] = None,
-    grow_mask: Annotated[int, typer.Option(min=0, metavar="N", help="Let the hole grow by N pixels first.")] = 0,
+    grow_mask: Annotated[int | None, typer.Option(min=0, metavar="N", help=GROW_HELP, show_default=False)] = None,
     invert_mask: Annotated[bool, typer.Option("--invert-mask", help="Fill where the mask is black.")] = False,
     soft_mask: Annotated[bool, typer.Option("--soft-mask", help="Take grey in the mask as strength.")] = False,
     explain: Explain = None,
@@ -102,6 +104,8 @@ def inpaint(
     """Repair a picture, or all in a folder, where their masks are white."""
     check_backend(backend, device)
     of_folder = FolderOptions(dry_run, engine, ray_address, workers, overwrite, as_json)
+    if grow_mask is None:
+        grow_mask = PAINTED_RIM if mask_color and not invert_mask else 0
     hole_options = MaskOptions(mask, mask_from_alpha, mask_color, tolerance, invert=invert_mask, soft=soft_mask)
     how: dict[str, Any] = {
         "model": model,

@@ -108,8 +108,8 @@ def save_preview(picture: Picture, hole: Floats | None, path: Path, overwrite: b
 def mask_preview(image: Source, mask: Source | None = None, **how: Any) -> Picture:
     """The picture with what would be filled covered half in red, its soft edge less; 8 bits, without alpha or metadata.
 
-    mask: as in `inpainting`; without one, what is transparent in the picture. how: `blur`, `grow`, `invert` and `soft`
-    of `load_mask`.
+    mask: as in `inpainting`; without one, what is transparent in the picture. how: `blur`, by default none, `grow`,
+    `invert` and `soft` of `load_mask`.
     """
     return mask_preview_and_share(image, mask, **how)[0]
 
@@ -122,6 +122,8 @@ def mask_preview_and_share(image: Source, mask: Source | None, **how: Any) -> tu
     from pixmend.pictures import from_values
 
     picture = open_picture(image)
+    if not how.get("soft"):
+        how["blur"] = how.get("blur") or 0
     soft = load_mask(mask_from_alpha(picture) if mask is None else mask, picture.size, **how)[0, 0].numpy()
     weight = np.float32(_COVER) * soft[..., None]
     return from_values(picture.colour() * (1 - weight) + weight * np.array(_RED, np.float32)), float((soft >= 1).mean())
