@@ -78,7 +78,7 @@ def stained(model: Model, truths: list[Pixels]) -> None:
     """The table of lines and spots in one mask."""
     print(f"# Lines and spots, {SIZE}x{SIZE}\n\n{machine()}; {len(truths)} photographs.\n")
     print("| way | PSNR of lines | of spots | seconds |\n| --- | --- | --- | --- |")
-    for name, own in (("all drawn", replace(model, narrow=None)), ("narrow holes first", model)):
+    for name, own in (("all drawn", replace(model, mean=None)), ("narrow holes first", model)):
         psnr, seconds = [], []
         for seed, truth in enumerate(truths):
             scratched, stains = lines(2, seed), spots(seed)
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--stained", action="store_true")
     options = parser.parse_args()
     model = load_model(options.model)
-    if model.narrow is None:
+    if model.mean is None:
         parser.error("the model has no part for narrow holes")
     middles = (middle(path) for path in picture_files(options.photographs))
     truths = list(islice((found for found in middles if found is not None), options.pictures))
@@ -118,8 +118,8 @@ def of_widths(model: Model, truths: list[Pixels], widths: list[float]) -> None:
         "drawn": lambda truth, hole: tensor(
             inpainting(truth, hole, model=model, steps=model.steps, blur=0).pictures[0].samples.astype(np.uint8)
         ),
-        "narrow": lambda truth, hole: tensor(
-            inpainting(truth, hole, model=model.narrow, blur=0).pictures[0].samples.astype(np.uint8)
+        "mean": lambda truth, hole: tensor(
+            inpainting(truth, hole, model=model.mean, blur=0).pictures[0].samples.astype(np.uint8)
         ),
     }
     print(f"# Lines of several widths, {SIZE}x{SIZE}\n\n{machine()}; {len(truths)} photographs.\n")

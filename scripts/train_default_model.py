@@ -3,12 +3,12 @@
     python scripts/train_default_model.py pack PHOTOS PACKED          photographs for another machine, at most 40 MiB
     python scripts/train_default_model.py run PHOTOS RUNS --leg 32:400 --leg 64:250      size in pixels : kimg
     python scripts/train_default_model.py ship RUNS/leg-2-64.safetensors --steps 4
-    python scripts/train_default_model.py run PHOTOS NARROW --narrow --leg 64:60         its part for narrow holes
-    python scripts/train_default_model.py ship NARROW/leg-1-64.safetensors --narrow
+    python scripts/train_default_model.py run PHOTOS MEAN --mean --leg 64:60         its part that answers the mean
+    python scripts/train_default_model.py ship MEAN/leg-1-64.safetensors --mean
 
 `run` trains each leg from the end of the one before (the first from --init, if given), in a folder of its own. Started
 again with the same arguments, it goes on where it was stopped, on a CPU bit for bit. It serves a CPU and a GPU alike.
-Without --init, the part for narrow holes begins as the denoiser that ships, which knows how photographs go on.
+Without --init, the part that answers the mean begins as the denoiser that ships, which knows how photographs go on.
 
 A file's bytes decide whether it is held out, and packing changes them. So `pack` leaves out the photographs that are
 held out: no model trained on PACKED has seen them. `run` holds out others of PACKED, which its held-out losses are of.
@@ -38,7 +38,7 @@ from pixmend.images import open_thumbnail, picture_files
 from pixmend.loop import Report
 from pixmend.model_files import DEFAULT_MODEL
 from pixmend.picture_cache import content_hash, is_held_out
-from pixmend.training import NARROW_VIEWS, TrainConfig, train_model
+from pixmend.training import TrainConfig, train_model
 from pixmend.unet import sinusoidal_embedding
 
 PACK_LIMIT = 40 << 20  # bytes
@@ -106,13 +106,13 @@ def run(options: argparse.Namespace) -> None:
             save_minutes=2.0,
         )
         resume = (output.with_suffix(".run") / "state.safetensors").exists()
-        model = _start_narrow(before) if options.narrow else _start(before, options.conditioning, config.seed)
+        model = _start_mean(before) if options.mean else _start(before, options.conditioning, config.seed)
         data = InpaintingDataset(
             options.photos,
             size,
             seed=config.seed,
             T=model.diffusion.T,
-            masks="any-width" if options.narrow else "mixed",
+            masks="any-width" if options.mean else "mixed",
             holdout=config.holdout,
             cache=options.cache,
         )
@@ -146,21 +146,21 @@ def _start(before: Path | None, conditioning: Conditioning | None, seed: int) ->
     return replace(model, conditioning=conditioning)
 
 
-def _start_narrow(before: Path | None) -> Model:
+def _start_mean(before: Path | None) -> Model:
     if before is None:
         return from_denoiser(load_denoiser())
-    return _narrow_of(load_model(before), before)
+    return _mean_of(load_model(before), before)
 
 
-def _narrow_of(model: Model, file: Path) -> Model:
-    part = model if model.is_for_narrow_holes else model.narrow
+def _mean_of(model: Model, file: Path) -> Model:
+    part = model if model.answers_the_mean else model.mean
     if part is None:
-        sys.exit(f"{file} has no part for narrow holes")
+        sys.exit(f"{file} has no part that answers the mean")
     return part
 
 
 def from_denoiser(denoiser: Denoiser) -> Model:
-    """A denoiser of this project's own parts as a model for narrow holes.
+    """A denoiser of this project's own parts as a model that answers the mean.
 
     A guide that is not quite right is a picture with a little noise in the hole. So the network is shown the guide
     where it saw a noisy picture, and told of that little noise; of what else it is shown it takes note by and by.
@@ -168,9 +168,9 @@ def from_denoiser(denoiser: Denoiser) -> Model:
     """
     scaled = denoiser.network
     if not isinstance(scaled, ScaledUNet):
-        sys.exit("only a denoiser of the kind `scaled` can become a model for narrow holes")
+        sys.exit("only a denoiser of the kind `scaled` can become a model that answers the mean")
     shape, weights = scaled.unet.config, scaled.unet.state_dict()
-    model = Model.new_narrow(shape)
+    model = Model.new_mean(shape)
     spread = (PICTURE_DEVIATION**2 + LITTLE**2) ** 0.5
     first = torch.zeros_like(model.network.first.weight)  # (C, 7, 3, 3): noise, hole, guide
     first[:, 4:] = weights["first.weight"] / spread
@@ -202,11 +202,11 @@ class _Printer:
         )
 
 
-def ship(file: Path, steps: int | None, sampler: str | None, narrow: bool) -> None:
-    """Put a model file into the package as the default or as its part for narrow holes, with its terms of use."""
-    before, model = load_model(), _narrow_of(load_model(file), file) if narrow else load_model(file)
+def ship(file: Path, steps: int | None, sampler: str | None, mean: bool) -> None:
+    """Put a model file into the package as the default or as its part that answers the mean, with its terms of use."""
+    before, model = load_model(), _mean_of(load_model(file), file) if mean else load_model(file)
     model.steps, model.sampler, model.terms = steps or model.steps, sampler or model.sampler, TERMS
-    model = replace(before, narrow=model) if narrow else replace(model, narrow=model.narrow or before.narrow)
+    model = replace(before, mean=model) if mean else replace(model, mean=model.mean or before.mean)
     print(save_model(DEFAULT_MODEL, model, overwrite=True), f"{DEFAULT_MODEL.stat().st_size / 2**20:.1f} MiB")
 
 
@@ -228,7 +228,7 @@ def main() -> None:
     running.add_argument("--leg", type=_leg, action="append", required=True, metavar="SIZE:KIMG")
     running.add_argument("--init", type=Path)
     running.add_argument(
-        "--conditioning", choices=list(INPUT_CHANNELS), help="left out: that of the model begun with; narrow: residual"
+        "--conditioning", choices=list(INPUT_CHANNELS), help="left out: that of the model begun with; mean: residual"
     )
     running.add_argument("--batch", type=int, default=32)
     running.add_argument("--lr", type=float, default=5e-4)
@@ -241,14 +241,14 @@ def main() -> None:
     shipping.add_argument("--steps", type=int, help="left out: those in FILE")
     shipping.add_argument("--sampler", help="left out: the one in FILE")
     for command in (running, shipping):
-        command.add_argument("--narrow", action="store_true", help="the part for narrow holes")
+        command.add_argument("--mean", action="store_true", help="the part that answers the mean")
     options = parser.parse_args()
     if options.command == "pack":
         pack(options.photos, options.packed)
     elif options.command == "run":
         run(options)
     else:
-        ship(options.file, options.steps, options.sampler, options.narrow)
+        ship(options.file, options.steps, options.sampler, options.mean)
 
 
 if __name__ == "__main__":

@@ -42,39 +42,39 @@ def test_everything_comes_back(file: Path) -> None:
 
 
 def test_a_part_for_narrow_holes_comes_back(file: Path, tmp_path: Path) -> None:
-    model, narrow = load_model(file), Model.new_narrow(SMALL, size=24, seed=4)
+    model, narrow = load_model(file), Model.new_mean(SMALL, size=24, seed=4)
     assert read_header(file)["version"] == 1, "files without one are for older versions, too"
-    model.narrow = narrow
+    model.mean = narrow
     both = save_model(tmp_path / "both.safetensors", model, dtype=torch.float32)
     assert read_header(both)["version"] == 2
     back = load_model(both)
-    assert back.narrow is not None
+    assert back.mean is not None
     assert back.header == model.header
-    assert (back.narrow.steps, back.narrow.diffusion.T, back.narrow.conditioning) == (1, 1, "residual")
-    assert not back.narrow.network.training
-    for own, expected in ((back, model), (back.narrow, narrow)):
+    assert (back.mean.steps, back.mean.diffusion.T, back.mean.conditioning) == (1, 1, "residual")
+    assert not back.mean.network.training
+    for own, expected in ((back, model), (back.mean, narrow)):
         state = own.network.state_dict()
         assert state.keys() == expected.network.state_dict().keys()
         assert all(torch.equal(state[name], value) for name, value in expected.network.state_dict().items())
 
 
 def test_a_part_for_narrow_holes_has_none_itself(tmp_path: Path) -> None:
-    model, part = Model.new(SMALL), Model.new_narrow(SMALL)
-    part.narrow, model.narrow = Model.new_narrow(SMALL), part
+    model, part = Model.new(SMALL), Model.new_mean(SMALL)
+    part.mean, model.mean = Model.new_mean(SMALL), part
     with pytest.raises(OptionError, match="has no such part itself"):
         save_model(tmp_path / "m.safetensors", model)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_part_for_narrow_holes_needs_its_weights(file: Path) -> None:
-    rewritten(file, {"narrow": Model.new_narrow(SMALL).header})
+    rewritten(file, {"mean": Model.new_mean(SMALL).header})
     with pytest.raises(ModelFileError, match="do not fit"):
         load_model(file)
 
 
 @pytest.mark.parametrize("narrow", [3, "x", {"size": 3}, [1]])
 def test_a_header_of_a_part_that_does_not_fit_is_refused(file: Path, narrow: object) -> None:
-    rewritten(file, {"narrow": narrow})
+    rewritten(file, {"mean": narrow})
     with pytest.raises(ModelFileError, match="not complete"):
         load_model(file)
 

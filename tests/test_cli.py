@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
         (["inpaint"], ["IMAGE", "-o", "--mask", "--model", "--steps", "--sampler", "--seed", "--candidates"]),
         (["inpaint"], ["--blur", "--grow-mask", "--invert-mask", "--soft-mask", "--overwrite", "--device", "--json"]),
         (["train"], ["FOLDER", "-o", "--size", "--batch", "--kimg", "--lr", "--seed", "--overwrite"]),
-        (["train"], ["--init", "--narrow", "--resume", "--workers", "--device", "--accumulate"]),
+        (["train"], ["--init", "--mean", "--resume", "--workers", "--device", "--accumulate"]),
         (["mask"], ["KIND", "SIZE", "-o", "--seed", "--list", "--overwrite"]),
         (["info"], ["MODEL", "--json"]),
         (["demo"], ["-o", "--seed", "--overwrite"]),
@@ -99,7 +99,7 @@ def test_a_sampler_by_name(run: Run, folder: Path, tiny_model: Path) -> None:
 
 def test_candidates_that_cannot_differ_are_told_of(run: Run, folder: Path, tiny_model: Path) -> None:
     model = load_model(tiny_model)
-    model.narrow = Model.new_narrow(UNetConfig(channels=(16,), attention=(False,)), size=model.size)
+    model.mean = Model.new_mean(UNetConfig(channels=(16,), attention=(False,)), size=model.size)
     both = save_model(folder / "both.safetensors", model)
     line = np.zeros((40, 56), np.uint8)
     line[20, 5:50] = 255
@@ -363,10 +363,10 @@ def test_train_for_narrow_holes_then_repair_pictures_in_a_folder(
     run: Run, folder: Path, photographs: Path, tiny_model: Path
 ) -> None:
     output = folder / "both.safetensors"
-    assert run(*training(photographs, tiny_model, output, "--narrow")).code == 0
+    assert run(*training(photographs, tiny_model, output, "--mean")).code == 0
     header = json.loads(run("info", output, "--json").out)
     assert header["legs"] == json.loads(run("info", tiny_model, "--json").out)["legs"]
-    assert (header["narrow"]["diffusion"]["T"], len(header["narrow"]["legs"])) == (1, 1)
+    assert (header["mean"]["diffusion"]["T"], len(header["mean"]["legs"])) == (1, 1)
     line = np.zeros((32, 40), np.uint8)
     line[20, 5:35] = 255
     Image.fromarray(line).save(folder / "line.png")
@@ -425,7 +425,7 @@ def test_bad_training(run: Run, folder: Path, photographs: Path, tiny_model: Pat
     fails(run("train", photographs, "-o", folder / "nothing"), 8, f"such as {folder / 'nothing' / 'model.safetensors'}")
     fails(run("import", photographs, "-o", folder / "nothing"), 8, "model.safetensors")
     fails(run(*training(photographs, tiny_model, output, "--accumulate", 3)), 2, "a multiple of 3")
-    distilling = ("--narrow", "--distill", tiny_model, "--steps", 2)
+    distilling = ("--mean", "--distill", tiny_model, "--steps", 2)
     fails(run(*training(photographs, tiny_model, output, *distilling)), 2, "learn from no teacher")
     fails(run(*training(photographs, tiny_model, folder / "mine.pt")), 2, "give mine.safetensors")
     assert not list(folder.glob("mine*"))

@@ -202,7 +202,7 @@ def test_narrow_holes_are_filled_as_a_user_gets_them_or_by_the_sampler_that_is_a
     model: Path, tmp_path: Path
 ) -> None:
     whole = load_model(model)
-    whole.narrow = Model.new_narrow(whole.network.config, size=whole.size)
+    whole.mean = Model.new_mean(whole.network.config, size=whole.size)
     both = save_model(tmp_path / "both.safetensors", whole)
     own, sampled = told(both), told(both, steps=whole.steps)
     assert own.name == f"{sampled.name}, narrow 1"

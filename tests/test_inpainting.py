@@ -77,10 +77,10 @@ def test_grey_stays_grey_whatever_the_mode_says() -> None:
 
 
 def with_narrow() -> Model:
-    model, narrow = small_model(), Model.new_narrow(SMALL, size=16, seed=2)
+    model, narrow = small_model(), Model.new_mean(SMALL, size=16, seed=2)
     with torch.no_grad():
         narrow.network.last.weight.normal_(0, 0.1)
-    model.narrow = narrow
+    model.mean = narrow
     return model
 
 
@@ -178,22 +178,49 @@ def test_a_sampler_that_is_asked_for_and_grey_masks_are_for_the_model_itself(ask
     mask = np.where(line, 255, 0).astype(np.uint8)
     mask[4] //= 1 + ("soft_mask" in asked)
     own, without = (mend(image, mask, model=model, **asked) for model in (with_narrow(), small_model()))
-    assert np.array_equal(own.pictures[0].samples, without.pictures[0].samples)
+    assert levels_of(own) == levels_of(without)
+    assert not own.job.narrow.any()
+
+
+def test_the_mean_is_the_guide_of_what_is_drawn() -> None:
+    """Untrained, the second network answers its own guide: nothing changes but the number of calls."""
+    image, wide, seen = noise_picture(60, 60), box(60, 60, 10, 10, 40, 45), []
+    own, without, other = small_model(), small_model(), with_narrow()
+    own.mean = Model.new_mean(SMALL, size=16)
+    same, alone, others = (
+        mend(image, wide, model=model, candidates=2, progress=lambda *x: seen.append(x))
+        for model in (own, without, other)
+    )
+    for i in range(2):
+        assert np.array_equal(same.pictures[i].samples, alone.pictures[i].samples)
+        assert not np.array_equal(others.pictures[i].samples, alone.pictures[i].samples)
+    assert same.network_calls == alone.network_calls + 1, "of both candidates at the coarsest level"
+    assert {done for done, total in seen if done == total} == {total for _, total in seen}, "progress ends at its end"
+
+
+def test_a_network_that_takes_no_guide_is_given_none() -> None:
+    model = small_model(conditioning="plain")
+    model.mean = with_narrow().mean
+    result = mend(noise_picture(60, 60), box(60, 60, 10, 10, 40, 45), model=model)
+    model.mean = None
+    again = mend(noise_picture(60, 60), box(60, 60, 10, 10, 40, 45), model=model)
+    assert result.network_calls == again.network_calls
+    assert np.array_equal(result.pictures[0].samples, again.pictures[0].samples)
 
 
 def test_what_is_known_is_used_up_to_a_narrow_hole_however_soft_its_edge() -> None:
     waves = 128 + 100 * np.sin(2 * np.pi * np.arange(100) / 24)
     picture = np.repeat(waves.round().astype(np.uint8)[:, None], 100, axis=1)
     model = with_narrow()
-    model.narrow = Model.new_narrow(SMALL, size=16)  # which answers the guide
+    model.mean = Model.new_mean(SMALL, size=16)  # which answers the guide
     result = mend(picture, box(100, 100, 50, 5, 53, 95), model=model, blur=8)
     assert np.abs(result.pictures[0].samples[..., 0].astype(int) - picture).max() <= 8
 
 
 def test_a_part_of_another_size_works_in_tiles_of_the_model() -> None:
     model = with_narrow()
-    assert model.narrow is not None
-    model.narrow.size = 32
+    assert model.mean is not None
+    model.mean.size = 32
     result = mend(noise_picture(100, 100), box(100, 100, 50, 5, 53, 95), model=model)
     (level,) = result.records[0].levels
     assert (level.level.size, int(level.level.needed.sum())) == (16, 3 * 90)

@@ -73,7 +73,7 @@ def test_legs_keep_the_noise_levels_of_the_model(tmp_path: Path) -> None:
         balance=1.0,
         seed=0,
         conditioning=None,
-        narrow=False,
+        mean=False,
         device="cpu",
         cache=tmp_path / "cache",
     )
@@ -107,16 +107,16 @@ def test_a_leg_for_narrow_holes_goes_on_from_that_part_and_is_shipped_as_such(
     save_model(default, Model.new(small, seed=1))
     alone = save_model(tmp_path / "alone.safetensors", Model.new(small, seed=2))
     with pytest.raises(SystemExit, match="has no part for narrow holes"):
-        script._start_narrow(alone)
+        script._start_mean(alone)
     whole = Model.new(small, seed=3)
-    whole.narrow = Model.new_narrow(small, seed=4)
-    for model in (whole, whole.narrow):
+    whole.mean = Model.new_mean(small, seed=4)
+    for model in (whole, whole.mean):
         file = save_model(tmp_path / "m.safetensors", model, overwrite=True)
-        assert script._start_narrow(file).is_for_narrow_holes
-        script.ship(file, None, None, narrow=True)
+        assert script._start_mean(file).answers_the_mean
+        script.ship(file, None, None, mean=True)
         shipped = load_model(default)
-        assert shipped.narrow is not None
-        assert (shipped.terms, shipped.narrow.terms, shipped.narrow.steps) == ("not stated", script.TERMS, 1)
-    script.ship(alone, 3, None, narrow=False)
+        assert shipped.mean is not None
+        assert (shipped.terms, shipped.mean.terms, shipped.mean.steps) == ("not stated", script.TERMS, 1)
+    script.ship(alone, 3, None, mean=False)
     shipped = load_model(default)
-    assert (shipped.steps, shipped.narrow is not None) == (3, True), "another model keeps the part of the one before"
+    assert (shipped.steps, shipped.mean is not None) == (3, True), "another model keeps the part of the one before"

@@ -392,36 +392,34 @@ def test_plain_models_train_too(data: InpaintingDataset, tmp_path: Path) -> None
 
 def test_a_model_for_narrow_holes_becomes_part_of_another_which_stays_as_it_is(photos: Path, tmp_path: Path) -> None:
     whole = Model.new(SMALL, size=16, seed=1)
-    whole.narrow = Model.new_narrow(SMALL, size=16, seed=2)
+    whole.mean = Model.new_mean(SMALL, size=16, seed=2)
     before = save_model(tmp_path / "before.safetensors", whole, dtype=torch.float32)
 
     def trained(name: str, **options: object) -> Model:
         return train_model(photos, tmp_path / name, CONFIG, device="cpu", **options)  # type: ignore[arg-type]
 
-    both = trained("both.safetensors", init=before, narrow=True)
-    assert both.narrow is not None
-    assert [len(model.legs) for model in (both, both.narrow)] == [0, 1]
+    both = trained("both.safetensors", init=before, mean=True)
+    assert both.mean is not None
+    assert [len(model.legs) for model in (both, both.mean)] == [0, 1]
     assert all(
         torch.equal(value, whole.network.state_dict()[name].half().float())
         for name, value in both.network.state_dict().items()
     )
-    moved = both.narrow.network.first.weight - whole.narrow.network.first.weight
+    moved = both.mean.network.first.weight - whole.mean.network.first.weight
     assert moved.abs().max() > 1e-4
     own = trained("own.safetensors", init=before)
-    assert own.narrow is not None
-    assert [len(model.legs) for model in (own, own.narrow)] == [1, 0], "a leg of the model itself keeps its part"
-    alone = train_model(
-        photos, tmp_path / "alone.safetensors", CONFIG, model=Model.new_narrow(SMALL, size=16), narrow=True
-    )
-    assert alone.is_for_narrow_holes
+    assert own.mean is not None
+    assert [len(model.legs) for model in (own, own.mean)] == [1, 0], "a leg of the model itself keeps its part"
+    alone = train_model(photos, tmp_path / "alone.safetensors", CONFIG, model=Model.new_mean(SMALL, size=16), mean=True)
+    assert alone.answers_the_mean
     again = trained("again.safetensors", init=tmp_path / "alone.safetensors")
-    assert again.is_for_narrow_holes, "what a file is for is known from the file"
+    assert again.answers_the_mean, "what a file is for is known from the file"
 
 
 def test_narrow_holes_are_learnt_without_a_teacher_and_teach_nobody(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="learns from no teacher"):
-        train_model(photos, tmp_path / "m.safetensors", narrow=True, teacher=tmp_path / "t.safetensors", steps=2)
-    teacher = save_model(tmp_path / "narrow.safetensors", Model.new_narrow(SMALL, size=16))
+        train_model(photos, tmp_path / "m.safetensors", mean=True, teacher=tmp_path / "t.safetensors", steps=2)
+    teacher = save_model(tmp_path / "narrow.safetensors", Model.new_mean(SMALL, size=16))
     with pytest.raises(OptionError, match="takes a single step"):
         train_model(photos, tmp_path / "m.safetensors", CONFIG, teacher=teacher, steps=1, device="cpu")
 
@@ -431,7 +429,7 @@ def test_a_part_for_narrow_holes_is_resumed_with_what_it_is_part_of(photos: Path
     output = tmp_path / "m.safetensors"
 
     def trained(**options: object) -> Model:
-        return train_model(photos, output, CONFIG, device="cpu", narrow=True, **options)  # type: ignore[arg-type]
+        return train_model(photos, output, CONFIG, device="cpu", mean=True, **options)  # type: ignore[arg-type]
 
     trained(init=before, progress=interrupt_after(3))
     content = output.read_bytes()
@@ -439,7 +437,7 @@ def test_a_part_for_narrow_holes_is_resumed_with_what_it_is_part_of(photos: Path
         trained(resume=True)
     assert output.read_bytes() == content
     both = trained(init=before, resume=True)
-    assert (both.diffusion.T, both.narrow is not None and both.narrow.legs[-1]["kimg"]) == (1000, 0.08)
+    assert (both.diffusion.T, both.mean is not None and both.mean.legs[-1]["kimg"]) == (1000, 0.08)
 
 
 def test_a_model_for_narrow_holes_learns_what_its_guide_cannot_know(tmp_path: Path) -> None:
@@ -451,7 +449,7 @@ def test_a_model_for_narrow_holes_learns_what_its_guide_cannot_know(tmp_path: Pa
         )
     views = Views(enlarged=0, scales=(0, 0), grey=0, sepia=0, coarse_guide=0, whole=0)
     data = InpaintingDataset(tmp_path / "photos", 16, T=1, masks="narrow", views=views, cache=tmp_path / "cache")
-    model = Model.new_narrow(UNetConfig(channels=(16,), attention=(False,)), size=16)
+    model = Model.new_mean(UNetConfig(channels=(16,), attention=(False,)), size=16)
     losses: list[float] = []
     config = TrainConfig(total_kimg=1.28, batch_size=8, lr=5e-3, holdout=0, workers=0)
     train_model(

@@ -2,7 +2,8 @@
 
 The header's metadata has one key, "pixmend", with JSON: architecture, diffusion, how the network is told what is
 known, its native size, the sampler and number of steps that suit it, its legs of training and its terms of use. A
-second network may stand in the same file, for narrow holes. docs/model-file.md describes it. Nothing is ever unpickled.
+second network may stand in the same file, which answers the mean. docs/model-file.md describes it. Nothing is ever
+unpickled.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from pixmend.unet import UNet, UNetConfig
 PLAIN_STEPS = 10  # where known pixels are put back around a network that is not told of them, few are not enough
 LARGEST_SIZE = 1 << 16  # pixels a side of the pictures that a model may claim to have seen
 # Narrow holes are matters of fine detail, and need no look at the whole picture.
-NARROW_SHAPE = UNetConfig(channels=(48, 80, 128, 144), attention=(False,) * 4)
-OF_NARROW = "narrow."  # what the names of the weights for narrow holes begin with
+MEAN_SHAPE = UNetConfig(channels=(48, 80, 128, 144), attention=(False,) * 4)
+OF_MEAN = "mean."  # what the names of the weights of the mean begin with
 
 Network = UNet | AdmUNet
 NetworkConfig = UNetConfig | AdmConfig
@@ -59,7 +60,7 @@ class Model:
     steps: int = 4  # network calls that look and measure best; more make a network that was trained briefly busier
     legs: list[dict[str, Any]] = field(default_factory=list)  # of training, oldest first
     terms: str = "not stated"  # of use of the weights
-    narrow: Model | None = None  # what fills narrow holes in its stead, if anything does
+    mean: Model | None = None  # answers the mean of what may be there: fills narrow holes, and guides this one
     # What `backends.kept_open` keeps: opening takes longer than a small fill. A copy by `replace` begins without.
     opened: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -83,9 +84,9 @@ class Model:
         return cls(network, diffusion or Diffusion(), conditioning, size, steps=default_steps(conditioning))
 
     @classmethod
-    def new_narrow(cls, config: NetworkConfig = NARROW_SHAPE, *, size: int = 64, seed: int = 0) -> Model:
-        """One for narrow holes, with random weights: a single call, at a single level of noise alone, answers the mean
-        of what may be there. Where holes are narrow that is nearly the truth; wide ones it would blur.
+    def new_mean(cls, config: NetworkConfig = MEAN_SHAPE, *, size: int = 64, seed: int = 0) -> Model:
+        """One that answers the mean of what may be there in a single call, at a single level of noise alone; with
+        random weights. Where holes are narrow the mean is nearly the truth; of wide ones it is a blurred sketch.
         """
         pure_noise = Diffusion(torch.ones(1, dtype=torch.float64), prediction="x0")
         model = cls.new(config, conditioning="residual", diffusion=pure_noise, size=size, seed=seed)
@@ -93,7 +94,7 @@ class Model:
         return model
 
     @property
-    def is_for_narrow_holes(self) -> bool:
+    def answers_the_mean(self) -> bool:
         """Whether it answers the mean, in one call."""
         return self.diffusion.T == 1
 
@@ -110,7 +111,7 @@ class Model:
         named = {} if kind == "unet" else {"kind": kind}  # files from before there were kinds have none
         return {
             "format": REPAIRER.format,
-            "version": 1 if self.narrow is None else 2,
+            "version": 1 if self.mean is None else 2,
             "architecture": {**named, **dataclasses.asdict(config)},
             "diffusion": {
                 "schedule": d.schedule if d.schedule != "custom" else d.betas.tolist(),
@@ -123,22 +124,22 @@ class Model:
             "steps": self.steps,
             "legs": self.legs,
             "terms": self.terms,
-            **({} if self.narrow is None else {"narrow": self.narrow.header}),
+            **({} if self.mean is None else {"mean": self.mean.header}),
         }
 
     @property
     def weights(self) -> dict[str, Tensor]:
         """All weights, as they stand in the file."""
-        of_narrow = {} if self.narrow is None else self.narrow.weights
-        return self.network.state_dict() | {OF_NARROW + name: value for name, value in of_narrow.items()}
+        of_mean = {} if self.mean is None else self.mean.weights
+        return self.network.state_dict() | {OF_MEAN + name: value for name, value in of_mean.items()}
 
 
 def save_model(
     path: str | os.PathLike[str], model: Model, *, overwrite: bool = False, dtype: torch.dtype = torch.float16
 ) -> Path:
     """Write the model file, atomically; by default in half precision, which fills do not show."""
-    if model.narrow is not None and model.narrow.narrow is not None:
-        raise OptionError("a part for narrow holes has no such part itself; take its `narrow`, or set that to None")
+    if model.mean is not None and model.mean.mean is not None:
+        raise OptionError("a model that answers the mean has no such part itself; take its `mean`, or set that to None")
     return write_model_file(path, model.header, model.weights, dtype, overwrite=overwrite)
 
 
@@ -153,9 +154,9 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
 
 
 def _take_weights(model: Model, weights: Mapping[str, Tensor]) -> None:
-    if model.narrow is not None:
-        own = {name: value for name, value in weights.items() if not name.startswith(OF_NARROW)}
-        _take_weights(model.narrow, {name.removeprefix(OF_NARROW): weights[name] for name in weights.keys() - own})
+    if model.mean is not None:
+        own = {name: value for name, value in weights.items() if not name.startswith(OF_MEAN)}
+        _take_weights(model.mean, {name.removeprefix(OF_MEAN): weights[name] for name in weights.keys() - own})
         weights = own
     # They become the network's own: nothing is allocated because a header claims it.
     model.network.load_state_dict(weights, assign=True)
@@ -202,5 +203,5 @@ def _from_header(header: Mapping[str, Any]) -> Model:
         steps,
         list(header["legs"]),
         str(header["terms"]),
-        _from_header({**header["narrow"], "narrow": None}) if header.get("narrow") else None,
+        _from_header({**header["mean"], "mean": None}) if header.get("mean") else None,
     )

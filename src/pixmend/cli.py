@@ -120,7 +120,7 @@ def train(
         Path | None, typer.Option(metavar="MODEL", help="Learn to do in N steps what it does in 2N.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Those of --distill.")] = None,
-    narrow: Annotated[bool, typer.Option("--narrow", help="For narrow holes, in one step.")] = False,
+    mean: Annotated[bool, typer.Option("--mean", help="What is likeliest, in one step.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the training of MODEL stopped.")] = False,
     workers: Annotated[int | None, typer.Option(min=0, metavar="N", help="Processes that prepare samples.")] = None,
     overwrite: Overwrite = False,
@@ -132,8 +132,8 @@ def train(
     check_inputs(init, distill)
     if (distill is None) != (steps is None):
         raise OptionError("--distill MODEL and --steps N go together: N steps for what MODEL does in 2N; give both")
-    if narrow and distill is not None:
-        raise OptionError("--narrow is for models of a single step, which learn from no teacher; leave out --distill")
+    if mean and distill is not None:
+        raise OptionError("--mean is for models of a single step, which learn from no teacher; leave out --distill")
     if folder.name.lower().endswith(COMPRESSED):
         raise OptionError(
             f"{folder} is compressed, and would be read from the start for each picture; unpack it to .tar"
@@ -169,7 +169,7 @@ def train(
             balance=balance,
             teacher=distill,
             steps=steps,
-            narrow=narrow,
+            mean=mean,
             progress=tell,
             decoding=update,
             note=lambda text: say("note", text),

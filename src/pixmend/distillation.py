@@ -23,8 +23,8 @@ class Teacher:
 
     def __init__(self, model: Model, steps: int, device: torch.device) -> None:
         T = model.diffusion.T
-        if model.is_for_narrow_holes:
-            raise OptionError("the teacher is for narrow holes, and takes a single step; give one that needs many")
+        if model.answers_the_mean:
+            raise OptionError("the teacher answers the mean, in a single step; give one that needs many")
         if not 1 <= steps <= T // 2:
             raise OptionError(f"a student of {steps} steps is not possible; choose 1 to {T // 2} for this teacher")
         self.model, self.steps = model, steps

@@ -29,7 +29,7 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 def explanation(result: Inpainted) -> dict[str, Any]:
-    """What was done, in numbers: windows, those of narrow holes first, their levels from coarse to fine; all in pixels."""
+    """What was done, in numbers: windows, first of narrow holes, their levels from coarse to fine; all in pixels."""
     height, width = result.job.picture.size
     network = sum(level.network_seconds for part in result.records for level in part.levels)
     return {

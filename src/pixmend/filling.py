@@ -1,7 +1,8 @@
 """Filling one window, coarse to fine: which noise levels at which level, the sampler at each, and the picture's detail.
 
-The coarsest level is sampled from pure noise, all candidates in one batch. Every finer level starts from the enlarged
-fill, noised to a middle level, with that fill as the network's guide. Rough surroundings make a fill livelier, and
+The coarsest level is sampled from pure noise, all candidates in one batch; its guide is the smooth fill, or the mean of
+what may be there, where a second network answers that. Every finer level starts from the enlarged fill, noised to a
+middle level, with that fill as the network's guide. Rough surroundings make a fill livelier, and
 smooth ones calm, see `texture`. Where a mosaic of the picture's own patches takes over, see `exemplars`, there are no
 finer levels of the network. docs/any-size.md has the settings.
 """
@@ -53,6 +54,14 @@ class Filled:
         return calmness(x, hole, finer.guide(self.calm, self.level)[..., : x.shape[-2], : x.shape[-1]].to(x.device))
 
 
+@dataclass(frozen=True)
+class Guiding:
+    """What answers the mean of what may be there: the guide of what is drawn."""
+
+    model: Model  # of a single noise level
+    network: OpenNetwork  # as `open_network` gives it, on the device of what draws
+
+
 class Filling:
     """Fills windows with a model."""
 
@@ -60,6 +69,7 @@ class Filling:
         self,
         network: OpenNetwork,
         model: Model,
+        guiding: Guiding | None = None,
         *,
         steps: int | None = None,
         sampler: str | None = None,
@@ -68,15 +78,15 @@ class Filling:
         max_memory: int | str | None = None,
         after_tiles: Callable[[int], None] = lambda tiles: None,
     ) -> None:
-        """network: the model's, as `open_network` gives it. steps: at the coarsest level, in the place of what quality
-        says. faintest: the weakest strength of the soft mask that has to take part, above 0; a pixel joins the hole at
-        the noise level of its strength. after_tiles: told after every network call of how many tiles it was; what it
-        raises ends the filling.
+        """network: the model's, as `open_network` gives it; guiding: what answers the mean, for the guide. steps: at
+        the coarsest level, in the place of what quality says. faintest: the weakest strength of the soft mask that has
+        to take part, above 0; a pixel joins the hole at the noise level of its strength. after_tiles: told after every
+        network call of how many tiles it was; what it raises ends the filling.
         """
         sampler = sampler or model.sampler
         if sampler not in SAMPLERS:
             raise OptionError(f"sampler {sampler!r} is not known; choose one of {', '.join(SAMPLERS)}")
-        self.network, self.device = network, network.device
+        self.network, self.guiding, self.device = network, guiding, network.device
         self.model, self.sampler, self.effort = model, sampler, effort_for(quality, model)
         T = model.diffusion.T
         own = self.effort.first_steps(T, model.steps)
@@ -99,6 +109,9 @@ class Filling:
         own: the levels of its mosaic, which count as the tiles that their holes would fill.
         """
         total = candidates * sum(map(_worth, own))
+        if self.guiding:
+            batches = self._batches_of_candidates(levels[-1], candidates)
+            total += len(batches) * len(self._corners(levels[-1], 0))
         for finer, level in enumerate(reversed(levels)):
             visited = visited_times(self.sampler, self.times(level, finer))
             total += candidates * sum(len(self._corners(level, t)) for t in visited)
@@ -235,7 +248,10 @@ class Filling:
         options: dict[str, Any] = {}
         if coarser is None:
             calm, smooth = calmness(*surroundings), smooth_fill(*surroundings)
-            guide, start = smooth.expand_as(x), known.start(times[0])
+            guide = smooth
+            if self.guiding:
+                guide = self._likeliest(self.guiding, record, block, *surroundings, smooth)
+            guide, start = guide.expand_as(x), known.start(times[0])
             if self.effort.noise and self.sampler == "ddim":  # what students learn; no other sampler takes it
                 options["liven"] = livening(*surroundings, self.effort.noise)
         else:
@@ -243,7 +259,7 @@ class Filling:
             guide = block.guide(coarser.fill, coarser.level).to(self.device)
             begin = livening(*surroundings, self.effort.finer_noise)(noise(guide))
             start = known.put_back(diffusion.add_noise(guide, times[0], begin), times[0], times[0])
-        network = self._batched(record, block, len(seeds))
+        network = self._batched(record, block, len(seeds), self.network)
         fill = SAMPLERS[self.sampler](
             denoiser(tiled(network, block.needed.to(self.device), block.size, OVERLAP, network.most), known, guide),
             start,
@@ -256,7 +272,17 @@ class Filling:
         )
         return calmed(fill, *surroundings, calm, smooth).cpu(), calm.cpu()
 
-    def _batched(self, record: LevelRecord, level: Level, candidates: int) -> Batches:
+    def _likeliest(
+        self, asked: Guiding, record: LevelRecord, block: Level, x: Tensor, hole: Tensor, smooth: Tensor
+    ) -> Tensor:
+        """The mean of what may be in the hole, (1, 1, H, W) of 0 and 1; smooth: its guide. (1, 3, H, W)."""
+        model = asked.model
+        known = Known(x, hole, model.diffusion, model.conditioning, _noise([0]))
+        network = self._batched(record, block, 1, asked.network)
+        tiles = tiled(network, block.needed.to(self.device), block.size, OVERLAP, network.most)
+        return denoiser(tiles, known, smooth)(known.start(0), 0)
+
+    def _batched(self, record: LevelRecord, level: Level, candidates: int, opened: OpenNetwork) -> Batches:
         """The network, on as many tiles at once as memory allows beside what the level itself takes."""
         one = tile_bytes(self.model.network.config, level.size, self.dtype)
         rest = self.limit - _level_bytes(level, candidates)
@@ -264,7 +290,7 @@ class Filling:
 
         def network(x: Tensor, t: Tensor) -> Tensor:
             started = time.perf_counter()
-            output = self.network(x, t)
+            output = opened(x, t)
             if x.is_cuda:
                 torch.cuda.synchronize(x.device)
             record.network_seconds += time.perf_counter() - started

@@ -6,9 +6,9 @@ known parts of the picture, patch by patch, with the network's fill for a sketch
 level the enlarged fill is its guide, and a few steps from a middle noise level draw more. Known pixels are exact at
 every level, and where the soft mask is 0 the picture stays as it is, byte for byte.
 
-What is missing from narrow holes follows from what is around. A model may have a second network for those, which
-answers in one call what is likeliest; nothing is drawn there. They are filled first, so that around wide holes more is
-known.
+A model may have a second network, which answers in one call the mean of what may be there. What is missing from narrow
+holes follows from what is around, so that mean is their fill. They are filled first, so that around wide holes more is
+known; and of those it is the guide of what is drawn.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pixmend.conditioning import enlarged
 from pixmend.efforts import DETAILS, PartRecord
 from pixmend.errors import MaskError, OptionError, PictureError
 from pixmend.exemplars import mosaic_of, plan_mosaic
-from pixmend.filling import Filling, seed_of
+from pixmend.filling import Filling, Guiding, seed_of
 from pixmend.grain import match_grain
 from pixmend.images import Picture, Source, composite, load_mask, open_picture, read_mask
 from pixmend.levels import Level, level_tensors, plan_levels
@@ -62,7 +62,7 @@ class Job:
 
     picture: Picture
     soft: NDArray[np.float32]  # (H, W), the soft mask; narrow holes have no soft edge
-    narrow: Hole  # (H, W), the holes that are filled by what the model has for narrow ones
+    narrow: Hole  # (H, W), the holes that are filled by the mean
     parts: list[Part]  # those of narrow holes first; their windows may overlap the others'
     opaque: bool  # whether the mask was the picture's own transparency, which ends with the fill
     grey: bool  # whether all of the picture that is known is grey, and so the fill is to be
@@ -167,7 +167,7 @@ def inpainting(
         warnings.warn("the model was never trained: its fill is noise", stacklevel=2)
     kept = soft_mask & (soft > 0) & (soft < 1)  # something of what is there is to be kept
     parts, narrow = find_parts(soft > 0, model.size), np.zeros_like(kept)
-    if model.narrow is not None and steps is None and sampler is None:
+    if model.mean is not None and steps is None and sampler is None:
         for part in parts:
             part.window.of(narrow)[:] = narrow_pixels(part.window.of(soft) >= 1, part.window.of(kept))
     if narrow.any():
@@ -176,12 +176,14 @@ def inpainting(
     touched = soft > 0
     is_grey = picture.is_grey_where(~touched)
     job = Job(picture.spanned(~touched), soft, narrow, parts, mask is None, is_grey, model.size)
+    likeliest = None if model.mean is None else Guiding(model.mean, _opened(model.mean, model, backend, device))
     fillings: dict[bool, Filling] = {}
     for is_narrow in {part.narrow for part in parts}:
-        own = model.narrow if is_narrow and model.narrow is not None else model
+        of_mean = likeliest if is_narrow else None
         fillings[is_narrow] = Filling(
-            _opened(own, model, backend, device),
-            own,
+            of_mean.network if of_mean else _opened(model, model, backend, device),
+            of_mean.model if of_mean else model,
+            None if of_mean or model.conditioning == "plain" else likeliest,
             steps=steps,
             sampler=sampler,
             quality=quality,
@@ -216,7 +218,7 @@ def _narrow_parts(narrow: Hole, size: int) -> list[Part]:
 
 
 def _opened(own: Model, model: Model, backend: str | OpenNetwork | None, device: str | None) -> OpenNetwork:
-    """The network of a model, or of the one for narrow holes that it has; backend: of the model."""
+    """The network of a model, or of the part of it that answers the mean; backend: of the model."""
     if backend is None or isinstance(backend, str):
         return kept_open(own, backend, device)
     if own is model:

@@ -17,7 +17,7 @@ from pixmend import files, run_folder
 from pixmend.budget import check_step_memory
 from pixmend.checkpoint import Model, Network, default_steps, load_model, save_model
 from pixmend.conditioning import denoiser, network_input, roughened, smooth_fill
-from pixmend.data import InpaintingDataset, Views
+from pixmend.data import InpaintingDataset
 from pixmend.diffusion import Known
 from pixmend.distillation import Teacher
 from pixmend.errors import OptionError, OutputError
@@ -33,7 +33,6 @@ from pixmend.signals import stop_on_signal
 __all__ = ["InpaintingTask", "Report", "TrainConfig", "train_model"]
 
 SHOWN = 8  # pictures in the grid that is drawn while training
-NARROW_VIEWS = Views(coarse_guide=0, whole=0)  # a model for narrow holes works at one level
 FLAT, TYPICAL = 0.003, 0.05  # mean squared errors of guides, of pictures in [-1, 1]
 
 
@@ -51,7 +50,7 @@ def train_model(
     balance: float = 0.0,
     teacher: str | os.PathLike[str] | None = None,
     steps: int | None = None,
-    narrow: bool = False,
+    mean: bool = False,
     progress: Progress | None = None,
     decoding: Callable[[int, int], None] | None = None,
     note: Callable[[str], None] = lambda text: None,
@@ -69,8 +68,8 @@ def train_model(
     so that easy holes, thin or in flat parts, count as much: a sample's error is divided by this power of its guide's.
     teacher, steps: a model file that begins as the student of itself, and learns to do in so many steps what it does in
     twice as many: see `distillation`. With `model` or `init` the student begins as that.
-    narrow: train a model for narrow holes, see `Model.new_narrow`; with `model` or `init` the one that is part of that,
-    or a new one that becomes part of it: the rest stays as it is, in half precision.
+    mean: train a model that answers the mean, see `Model.new_mean`; with `model` or `init` the one that is part of
+    that, or a new one that becomes part of it: the rest stays as it is, in half precision.
     decoding(done, of how many) is told while the pictures of a folder are read, note(text) of each that is left out,
     and progress(report) of each step.
     Ctrl-C (or SIGTERM, or SIGHUP: a terminal that closes) ends the training after the step that runs, with everything
@@ -84,8 +83,8 @@ def train_model(
         raise OptionError(f"balance = {balance} must be from 0 to 1")
     if (teacher is None) != (steps is None):
         raise OptionError("a student needs a teacher and its own number of steps; give both, or none")
-    if narrow and teacher is not None:
-        raise OptionError("a model for narrow holes learns from no teacher: it takes a single step; leave one out")
+    if mean and teacher is not None:
+        raise OptionError("a model that answers the mean learns from no teacher: it takes a single step; leave one out")
     if model is not None and init is not None:
         raise OptionError("a training starts from a model or from the file `init`; give one of them, or none")
     folder = RunFolder(check_training(output, overwrite=overwrite, resume=resume))
@@ -97,11 +96,11 @@ def train_model(
         where = processes.device(device)
         if model is None:
             begun = teacher if init is None else init
-            new = Model.new_narrow if narrow else Model.new
+            new = Model.new_mean if mean else Model.new
             model = new(seed=config.seed) if begun is None else load_model(begun)
         whole = None
-        if narrow and not model.is_for_narrow_holes:
-            whole, model = model, model.narrow or Model.new_narrow(size=model.size, seed=config.seed)
+        if mean and not model.answers_the_mean:
+            whole, model = model, model.mean or Model.new_mean(size=model.size, seed=config.seed)
         side = data.size if isinstance(data, InpaintingDataset) else size or model.size
         dtype = torch.bfloat16 if in_bf16(config, where) else torch.float32
         check_step_memory(model.network.config, side, config.part_size(processes.count), dtype, where)
@@ -135,7 +134,7 @@ def _decoded(
     note: Callable[[str], None],
 ) -> InpaintingDataset:
     with processes.first_alone():
-        kinds: dict[str, Any] = {"masks": "narrow", "views": NARROW_VIEWS} if model.is_for_narrow_holes else {}
+        kinds: dict[str, Any] = {"masks": "any-width"} if model.answers_the_mean else {}
         samples = InpaintingDataset(
             data, size, seed=config.seed, T=model.diffusion.T, holdout=config.holdout, progress=decoding, **kinds
         )
@@ -177,7 +176,7 @@ class InpaintingTask:
             "samples": samples.identity,
             "balance": balance,
             **({} if teacher is None else {"teacher": {"legs": teacher.model.legs, "steps": teacher.steps}}),
-            **({} if whole is None else {"whole": dataclasses.replace(whole, narrow=None).header}),
+            **({} if whole is None else {"whole": dataclasses.replace(whole, mean=None).header}),
         }
 
     def weight(self, batch: Batch) -> Tensor:
@@ -245,7 +244,7 @@ class InpaintingTask:
         leg = {"pictures": len(self.samples), "size": self.samples.size, **told, **leg}
         model = dataclasses.replace(self.model, network=cast(Network, network), legs=[*self.model.legs, leg])
         if self.whole is not None:
-            model = dataclasses.replace(self.whole, narrow=model)
+            model = dataclasses.replace(self.whole, mean=model)
         save_model(self.output, model, overwrite=True)
 
 

@@ -50,7 +50,7 @@ def onnx_bytes(model: Model) -> bytes:
     try:
         proto = _exported(model)
         metadata = {
-            "pixmend": json.dumps(replace(model, narrow=None).header),
+            "pixmend": json.dumps(replace(model, mean=None).header),
             "alpha_bars": json.dumps(model.diffusion.alpha_bars.tolist()),
         }
         onnx.helper.set_model_props(proto, metadata)

@@ -89,7 +89,7 @@ class OpenVinoNetwork:
 
     def __init__(self, model: Model, precision: str | None = None) -> None:
         tune_allocator()
-        self._model = replace(model, narrow=None)  # which is opened by itself
+        self._model = replace(model, mean=None)  # which is opened by itself
         self.precision, self.threads = precision or fast_precision(), torch.get_num_threads()
         self.dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self._stride = model.network.config.stride

@@ -47,8 +47,8 @@ def told(file: Path | None, sampler: str | None = None, steps: int | None = None
         return Filled(samples.astype("uint8"), result.network_calls)
 
     name = f"{label}, {sampler}, {steps} step{'s' if steps > 1 else ''}"
-    if model.narrow is not None and not how:
-        name += f", narrow {model.narrow.steps}"
+    if model.mean is not None and not how:
+        name += f", narrow {model.mean.steps}"
     return Method(name, fill, random=True, identity=_identity(file), key="pixmend", series=f"{label}, {sampler}")
 
 
