@@ -187,10 +187,8 @@ def test_the_mean_is_the_guide_of_what_is_drawn() -> None:
     image, wide, seen = noise_picture(60, 60), box(60, 60, 10, 10, 40, 45), []
     own, without, other = small_model(), small_model(), with_narrow()
     own.mean = Model.new_mean(SMALL, size=16)
-    same, alone, others = (
-        mend(image, wide, model=model, candidates=2, progress=lambda *x: seen.append(x))
-        for model in (own, without, other)
-    )
+    both: dict[str, Any] = {"candidates": 2, "progress": lambda *x: seen.append(x)}
+    same, alone, others = (mend(image, wide, model=model, **both) for model in (own, without, other))
     for i in range(2):
         assert np.array_equal(same.pictures[i].samples, alone.pictures[i].samples)
         assert not np.array_equal(others.pictures[i].samples, alone.pictures[i].samples)
@@ -467,6 +465,7 @@ def test_every_sampler_keeps_what_is_known_and_tells_its_steps(sampler: str, con
         model=small_model(conditioning=conditioning),
         sampler=sampler,
         steps=steps,
+        blur=2,
         progress=lambda *x: told.append(x),
     )
     before, after = np.asarray(image), result.pictures[0].samples
