@@ -22,7 +22,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from machine import machine
-from narrow import SIZE, Pixels, middle, tensor
+from mean import SIZE, Pixels, middle, tensor
 from pixmend.checkpoint import load_model
 from pixmend.components import Hole
 from pixmend.evaluation.metrics import hole_psnr

@@ -90,8 +90,15 @@ def mean_and_error(values: Tensor) -> tuple[float, float]:
     return float(values.mean()), float(values.std() / len(values) ** 0.5)
 
 
+def likeliest(model: Model, device: torch.device) -> Fill:
+    """What a model that answers the mean says, in one call."""
+    return ours(model, model.sampler, 1, 0, device)
+
+
 def ours(model: Model, sampler: str, steps: int, number: int, device: torch.device) -> Fill:
-    """The model's fill in `steps` steps. Its n-th picture has a generator of its own, of the seed (number, n)."""
+    """The model's fill in `steps` steps, upon the mean where it has a network that answers that; of all holes, narrow or
+    wide. Its n-th picture has a generator of its own, of the seed (number, n).
+    """
     times, dtype = step_subset(model.diffusion.T, steps), fast_dtype(device)
 
     def network(x: Tensor, t: Tensor) -> Tensor:
@@ -111,7 +118,8 @@ def ours(model: Model, sampler: str, steps: int, number: int, device: torch.devi
 
             known = Known(part * (1 - part_hole), part_hole, model.diffusion, model.conditioning, noise)
             start, sample = known.start(times[0]), SAMPLERS[sampler]
-            denoise = denoiser(network, known)
+            guide = likeliest(model.mean, device)(part, part_hole).to(device) if model.mean else None
+            denoise = denoiser(network, known, guide)
             done.append(sample(denoise, start, times, model.diffusion, noise=noise, put_back=known.put_back).cpu())
         return torch.cat(done)
 
@@ -222,6 +230,9 @@ def main() -> None:
     evaluation = Evaluation(truth, options.kinds, options.fills)
     ways: dict[str, list[Fill]] = {name: [baseline(word)] for name, word in BESIDE.items()}
     ways[TELEA] = [baseline("telea")]
+    if model.mean:
+        model.mean.network.to(device)
+        ways["the mean"] = [likeliest(model.mean, device)]
     for steps in options.steps:
         name = f"pixmend, {steps} step{'s' if steps > 1 else ''}"
         ways[name] = [ours(model, model.sampler, steps, number, device) for number in range(options.fills)]

@@ -122,7 +122,8 @@ class Filling:
 
         own: the levels of its mosaic.
         """
-        one = tile_bytes(self.model.network.config, levels[0].size, self.dtype)
+        models = [self.model, *([self.guiding.model] if self.guiding else [])]
+        one = max(tile_bytes(model.network.config, levels[0].size, self.dtype) for model in models)
         least = one + max(_level_bytes(level, 1) for level in levels)  # candidates that do not fit wait
         least = max(least, mosaic_bytes(own))
         if self.strict and least > self.limit:
@@ -259,7 +260,7 @@ class Filling:
             guide = block.guide(coarser.fill, coarser.level).to(self.device)
             begin = livening(*surroundings, self.effort.finer_noise)(noise(guide))
             start = known.put_back(diffusion.add_noise(guide, times[0], begin), times[0], times[0])
-        network = self._batched(record, block, len(seeds), self.network)
+        network = self._batched(record, block, len(seeds), self.network, self.model)
         fill = SAMPLERS[self.sampler](
             denoiser(tiled(network, block.needed.to(self.device), block.size, OVERLAP, network.most), known, guide),
             start,
@@ -278,13 +279,15 @@ class Filling:
         """The mean of what may be in the hole, (1, 1, H, W) of 0 and 1; smooth: its guide. (1, 3, H, W)."""
         model = asked.model
         known = Known(x, hole, model.diffusion, model.conditioning, _noise([0]))
-        network = self._batched(record, block, 1, asked.network)
+        network = self._batched(record, block, 1, asked.network, model)
         tiles = tiled(network, block.needed.to(self.device), block.size, OVERLAP, network.most)
         return denoiser(tiles, known, smooth)(known.start(0), 0)
 
-    def _batched(self, record: LevelRecord, level: Level, candidates: int, opened: OpenNetwork) -> Batches:
-        """The network, on as many tiles at once as memory allows beside what the level itself takes."""
-        one = tile_bytes(self.model.network.config, level.size, self.dtype)
+    def _batched(
+        self, record: LevelRecord, level: Level, candidates: int, opened: OpenNetwork, model: Model
+    ) -> Batches:
+        """A model's network, on as many tiles at once as memory allows beside what the level itself takes."""
+        one = tile_bytes(model.network.config, level.size, self.dtype)
         rest = self.limit - _level_bytes(level, candidates)
         most = MOST_PIXELS.get(self.device.type, MOST_PIXELS["cpu"]) // level.size**2
 

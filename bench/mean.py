@@ -1,11 +1,13 @@
-"""Lines of several widths in large photographs: by the network for narrow holes in one call, or drawn by the model.
+"""What the network that answers the mean is good for: lines of several widths in large photographs.
 
-    python bench/narrow.py FOLDER_OF_PHOTOGRAPHS [--pictures 50] [--model FILE] [--widths 1 2 3 4 6 8]
-    python bench/narrow.py FOLDER_OF_PHOTOGRAPHS [--pictures 50] [--model FILE] --stained
+    python bench/mean.py FOLDER_OF_PHOTOGRAPHS [--pictures 50] [--model FILE] [--widths 2 3 4 6 10]
+    python bench/mean.py FOLDER_OF_PHOTOGRAPHS [--pictures 50] [--model FILE] --stained
 
 The middle SIZE x SIZE pixels of every photograph, as they are; six straight lines across it, ends from fixed seeds, all
 of one width. PSNR in the hole, dB; sharpness in three bands from fine to coarse, and seam: 1 is as the truth. The mean
 of pictures for PSNR; of the others, the ratio of means. "share": how much of the hole counts as narrow.
+
+The ways: the smooth fill; drawn from it; drawn from the mean; the mean itself, in one call.
 
 --stained: lines 2 pixels wide and a few wide spots in one mask. All drawn together, or what is narrow first: PSNR of
 the lines outside of the spots, and of the spots; seconds a picture.
@@ -97,12 +99,12 @@ def main() -> None:
     parser.add_argument("photographs", type=Path)
     parser.add_argument("--pictures", type=int, default=50)
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--widths", type=float, nargs="+", default=[1, 2, 3, 4, 6, 8])
+    parser.add_argument("--widths", type=float, nargs="+", default=[2, 3, 4, 6, 10])
     parser.add_argument("--stained", action="store_true")
     options = parser.parse_args()
     model = load_model(options.model)
     if model.mean is None:
-        parser.error("the model has no part for narrow holes")
+        parser.error("the model has no part that answers the mean")
     middles = (middle(path) for path in picture_files(options.photographs))
     truths = list(islice((found for found in middles if found is not None), options.pictures))
     if options.stained:
@@ -111,16 +113,21 @@ def main() -> None:
         of_widths(model, truths, options.widths)
 
 
+def drawn(model: Model, truth: Pixels, hole: Hole) -> Tensor:
+    """A fill by the sampler, whatever the hole's width, (1, 3, H, W)."""
+    result = inpainting(truth, hole, model=model, steps=model.steps, detail="model")
+    return tensor(result.pictures[0].samples.astype(np.uint8))
+
+
 def of_widths(model: Model, truths: list[Pixels], widths: list[float]) -> None:
     """The table of lines of these widths."""
+    likeliest = model.mean
+    assert likeliest is not None
     ways: dict[str, Callable[[Pixels, Hole], Tensor]] = {
         "smooth fill": lambda truth, hole: smooth_fill(tensor(truth), torch.from_numpy(hole)[None, None].float()),
-        "drawn": lambda truth, hole: tensor(
-            inpainting(truth, hole, model=model, steps=model.steps, blur=0).pictures[0].samples.astype(np.uint8)
-        ),
-        "mean": lambda truth, hole: tensor(
-            inpainting(truth, hole, model=model.mean, blur=0).pictures[0].samples.astype(np.uint8)
-        ),
+        "drawn from that": lambda truth, hole: drawn(replace(model, mean=None), truth, hole),
+        "drawn from the mean": lambda truth, hole: drawn(model, truth, hole),
+        "the mean": lambda truth, hole: drawn(likeliest, truth, hole),
     }
     print(f"# Lines of several widths, {SIZE}x{SIZE}\n\n{machine()}; {len(truths)} photographs.\n")
     print("| width | share | way | PSNR | sharpness, fine | middle | coarse | seam |")
