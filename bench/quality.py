@@ -96,7 +96,7 @@ def likeliest(model: Model, device: torch.device) -> Fill:
 
 
 def ours(model: Model, sampler: str, steps: int, number: int, device: torch.device) -> Fill:
-    """The model's fill in `steps` steps, upon the mean where it has a network that answers that; of all holes, narrow or
+    """The model's fill in `steps` steps, upon the mean where it has a network for that; of all holes, narrow or
     wide. Its n-th picture has a generator of its own, of the seed (number, n).
     """
     times, dtype = step_subset(model.diffusion.T, steps), fast_dtype(device)

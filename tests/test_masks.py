@@ -211,7 +211,7 @@ def test_mixed_is_as_frequent_as_its_table(monkeypatch: pytest.MonkeyPatch) -> N
         return draw
 
     assert sum(MIXTURE.values()) == 100
-    assert set(MIXTURE) == set(KINDS) - {"whole", "mixed", "narrow"}
+    assert set(MIXTURE) == set(KINDS) - {"whole", "mixed", "narrow", "any-width"}
     fakes = {kind: recorded(kind) for kind in MIXTURE} | {"mixed": masks.mixed}
     monkeypatch.setattr(masks, "KINDS", MappingProxyType(fakes))
     count = 20_000
@@ -224,11 +224,13 @@ def test_mixed_is_as_frequent_as_its_table(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_narrow_blend_is_of_narrow_holes() -> None:
     assert sum(percent for percent, _ in NARROW_MIXTURE.values()) == 100
-    narrow, mixed = (
-        [narrow_pixels(hole).sum() / hole.sum() for hole in holes(k, 64, 300)] for k in ("narrow", "mixed")
+    kinds = ("narrow", "mixed", "any-width")
+    narrow, mixed, any_width = (
+        np.mean([narrow_pixels(hole).sum() / hole.sum() for hole in holes(kind, 64, 300)]) for kind in kinds
     )
-    assert np.mean(narrow) > 0.7
-    assert np.mean(mixed) < 0.5
+    assert narrow > 0.7
+    assert mixed < 0.5
+    assert any_width == pytest.approx((narrow + mixed) / 2, abs=0.08)
 
 
 @pytest.mark.parametrize("whole", [0.1, 0.4])
