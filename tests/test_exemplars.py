@@ -302,7 +302,7 @@ def test_known_pixels_stay_byte_for_byte(
 
 
 def test_the_network_sketches_and_the_picture_has_the_detail() -> None:
-    hole = box(400, 380, 60, 50, 190, 170)
+    hole = box(400, 380, 56, 46, 194, 174)
     _, own = mended(400, 380, hole)
     _, drawn = mended(400, 380, hole, detail="model")
     levels = own.records[0].levels
@@ -315,7 +315,7 @@ def test_the_network_sketches_and_the_picture_has_the_detail() -> None:
 
 def test_the_network_goes_on_until_enough_is_known() -> None:
     """At an eighth, 33 x 30 pixels, the hole leaves hardly a whole patch; at a quarter there are some hundreds."""
-    _, result = mended(260, 240, box(260, 240, 60, 50, 190, 170))
+    _, result = mended(260, 240, box(260, 240, 56, 46, 194, 174))
     levels = [(level.level.scale, bool(level.times)) for level in result.records[0].levels]
     assert levels == [(8, True), (4, True), (4, False), (2, False), (1, False)]
 

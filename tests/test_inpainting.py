@@ -184,7 +184,7 @@ def test_a_sampler_that_is_asked_for_and_grey_masks_are_for_the_model_itself(ask
 
 def test_the_mean_is_the_guide_of_what_is_drawn() -> None:
     """Untrained, the second network answers its own guide: nothing changes but the number of calls."""
-    image, wide, seen = noise_picture(60, 60), box(60, 60, 10, 10, 40, 45), []
+    image, wide, seen = noise_picture(60, 60), box(60, 60, 10, 10, 22, 24), []
     own, without, other = small_model(), small_model(), with_narrow()
     own.mean = Model.new_mean(SMALL, size=16)
     both: dict[str, Any] = {"candidates": 2, "progress": lambda *x: seen.append(x)}
@@ -196,12 +196,19 @@ def test_the_mean_is_the_guide_of_what_is_drawn() -> None:
     assert {done for done, total in seen if done == total} == {total for _, total in seen}, "progress ends at its end"
 
 
+def test_a_hole_that_cannot_be_seen_across_is_not_guided() -> None:
+    most = box(60, 60, 2, 2, 58, 58)
+    own, without = (mend(noise_picture(60, 60), most, model=model) for model in (with_narrow(), small_model()))
+    assert own.network_calls == without.network_calls
+    assert np.array_equal(own.pictures[0].samples, without.pictures[0].samples)
+
+
 def test_a_network_that_takes_no_guide_is_given_none() -> None:
     model = small_model(conditioning="plain")
     model.mean = with_narrow().mean
-    result = mend(noise_picture(60, 60), box(60, 60, 10, 10, 40, 45), model=model)
+    result = mend(noise_picture(60, 60), box(60, 60, 10, 10, 22, 24), model=model)
     model.mean = None
-    again = mend(noise_picture(60, 60), box(60, 60, 10, 10, 40, 45), model=model)
+    again = mend(noise_picture(60, 60), box(60, 60, 10, 10, 22, 24), model=model)
     assert result.network_calls == again.network_calls
     assert np.array_equal(result.pictures[0].samples, again.pictures[0].samples)
 
@@ -596,9 +603,10 @@ def test_the_preview_is_the_picture_as_it_is() -> None:
     untouched = result.job.soft == 0
     for candidate, pictures in seen.items():
         assert len(pictures) == len(result.steps[candidate])
-        for step, samples in enumerate(pictures[:-1]):  # the last is without the grain
+        parts = [step.part for step in result.steps[candidate]]
+        for step, samples in enumerate(pictures[:-1]):
             assert np.array_equal(samples[untouched], np.asarray(image)[untouched])
-            if result.steps[candidate][step] is not result.steps[candidate][-1]:
+            if parts[step] == parts[step + 1]:  # the last step of a part is shown without its grain
                 assert np.array_equal(samples, result.step_picture(step, candidate).samples)
 
 

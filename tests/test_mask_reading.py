@@ -284,11 +284,27 @@ def run(*arguments: object) -> int:
 
 def test_preview_alone_fills_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, preview = painted(tmp_path), tmp_path / "preview.png"
-    assert run(path, "--mask-color", "#ff00ff", "--tolerance", 5, "--preview", preview) == 0
+    given = (path, "--mask-color", "#ff00ff", "--tolerance", 5, "--preview", preview, "--overwrite")
+    assert run(*given, "--grow-mask", 0) == 0
     assert "7.5% of the picture is marked" in capsys.readouterr().err
+    assert run(*given) == 0
+    assert "13.3% of the picture is marked" in capsys.readouterr().err, "two pixels around, where paint has a rim"
     assert decode_file(preview).samples[15, 20].tolist() == [255, 0, 128]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["painted.png", "preview.png"]
     assert run(path, "--mask-color", "#ff00ff", "--preview", preview) == 7
+
+
+@pytest.mark.parametrize(("grown", "is_left"), [((), False), (("--grow-mask", 0), True)])
+def test_nothing_is_left_of_what_was_painted_with_a_smooth_rim(
+    tmp_path: Path, grown: tuple[object, ...], is_left: bool
+) -> None:
+    fine = Image.new("RGB", (320, 320), (128, 128, 128))
+    ImageDraw.Draw(fine).line((30, 20, 290, 260), (255, 0, 255), width=24)
+    fine.resize((80, 80), Image.Resampling.BOX).save(tmp_path / "painted.png")
+    done = run(tmp_path / "painted.png", "--mask-color", "#ff00ff", *grown, "-o", tmp_path / "out.png")
+    assert done == 0
+    off = np.abs(decode_file(tmp_path / "out.png").samples.astype(int) - 128).max()
+    assert (off > 60) == is_left
 
 
 @pytest.mark.parametrize(
@@ -328,7 +344,7 @@ def test_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     command = [tmp_path / "moving.gif", "-o", tmp_path / "still", "--mask-color", "#ff00ff", "--tolerance", 20]
     assert run(*command) == 4
     assert "holds 2 frames or pages; take one: of a picture to work on with --frame 1 to 2" in capsys.readouterr().err
-    assert run(*command, "--frame", 2, "--model", tiny_model, "--steps", 1, "--blur", 0, "--json") == 0
+    assert run(*command, "--frame", 2, "--model", tiny_model, "--steps", 1, "--grow-mask", 0, "--json") == 0
     json.loads(capsys.readouterr().out)
     before, after = decode_file(tmp_path / "moving.gif", 2), decode_file(tmp_path / "still")
     hole = mask_from_color(before, "#ff00ff", 20)

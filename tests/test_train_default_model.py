@@ -106,7 +106,7 @@ def test_a_leg_for_narrow_holes_goes_on_from_that_part_and_is_shipped_as_such(
     monkeypatch.setattr(script, "DEFAULT_MODEL", default)
     save_model(default, Model.new(small, seed=1))
     alone = save_model(tmp_path / "alone.safetensors", Model.new(small, seed=2))
-    with pytest.raises(SystemExit, match="has no part for narrow holes"):
+    with pytest.raises(SystemExit, match="has no part that answers the mean"):
         script._start_mean(alone)
     whole = Model.new(small, seed=3)
     whole.mean = Model.new_mean(small, seed=4)

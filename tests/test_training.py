@@ -420,7 +420,7 @@ def test_narrow_holes_are_learnt_without_a_teacher_and_teach_nobody(photos: Path
     with pytest.raises(OptionError, match="learns from no teacher"):
         train_model(photos, tmp_path / "m.safetensors", mean=True, teacher=tmp_path / "t.safetensors", steps=2)
     teacher = save_model(tmp_path / "narrow.safetensors", Model.new_mean(SMALL, size=16))
-    with pytest.raises(OptionError, match="takes a single step"):
+    with pytest.raises(OptionError, match="in a single step"):
         train_model(photos, tmp_path / "m.safetensors", CONFIG, teacher=teacher, steps=1, device="cpu")
 
 

@@ -32,7 +32,7 @@ from pixmend.samplers import SAMPLERS, visited_times
 from pixmend.schedules import step_subset
 from pixmend.texture import calmed, calmness, livening
 from pixmend.tiles import tile_corners, tiled
-from pixmend.windows import Part
+from pixmend.windows import Part, is_wide
 
 OVERLAP = 0.25  # of a tile: what neighbours share
 
@@ -109,7 +109,7 @@ class Filling:
         own: the levels of its mosaic, which count as the tiles that their holes would fill.
         """
         total = candidates * sum(map(_worth, own))
-        if self.guiding:
+        if self._guiding(levels[-1]):
             batches = self._batches_of_candidates(levels[-1], candidates)
             total += len(batches) * len(self._corners(levels[-1], 0))
         for finer, level in enumerate(reversed(levels)):
@@ -249,9 +249,8 @@ class Filling:
         options: dict[str, Any] = {}
         if coarser is None:
             calm, smooth = calmness(*surroundings), smooth_fill(*surroundings)
-            guide = smooth
-            if self.guiding:
-                guide = self._likeliest(self.guiding, record, block, *surroundings, smooth)
+            asked = self._guiding(record.level)
+            guide = self._likeliest(asked, record, block, *surroundings, smooth) if asked else smooth
             guide, start = guide.expand_as(x), known.start(times[0])
             if self.effort.noise and self.sampler == "ddim":  # what students learn; no other sampler takes it
                 options["liven"] = livening(*surroundings, self.effort.noise)
@@ -272,6 +271,13 @@ class Filling:
             **options,
         )
         return calmed(fill, *surroundings, calm, smooth).cpu(), calm.cpu()
+
+    def _guiding(self, level: Level) -> Guiding | None:
+        """What gives the guide at the coarsest level; None where the hole is too wide to be seen across.
+
+        There the mean is blurred at all scales, and what is drawn from it would vary too little.
+        """
+        return None if is_wide(level.hole, level.size) else self.guiding
 
     def _likeliest(
         self, asked: Guiding, record: LevelRecord, block: Level, x: Tensor, hole: Tensor, smooth: Tensor

@@ -105,15 +105,19 @@ def find_parts(touched: Hole, size: int) -> list[Part]:
 
 def count_halvings(hole: Hole, size: int, most: int = 64) -> int:
     """How often a hole is halved until no square wider than WIDEST of `size` fits into it; beyond the edges is hole."""
-    radius = int(WIDEST * size) // 2
     for halvings in range(most):
-        if not holds_square(hole, radius):
+        if not is_wide(hole, size):
             return halvings
         height, width = hole.shape
         hole = np.pad(hole, ((0, height % 2), (0, width % 2)), constant_values=True)
         hole = hole[::2] & hole[1::2]
         hole = hole[:, ::2] & hole[:, 1::2]
     return most
+
+
+def is_wide(hole: Hole, size: int) -> bool:
+    """Whether a square wider than WIDEST of `size` fits into a hole; beyond the edges is hole."""
+    return holds_square(hole, int(WIDEST * size) // 2)
 
 
 def window_around(box: Window, shape: tuple[int, ...], size: int, halvings: int = 0) -> Window:
