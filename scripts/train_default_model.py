@@ -38,7 +38,7 @@ from pixmend.images import open_thumbnail, picture_files
 from pixmend.loop import Report
 from pixmend.model_files import DEFAULT_MODEL
 from pixmend.picture_cache import content_hash, is_held_out
-from pixmend.training import TrainConfig, train_model
+from pixmend.training import NARROW_VIEWS, TrainConfig, train_model
 from pixmend.unet import sinusoidal_embedding
 
 PACK_LIMIT = 40 << 20  # bytes
@@ -112,7 +112,8 @@ def run(options: argparse.Namespace) -> None:
             size,
             seed=config.seed,
             T=model.diffusion.T,
-            masks="any-width" if options.mean else "mixed",
+            masks="narrow" if options.mean else "mixed",
+            views=NARROW_VIEWS if options.mean else None,
             holdout=config.holdout,
             cache=options.cache,
         )

@@ -32,8 +32,7 @@ Sample = dict[str, Tensor]
 
 CACHE_SIDES = 3  # the cache keeps the shorter side at this many training sizes
 HELD_OUT_SEED = 2**63 - 1
-_NARROW = [(kind, percent, dict(parameters)) for kind, (percent, parameters) in NARROW_MIXTURE.items()]
-_BLENDS = {"narrow": _NARROW, "any-width": [_NARROW, dict(MIXTURE)]}
+_BLENDS = {"narrow": [(kind, percent, dict(parameters)) for kind, (percent, parameters) in NARROW_MIXTURE.items()]}
 
 
 @dataclass(frozen=True)

@@ -163,11 +163,6 @@ def narrow(h: int, w: int, rng: Rng) -> Hole:
     return KINDS[kind](h, w, rng, **NARROW_MIXTURE[kind][1])
 
 
-def any_width(h: int, w: int, rng: Rng, *, whole: float = 0.05) -> Hole:
-    """The blend for training a model that answers the mean: `narrow` and `mixed` by turns."""
-    return narrow(h, w, rng) if rng.random() < 0.5 else mixed(h, w, rng, whole=whole)
-
-
 NARROW_MIXTURE: Mapping[str, tuple[float, Mapping[str, Any]]] = MappingProxyType(
     {  # percent of the masks of `narrow`, and the parameters that make a kind narrow
         "thin": (18, {}),
@@ -195,7 +190,7 @@ KINDS: Mapping[str, Callable[..., Hole]] = MappingProxyType(
             *(rectangles, centre, irregular, stripes),
             *(thin, medium, thick),
             *(half, border, expand, alternate_rows, every_second_pixel),
-            *(scattered, patches, text, scratches, whole, mixed, narrow, any_width),
+            *(scattered, patches, text, scratches, whole, mixed, narrow),
         )
     }
 )
