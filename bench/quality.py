@@ -23,7 +23,7 @@ from torch import Tensor
 
 from machine import machine
 from pixmend.checkpoint import Model, load_model
-from pixmend.conditioning import denoiser
+from pixmend.conditioning import denoiser, smooth_fill
 from pixmend.diffusion import Known
 from pixmend.evaluation.baselines import BASELINES
 from pixmend.evaluation.metrics import boundary_gradient, hole_psnr, inside_gradient
@@ -32,6 +32,7 @@ from pixmend.masks import KINDS, create_advanced_mask
 from pixmend.runtime import fast_dtype, pick_device, tune_allocator
 from pixmend.samplers import SAMPLERS
 from pixmend.schedules import step_subset
+from pixmend.windows import is_wide
 
 BATCH = 25
 MONTAGE_ROWS = 12
@@ -96,9 +97,7 @@ def likeliest(model: Model, device: torch.device) -> Fill:
 
 
 def ours(model: Model, sampler: str, steps: int, number: int, device: torch.device) -> Fill:
-    """The model's fill in `steps` steps, upon the mean where it has a network for that; of all holes, narrow or
-    wide. Its n-th picture has a generator of its own, of the seed (number, n).
-    """
+    """The model's fill in `steps` steps, upon the mean where it has a network for that; narrow holes, too. Its n-th picture has a generator of its own, of the seed (number, n)."""
     times, dtype = step_subset(model.diffusion.T, steps), fast_dtype(device)
 
     def network(x: Tensor, t: Tensor) -> Tensor:
@@ -118,7 +117,11 @@ def ours(model: Model, sampler: str, steps: int, number: int, device: torch.devi
 
             known = Known(part * (1 - part_hole), part_hole, model.diffusion, model.conditioning, noise)
             start, sample = known.start(times[0]), SAMPLERS[sampler]
-            guide = likeliest(model.mean, device)(part, part_hole).to(device) if model.mean else None
+            guide = None
+            if model.mean:  # as `Filling` does: where the network sees across the hole
+                wide = torch.tensor([is_wide(h[0].cpu().numpy() > 0, model.size) for h in part_hole], device=device)
+                mean = likeliest(model.mean, device)(part, part_hole).to(device)
+                guide = torch.where(wide[:, None, None, None], smooth_fill(part, part_hole), mean)
             denoise = denoiser(network, known, guide)
             done.append(sample(denoise, start, times, model.diffusion, noise=noise, put_back=known.put_back).cpu())
         return torch.cat(done)
