@@ -97,7 +97,10 @@ def likeliest(model: Model, device: torch.device) -> Fill:
 
 
 def ours(model: Model, sampler: str, steps: int, number: int, device: torch.device) -> Fill:
-    """The model's fill in `steps` steps, upon the mean where it has a network for that; narrow holes, too. Its n-th picture has a generator of its own, of the seed (number, n)."""
+    """The model's fill in `steps` steps, upon the mean where it has a network for that, of narrow holes as well.
+
+    Its n-th picture has a generator of its own, of the seed (number, n).
+    """
     times, dtype = step_subset(model.diffusion.T, steps), fast_dtype(device)
 
     def network(x: Tensor, t: Tensor) -> Tensor:
