@@ -227,6 +227,7 @@ def print_result(result: Inpainted, outputs: Sequence[Path], *, as_json: bool) -
         figures = {name: getattr(result, name) for name in names}
         print(json.dumps({"outputs": [str(path) for path in outputs], **figures}))
         return
-    print(f"{result.hole_share:.1%} of the picture was filled, {result.touched_share:.1%} with the soft edge")
+    edge = f", {result.touched_share:.1%} with the soft edge" if result.touched_share > result.hole_share else ""
+    print(f"{result.hole_share:.1%} of the picture was filled{edge}")
     print(f"{result.seconds:.1f} s, {result.network_calls} network calls")
     print("the result is in", *outputs)
