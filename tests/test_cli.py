@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -233,10 +234,12 @@ def test_grey_mask_is_a_note(run: Run, folder: Path, tiny_model: Path) -> None:
     Image.fromarray(hole).save(folder / "mask.png")
     done = run(*inpaint(folder, tiny_model, "-o", folder / "out.png", "--blur", 0))
     assert done.err.startswith("pixmend: note: 10.0% of the mask is grey")
-    assert "7.1% of the picture was filled" in done.out
+    assert "7.1% of the picture was filled\n" in done.out
+    edged = run(*inpaint(folder, tiny_model, "-o", folder / "edged.png", "--blur", 1))
+    assert re.search(r"7\.1% of the picture was filled, \d+\.\d% with the soft edge\n", edged.out)
     soft = run(*inpaint(folder, tiny_model, "-o", folder / "soft.png", "--soft-mask"))
     assert soft.err == ""
-    assert "17.1% with the soft edge" in soft.out
+    assert "17.1% of the picture was filled\n" in soft.out
 
 
 def test_overwrite_replaces(run: Run, folder: Path, tiny_model: Path) -> None:
