@@ -114,7 +114,7 @@ def scratched_and_stained() -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 def test_what_is_narrow_is_filled_first_beside_what_is_wide() -> None:
     image, model = noise_picture(200, 60), with_narrow()
     hairlines, stain = scratched_and_stained()
-    result = mend(image, hairlines | stain, model=model, blur=2, candidates=2)
+    result = mend(image, hairlines | stain, model=model, candidates=2)
     flags = [part.narrow for part in result.job.parts]
     assert flags == sorted(flags, reverse=True)
     assert set(flags) == {True, False}
@@ -122,11 +122,12 @@ def test_what_is_narrow_is_filled_first_beside_what_is_wide() -> None:
     near[100 - AROUND : 130 + AROUND] = True  # more or less: what is near to the stain is filled with it
     assert (result.job.narrow <= hairlines).all()
     assert (result.job.narrow | near)[hairlines].all()
-    alone = mend(image, result.job.narrow, model=model, seed=1).pictures[0].samples
-    apart = result.job.narrow & ~near
-    assert np.array_equal(result.pictures[1].samples[apart], alone[apart])
-    wide = mend(alone, (result.job.soft == 1) & ~result.job.narrow, model=model, blur=2, seed=1)
-    difference = wide.pictures[0].samples.astype(int) - result.pictures[1].samples
+    alone, apart = mend(image, result.job.narrow, model=model, candidates=2), result.job.narrow & ~near
+    for own, other in zip(result.pictures, alone.pictures, strict=True):
+        assert np.array_equal(own.samples[apart], other.samples[apart])
+    filled = np.where(result.job.narrow[..., None], result.pictures[0].samples, np.asarray(image))
+    wide = mend(filled, result.job.hole & ~result.job.narrow, model=model)
+    difference = wide.pictures[0].samples.astype(int) - result.pictures[0].samples
     assert np.abs(difference).max() <= 2, "the wide hole is filled as if the narrow ones had never been"
     untouched = result.job.soft == 0
     assert np.array_equal(result.pictures[0].samples[untouched], np.asarray(image)[untouched])
@@ -184,16 +185,59 @@ def test_a_sampler_that_is_asked_for_and_grey_masks_are_for_the_model_itself(ask
 
 def test_the_mean_is_the_guide_of_what_is_drawn() -> None:
     """Untrained, the second network answers its own guide: nothing changes but the number of calls."""
-    image, wide, seen = noise_picture(60, 60), box(60, 60, 10, 10, 22, 24), []
+    image, wide = noise_picture(60, 60), box(60, 60, 10, 10, 22, 24)
     own, without, other = small_model(), small_model(), with_narrow()
     own.mean = Model.new_mean(SMALL, size=16)
-    both: dict[str, Any] = {"candidates": 2, "progress": lambda *x: seen.append(x)}
-    same, alone, others = (mend(image, wide, model=model, **both) for model in (own, without, other))
+    same, alone, others = (mend(image, wide, model=model, candidates=2) for model in (own, without, other))
     for i in range(2):
         assert np.array_equal(same.pictures[i].samples, alone.pictures[i].samples)
         assert not np.array_equal(others.pictures[i].samples, alone.pictures[i].samples)
     assert same.network_calls == alone.network_calls + 1, "of both candidates at the coarsest level"
-    assert {done for done, total in seen if done == total} == {total for _, total in seen}, "progress ends at its end"
+
+
+@pytest.mark.parametrize("candidates", [1, 2])
+def test_progress_counts_the_guide_and_ends_at_its_end(candidates: int) -> None:
+    hairlines, stain = scratched_and_stained()
+    for hole in (hairlines | stain, stain, box(200, 60, 10, 10, 22, 24)):
+        seen: list[tuple[int, int]] = []
+        mend(
+            noise_picture(200, 60),
+            hole,
+            model=with_narrow(),
+            candidates=candidates,
+            progress=lambda *x, seen=seen: seen.append(x),
+        )
+        assert len({total for _, total in seen}) == 1
+        assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+        assert seen[-1][0] == seen[-1][1]
+
+
+def test_known_gaps_stay_known_under_a_soft_edge() -> None:
+    """The edges of lines six pixels apart meet: what is between them is soft all over, and is not the hole."""
+    lines = np.zeros((100, 60), bool)
+    lines[6:90:6] = lines[7:90:6] = True
+    for blur in (1, 2, 3):
+        result = mend(noise_picture(100, 60), lines, model=with_narrow(), blur=blur)
+        assert result.hole_share == lines.mean()
+        assert np.array_equal(result.job.narrow, lines)
+
+
+def test_what_is_filled_first_has_its_grain_where_wide_holes_are_filled_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    level_tensors = importlib.import_module("pixmend.levels").level_tensors
+
+    def recorded(picture: Picture, *arguments: Any) -> Any:
+        seen.append(picture.samples.copy())
+        return level_tensors(picture, *arguments)
+
+    module = importlib.import_module("pixmend.inpainting")
+    monkeypatch.setattr(module, "level_tensors", recorded)
+    model, picture = with_narrow(), np.full((200, 60, 3), 128, np.uint8)
+    model.mean = Model.new_mean(SMALL, size=16)  # which answers the smooth fill
+    picture += np.random.default_rng(0).integers(0, 20, (200, 60, 1), np.uint8)
+    hairlines, stain = scratched_and_stained()
+    narrow = mend(picture, hairlines | stain, model=model).job.narrow
+    assert seen[-1][narrow].std() > 0.8 * picture[~hairlines].std()
 
 
 def test_a_hole_that_cannot_be_seen_across_is_not_guided() -> None:

@@ -294,6 +294,17 @@ def test_preview_alone_fills_nothing(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert run(path, "--mask-color", "#ff00ff", "--preview", preview) == 7
 
 
+def test_paint_in_single_pixels_leaves_what_is_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    samples = RNG(2).integers(0, 200, (80, 80, 3)).astype(np.uint8)
+    samples[::5, ::5] = (255, 0, 255)
+    Image.fromarray(samples).save(tmp_path / "dots.png")
+    given = (tmp_path / "dots.png", "--mask-color", "#ff00ff", "--preview", tmp_path / "preview.png")
+    assert run(*given) == 0
+    told = re.search(r"note: (\S+)% of the picture is marked", capsys.readouterr().err)
+    assert told is not None
+    assert 30 < float(told[1]) < 40, "a pixel around each of every fifth, and not two"
+
+
 @pytest.mark.parametrize(("grown", "is_left"), [((), False), (("--grow-mask", 0), True)])
 def test_nothing_is_left_of_what_was_painted_with_a_smooth_rim(
     tmp_path: Path, grown: tuple[object, ...], is_left: bool

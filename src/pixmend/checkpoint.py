@@ -29,7 +29,7 @@ from pixmend.unet import UNet, UNetConfig
 
 PLAIN_STEPS = 10  # where known pixels are put back around a network that is not told of them, few are not enough
 LARGEST_SIZE = 1 << 16  # pixels a side of the pictures that a model may claim to have seen
-# Narrow holes are matters of fine detail, and need no look at the whole picture.
+# What the mean knows is near: it needs no look at the whole picture.
 MEAN_SHAPE = UNetConfig(channels=(48, 80, 128, 144), attention=(False,) * 4)
 OF_MEAN = "mean."  # what the names of the weights of the mean begin with
 

@@ -44,6 +44,17 @@ class Components:
         return picture
 
 
+def grown(hole: Hole) -> Hole:
+    """A hole (H, W) and the pixels beside it."""
+    edged = np.pad(hole, 1)
+    height, width = hole.shape
+    found = np.zeros_like(hole)
+    for y in range(3):
+        for x in range(3):
+            found |= edged[y : y + height, x : x + width]
+    return found
+
+
 def connected(picture: Hole) -> Components:
     """The connected parts of a binary picture (H, W), by runs of pixels in a row that touch runs of the row above."""
     rows, columns = np.nonzero(picture)

@@ -61,7 +61,8 @@ class Job:
     """A picture and what is to be filled in it."""
 
     picture: Picture
-    soft: NDArray[np.float32]  # (H, W), the soft mask; narrow holes have no soft edge
+    hole: Hole  # (H, W), what is to be filled
+    soft: NDArray[np.float32]  # (H, W), its soft mask; narrow holes have no soft edge
     narrow: Hole  # (H, W), the holes that are filled by the mean
     parts: list[Part]  # those of narrow holes first; their windows may overlap the others'
     opaque: bool  # whether the mask was the picture's own transparency, which ends with the fill
@@ -160,23 +161,25 @@ def inpainting(
         raise OptionError(f"detail {detail!r} is not known; choose one of {', '.join(DETAILS)}")
     if not 0 <= seed < 2**63 - candidates:
         raise OptionError(f"seed {seed} is out of range; give 0 to 2**63 - 1, less the number of candidates")
-    picture, soft = _read(image, mask, blur=blur, grow=grow, invert=invert_mask, soft=soft_mask)
+    picture, hole, soft = _read(image, mask, blur=blur, grow=grow, invert=invert_mask, soft=soft_mask)
     if not isinstance(model, Model):
         model = load_model(model)
     elif not model.legs:
         warnings.warn("the model was never trained: its fill is noise", stacklevel=2)
-    kept = soft_mask & (soft > 0) & (soft < 1)  # something of what is there is to be kept
+    kept = hole & (soft < 1)  # something of what is there is to be kept
     parts, narrow = find_parts(soft > 0, model.size), np.zeros_like(kept)
     if model.mean is not None and steps is None and sampler is None:
         for part in parts:
-            part.window.of(narrow)[:] = narrow_pixels(part.window.of(soft) >= 1, part.window.of(kept))
+            part.window.of(narrow)[:] = narrow_pixels(part.window.of(hole), part.window.of(kept))
     if narrow.any():
-        soft = np.where(narrow, np.float32(1), soft if soft_mask else _softened((soft >= 1) & ~narrow, blur or 0))
+        soft = np.where(narrow, np.float32(1), soft if soft_mask else _softened(hole & ~narrow, blur or 0))
         parts = _narrow_parts(narrow, model.size) + find_parts((soft > 0) & ~narrow, model.size)
     touched = soft > 0
     is_grey = picture.is_grey_where(~touched)
-    job = Job(picture.spanned(~touched), soft, narrow, parts, mask is None, is_grey, model.size)
-    likeliest = None if model.mean is None else Guiding(model.mean, _opened(model.mean, model, backend, device))
+    job = Job(picture.spanned(~touched), hole, soft, narrow, parts, mask is None, is_grey, model.size)
+    likeliest = None
+    if model.mean is not None and (narrow.any() or model.conditioning != "plain"):
+        likeliest = Guiding(model.mean, _opened(model.mean, model, backend, device))
     fillings: dict[bool, Filling] = {}
     for is_narrow in {part.narrow for part in parts}:
         of_mean = likeliest if is_narrow else None
@@ -192,11 +195,10 @@ def inpainting(
         )
     work = _Work(job, fillings, detail, kept, [seed + i for i in range(candidates)], save_steps, preview)
     work.run(progress)
-    hole_share, touched_share = float(((soft >= 1) | kept).mean()), float(touched.mean())
     return Inpainted(
         [replace(picture, samples=samples) for samples in work.samples],
-        hole_share,
-        touched_share,
+        float(hole.mean()),
+        float(touched.mean()),
         sum(filling.calls for filling in fillings.values()),
         time.perf_counter() - started,
         fillings[parts[0].narrow].network.description,
@@ -287,7 +289,7 @@ class _Work:
         if True not in self.fillings:
             return {False: job.soft}
         wide = np.where(job.narrow, np.float32(0), job.soft)
-        return {False: wide, True: ((job.soft >= 1) | self.kept).astype(np.float32)}
+        return {False: wide, True: job.hole.astype(np.float32)}
 
     def _drawn_for(self, part: Part) -> list[int]:
         """The seeds that a part is filled with: one where all would give the same."""
@@ -328,8 +330,8 @@ class _Work:
         filling = self.fillings[part.narrow]
         for which, level, fill in filling(part, levels, tensors, self._drawn_for(part), on_step, mosaic):
             last = Step(number, level.in_picture(part.window), fill)
-            if part.narrow and self.picture is not self.job.picture:
-                self.job.paste(self.picture.samples, last)
+            if part.narrow and self.picture is not self.job.picture:  # its grain the same for all seeds
+                self.job.paste(self.picture.samples, replace(last, state=self._grained(fill, part, level, 0)))
             for candidate in everybody if part.narrow else [which]:
                 last = replace(last, state=self._grained(fill, part, level, self.seeds[candidate]))
                 self.job.paste(self.samples[candidate], last)
@@ -347,16 +349,15 @@ class _Work:
 
 def _read(
     image: Source, mask: Source | None, *, blur: int | None, grow: int, invert: bool, soft: bool
-) -> tuple[Picture, NDArray[np.float32]]:
-    """The picture, and its soft mask (H, W); at least one pixel is hole, and at least one is known."""
+) -> tuple[Picture, Hole, NDArray[np.float32]]:
+    """The picture, its hole and its soft mask, (H, W) both; at least one pixel is hole, and at least one is known."""
     picture = open_picture(image)
     if mask is None:
         mask = picture.told_hole()
         if mask is None:
             raise MaskError("there is no mask, and nothing is transparent; give a mask, white where to fill")
-    if not soft:
-        blur = blur or 0
-    softened = load_mask(mask, picture.size, blur=blur, grow=grow, invert=invert, soft=soft)[0, 0].numpy()
+    hard = load_mask(mask, picture.size, blur=None if soft else 0, grow=grow, invert=invert, soft=soft)[0, 0].numpy()
+    softened = hard if soft or not blur else _softened(hard > 0, blur)
     if not soft and (not softened.any() or softened.min() > 0):
         read_mask(mask, invert=invert).require_light(inverted=invert)
     if not softened.any():
@@ -368,10 +369,11 @@ def _read(
         painted = load_mask(mask, picture.size, blur=None if soft else 0, invert=invert, soft=soft)[0, 0]
         what, advice = ("the mask", "leave some of it black, or use --invert-mask")
         if painted.min() == 0:
-            what, advice = "the mask with its soft edge", "give a smaller --blur or --grow-mask"
+            what = "the mask with its soft edge" if blur else "the mask, as it was grown,"
+            advice = "give a smaller --blur or --grow-mask"
         raise MaskError(f"{what} covers the whole picture, so that nothing is known to go on; {advice}")
     if picture.is_float and (picture.lacking() & (softened < 1)).any():
         raise PictureError(
             "there are values that are not finite beside the hole; mark them in the mask, or give no mask to fill them"
         )
-    return picture, softened
+    return picture, hard > 0, softened

@@ -86,7 +86,9 @@ def inpaint(
     seed: Seed = 0,
     candidates: Candidates = 1,
     save_steps: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the pictures on the way here.")] = None,
-    blur: Annotated[int | None, typer.Option(min=0, metavar="R", help="Radius of the soft edge, in pixels.")] = None,
+    blur: Annotated[
+        int | None, typer.Option(min=0, metavar="R", help="Radius of a soft edge, in pixels; 0 without.")
+    ] = None,
     grow_mask: Annotated[int | None, typer.Option(min=0, metavar="N", help=GROW_HELP, show_default=False)] = None,
     invert_mask: Annotated[bool, typer.Option("--invert-mask", help="Fill where the mask is black.")] = False,
     soft_mask: Annotated[bool, typer.Option("--soft-mask", help="Take grey in the mask as strength.")] = False,
@@ -104,9 +106,8 @@ def inpaint(
     """Repair a picture, or all in a folder, where their masks are white."""
     check_backend(backend, device)
     of_folder = FolderOptions(dry_run, engine, ray_address, workers, overwrite, as_json)
-    if grow_mask is None:
-        grow_mask = PAINTED_RIM if mask_color and not invert_mask else 0
-    hole_options = MaskOptions(mask, mask_from_alpha, mask_color, tolerance, invert=invert_mask, soft=soft_mask)
+    rim, grow = (PAINTED_RIM, 0) if grow_mask is None else (0, grow_mask)
+    hole_options = MaskOptions(mask, mask_from_alpha, mask_color, tolerance, invert_mask, soft_mask, rim)
     how: dict[str, Any] = {
         "model": model,
         "steps": steps,
@@ -115,7 +116,7 @@ def inpaint(
         "detail": detail,
         "seed": seed,
         "blur": blur,
-        "grow": grow_mask,
+        "grow": grow,
         "backend": backend,
         "device": device,
         "max_memory": max_memory,
@@ -140,7 +141,7 @@ def inpaint(
         say("note", text)
     if preview is not None:
         by_alpha = invert_mask and hole is None
-        how_soft = {"blur": blur, "grow": grow_mask, "invert": by_alpha, "soft": soft_mask}
+        how_soft = {"blur": blur, "grow": grow, "invert": by_alpha, "soft": soft_mask}
         share = save_preview(picture, hole, preview, overwrite, **how_soft)
         if not outputs and as_json:
             print(json.dumps({"preview": str(preview), "hole_share": share}))

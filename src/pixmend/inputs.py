@@ -14,6 +14,7 @@ from pixmend.errors import OptionError
 from pixmend.options import ALMOST_ALL, MUCH_GREY
 
 if TYPE_CHECKING:
+    from pixmend.components import Hole
     from pixmend.images import Source
     from pixmend.pictures import Floats, Picture
 
@@ -49,6 +50,7 @@ class MaskOptions:
     tolerance: int | None = None
     invert: bool = False
     soft: bool = False
+    rim: int = 0  # pixels that what has the color grows by, or less where that took half of what is known
 
     def __post_init__(self) -> None:
         """Raise OptionError for options that contradict each other."""
@@ -82,6 +84,8 @@ def read_inputs(
             notes.append(
                 f"{more:.1%} more of the picture is within {wider} of {options.color}; --tolerance {wider} takes it too"
             )
+        if not options.invert:
+            hole = _with_rim(hole, options.rim)
         return picture, (hole != options.invert).astype("float32"), notes
     if options.mask is None:
         return picture, None, notes
@@ -91,6 +95,18 @@ def read_inputs(
     if not options.soft:
         reading.require_light(inverted=options.invert)
     return picture, reading.strength, notes
+
+
+def _with_rim(hole: Hole, rim: int) -> Hole:
+    from pixmend.components import grown
+
+    most = hole.sum() + (~hole).sum() // 2
+    for _ in range(rim):
+        wider = grown(hole)
+        if wider.sum() > most:
+            break
+        hole = wider
+    return hole
 
 
 def save_preview(picture: Picture, hole: Floats | None, path: Path, overwrite: bool, **how: Any) -> float:
@@ -124,6 +140,10 @@ def mask_preview_and_share(image: Source, mask: Source | None, **how: Any) -> tu
     picture = open_picture(image)
     if not how.get("soft"):
         how["blur"] = how.get("blur") or 0
-    soft = load_mask(mask_from_alpha(picture) if mask is None else mask, picture.size, **how)[0, 0].numpy()
+    hole = mask_from_alpha(picture) if mask is None else mask
+    soft = load_mask(hole, picture.size, **how)[0, 0].numpy()
+    share = float((soft >= 1).mean())
+    if how.get("blur"):  # where edges meet, soft is 1 beside the hole as well
+        share = float((load_mask(hole, picture.size, **{**how, "blur": 0}) > 0).float().mean())
     weight = np.float32(_COVER) * soft[..., None]
-    return from_values(picture.colour() * (1 - weight) + weight * np.array(_RED, np.float32)), float((soft >= 1).mean())
+    return from_values(picture.colour() * (1 - weight) + weight * np.array(_RED, np.float32)), share

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from pixmend.components import Hole, connected
+from pixmend.components import Hole, connected, grown
 from pixmend.errors import OptionError
 from pixmend.images import Source, open_picture
 from pixmend.pictures import LUMA, Floats, Picture
@@ -67,7 +67,7 @@ def find_scratches(
             signed = -reduced if i else reduced
             hole = _lines(signed, lines[i], strictness) | _spots(signed, spots[i], strictness)
             found |= hole.repeat(reduction, axis=0).repeat(reduction, axis=1)[: grey.shape[0], : grey.shape[1]]
-    return _grown(found)
+    return grown(found)  # the antialiased rim of a scratch is damaged too
 
 
 def _lines(grey: Floats, contrast: Floats, strictness: float) -> Hole:
@@ -187,14 +187,3 @@ def _reduced(grey: Floats, times: int) -> Floats:
     edged = np.pad(grey, ((0, -height % times), (0, -width % times)), mode="edge")
     means: Floats = edged.reshape(len(edged) // times, times, -1, times).mean(axis=(1, 3))
     return means
-
-
-def _grown(hole: Hole) -> Hole:
-    """The hole and the pixels beside it: the antialiased rim of a scratch is damaged too."""
-    edged = np.pad(hole, 1)
-    height, width = hole.shape
-    grown = np.zeros_like(hole)
-    for y in range(3):
-        for x in range(3):
-            grown |= edged[y : y + height, x : x + width]
-    return grown

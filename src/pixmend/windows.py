@@ -22,6 +22,7 @@ from pixmend.components import Hole, connected
 WIDEST = 0.25  # of S: how wide a hole may be at the level where it is filled first
 NARROW, DEEPEST = 1.4, 5  # pixels from what is known, on average and at most: so far a hole is narrow
 AROUND = 16  # pixels up, down, left and right: where that average is taken
+BAND = 512  # rows that are looked at together
 MARGIN = 0.125  # of S: how much known picture a hole must leave on each side to be filled in one tile
 CONTEXT = 0.5  # of S: how much known picture stands around a hole that is larger
 
@@ -164,6 +165,20 @@ def narrow_pixels(hole: Hole, never: Hole | None = None) -> Hole:
     Around there is the square of side 2 AROUND + 1. never: (H, W), the hole that counts as wide, whatever its width.
     Beyond the edges is hole.
     """
+    narrow, reach = np.zeros_like(hole), AROUND + DEEPEST + 1
+    box = bounding_box(hole)
+    if box is None:
+        return narrow
+    near = box.grown(reach).cut(Window(0, 0, *hole.shape))
+    for top in range(box.top, box.bottom, BAND):  # in bands: sums take many times as much memory as holes do
+        band = Window(top, box.left, min(top + BAND, box.bottom), box.right)
+        seen = band.grown(reach).cut(near)
+        found = _narrow_pixels(seen.of(hole), None if never is None else seen.of(never))
+        band.of(narrow)[:] = band.seen_from(seen).of(found)
+    return narrow
+
+
+def _narrow_pixels(hole: Hole, never: Hole | None) -> Hole:
     depth, further = np.zeros(hole.shape, np.uint8), hole
     for _ in range(DEEPEST + 1):
         depth += further
@@ -173,7 +188,7 @@ def narrow_pixels(hole: Hole, never: Hole | None = None) -> Hole:
     wide = depth > DEEPEST
     if never is not None:
         wide |= never
-    near = _sum_around(depth) <= NARROW * _sum_around(hole)
+    near = 10 * _sum_around(depth) <= int(10 * NARROW) * _sum_around(hole)
     narrow: Hole = hole & near & (_sum_around(wide) == 0)
     return narrow
 
