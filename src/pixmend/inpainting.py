@@ -356,7 +356,8 @@ def _read(
         mask = picture.told_hole()
         if mask is None:
             raise MaskError("there is no mask, and nothing is transparent; give a mask, white where to fill")
-    hard = load_mask(mask, picture.size, blur=None if soft else 0, grow=grow, invert=invert, soft=soft)[0, 0].numpy()
+    hole = load_mask(mask, picture.size, blur=blur if soft else 0, grow=grow, invert=invert, soft=soft)
+    hard = hole[0, 0].numpy()
     softened = hard if soft or not blur else _softened(hard > 0, blur)
     if not soft and (not softened.any() or softened.min() > 0):
         read_mask(mask, invert=invert).require_light(inverted=invert)

@@ -106,7 +106,7 @@ def inpaint(
     """Repair a picture, or all in a folder, where their masks are white."""
     check_backend(backend, device)
     of_folder = FolderOptions(dry_run, engine, ray_address, workers, overwrite, as_json)
-    rim, grow = (PAINTED_RIM, 0) if grow_mask is None else (0, grow_mask)
+    rim = PAINTED_RIM if mask_color and grow_mask is None else 0
     hole_options = MaskOptions(mask, mask_from_alpha, mask_color, tolerance, invert_mask, soft_mask, rim)
     how: dict[str, Any] = {
         "model": model,
@@ -116,7 +116,7 @@ def inpaint(
         "detail": detail,
         "seed": seed,
         "blur": blur,
-        "grow": grow,
+        "grow": grow_mask or 0,
         "backend": backend,
         "device": device,
         "max_memory": max_memory,
@@ -141,7 +141,7 @@ def inpaint(
         say("note", text)
     if preview is not None:
         by_alpha = invert_mask and hole is None
-        how_soft = {"blur": blur, "grow": grow, "invert": by_alpha, "soft": soft_mask}
+        how_soft = {"blur": blur, "grow": grow_mask or 0, "invert": by_alpha, "soft": soft_mask}
         share = save_preview(picture, hole, preview, overwrite, **how_soft)
         if not outputs and as_json:
             print(json.dumps({"preview": str(preview), "hole_share": share}))
