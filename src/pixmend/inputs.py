@@ -98,6 +98,7 @@ def read_inputs(
 
 
 def _with_rim(hole: Hole, rim: int) -> Hole:
+    """What is painted, and up to so many pixels around; paint in single pixels must not swallow the picture."""
     from pixmend.components import grown
 
     most = hole.sum() + (~hole).sum() // 2
