@@ -30,11 +30,10 @@ from pixmend.soft_masks import dilate
 from pixmend.windows import Part, Window, bounding_box
 
 RADIUS, FIRST_RADIUS = 2, 3  # of a patch: 5x5 pixels; at the first level, where a pixel is most of the picture, 7x7
-WIDE = 7  # pixels: a mosaic begins where a square of side 2 WIDE + 1 fits into the hole
+WIDE = 5  # pixels: a mosaic begins where a square of side 2 WIDE + 1 fits into the hole
 FEWEST = 200  # known patches of which a fill can be made
 NEAR = 512  # pixels around a hole that are looked at, at most; of one more than twice as long, half its length
-NOISE = 0.5  # in brightness, in the first round; else what is smooth matches what is smooth, and the same for ever
-LESS_NOISE = 0.2  # the same at a level that has matches from a coarser one
+NOISE = 0.1  # in brightness, in the first round
 AREA_BYTES, HOLE_BYTES = 40, 150  # a pixel of the finest level, and of its hole: about what they take, as measured
 
 
@@ -53,22 +52,22 @@ class Mosaic:
         sketch: (1, 3, h, w), the network's fill of `level`, at the scale of one of the levels here. rounds: how often
         patches are matched at the coarsest level; passes: at each that is finer than the sketch.
         """
-        coarsest = self.levels[-1]
-        patches = Patches(self._begun(sketch, level)[0], coarsest.hole, FIRST_RADIUS)
+        now = self.levels[-1]
+        patches = Patches(self._begun(sketch, level)[0], now.hole, FIRST_RADIUS)
         patches.settle(rounds, NOISE, generator, tick)
-        yield _shown(coarsest, patches)
         for finer, x in zip(self.levels[-2::-1], self.known[-2::-1], strict=True):
+            yield _shown(now, patches)
             if finer.scale >= level.scale:
                 patches = patches.doubled(x[0], finer.hole, FIRST_RADIUS, generator)
-                patches.settle(rounds // 2, LESS_NOISE, generator, tick)
+                patches.settle(rounds // 2, NOISE, generator, tick)
             else:
                 patches = patches.doubled(x[0], finer.hole, RADIUS, generator)
                 for _ in range(passes):
                     patches.improve(REACH, generator, tick)
                     patches.vote()
-            if finer is self.levels[0]:
-                patches.blend(around_hole(finer).area.seen_from(finer.area))
-            yield _shown(finer, patches)
+            now = finer
+        patches.blend(around_hole(now).area.seen_from(now.area))
+        yield _shown(now, patches)
 
     def _begun(self, sketch: Tensor, level: Level) -> Tensor:
         """The coarsest level with the sketch in its hole, reduced where that is finer."""
@@ -87,19 +86,22 @@ def plan_mosaic(touched: Hole, part: Part, levels: Sequence[Level]) -> tuple[int
     0 and none where the hole is narrow, or little is known. touched: (H, W), of the whole picture; levels: the
     network's, finest first. The sketch is the coarsest of them where the hole is wider than a patch and enough patches
     are known: the larger patches are beside the hole, the better what is copied hangs together. So the mosaic begins
-    another level below, if it can. Narrow holes the network does better.
+    another level below, if it can. Narrow holes the network does better, and those of which it sees at once, at the
+    picture's own size, as much as is known.
     """
-    for first in range(len(levels) - 1, 0, -1):
-        own = _levels(touched, part, levels[0].size, first)
+    size = levels[0].size
+    for first in reversed(range(len(levels))):
+        own = _levels(touched, part, size, first)
         hole = torch.from_numpy(own[first].hole)
         is_wide = not dilate(F.pad(~hole, (1, 1, 1, 1), value=True), WIDE).all()
-        if is_wide and _is_enough(own[first]):
-            return first, own if _is_enough(own[-1]) else own[:-1]
+        if is_wide and _count_known(own[first]) >= max(FEWEST, 0 if first else size**2):
+            return first, own if _count_known(own[-1]) >= FEWEST else own[:-1]
     return 0, []
 
 
-def _is_enough(level: Level) -> bool:
-    return int(whole_patches(torch.from_numpy(level.hole), FIRST_RADIUS)[1].sum()) >= FEWEST
+def _count_known(level: Level) -> int:
+    """The patches that are known as a whole."""
+    return int(whole_patches(torch.from_numpy(level.hole), FIRST_RADIUS)[1].sum())
 
 
 def _levels(touched: Hole, part: Part, size: int, first: int) -> list[Level]:

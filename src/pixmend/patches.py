@@ -24,6 +24,7 @@ MOST = 8192  # known patches that are compared with all others
 LEAST = 1024  # the same where no first match is known, and more would be too many pairs
 SPREAD = 0.5  # of the usual distance: a match that is so much worse counts 1/e of one that fits
 TRUST = 0.02  # what a patch counts of which nothing is known, beside 1 for one that is known as a whole
+LOST = 0.6  # of its detail a fill is taken to have lost: it is a mean of many patches, or a smooth sketch
 OVERUSE = 0.1  # of the usual distance: added for each time that a patch is taken more often than is fair
 LEAST_FAIR = 0.3  # times; a hole is often smaller than what is known
 ROWS = 8  # times the usual distance: added to a match that is as far above or below as the area is high; by square
@@ -49,10 +50,10 @@ class Patches:
         open_, known = whole_patches(torch.from_numpy(hole), radius)
         self.open = open_.flatten().nonzero()[:, 0]  # (N,), the patches with a pixel of the hole
         self.known = known.flatten()  # (H * W,), whether a patch is known as a whole
-        self.trust = torch.empty(len(self.open))  # (N,), how much of each is known
+        self.filled = torch.empty(len(self.open))  # (N,), how much of each is hole
         for some in self._chunks():
-            known_pixels = self.place[self.open[some, None] + self._offsets(1)] == len(self.in_hole)
-            self.trust[some] = TRUST + known_pixels.float().mean(1)
+            in_hole = self.place[self.open[some, None] + self._offsets(1)] < len(self.in_hole)
+            self.filled[some] = in_hole.float().mean(1)
         self.match = torch.full_like(self.open, -1)  # (N,), the known patch that stands for each
         self.uses = torch.zeros(0)  # (H * W,), how often patches were taken of late, while matches settle
         self.distance = torch.zeros(len(self.open))  # (N,), how far the match is: as the last search counted it
@@ -113,18 +114,22 @@ class Patches:
         steps = [torch.randint(-far, far + 1, shape, generator=generator, dtype=torch.int8) for far in reach]
         for some in self._chunks():
             here, best = self.open[some], self.match[some].clone()
-            wanted = self._patches(here, sparse=True)
-            distance = _distance(self._patches(best, sparse=True), wanted)
+            wanted, lost = self._patches(here, sparse=True), LOST * self.filled[some]
+            theirs = self._patches(best, sparse=True)
+            spared = lost * _detail(theirs)
+            distance = _distance(theirs, wanted) - spared
             row, column = best // self.width, best % self.width
             others = self._moved_along(match, here)
             others += [self._at(row + step[0, some], column + step[1, some]) for step in steps]
             for other in others:
                 worth = (self._is_known(other) & (other != best)).nonzero()[:, 0]
-                found = _distance(self._patches(other[worth], sparse=True), wanted[worth])
+                theirs = self._patches(other[worth], sparse=True)
+                less = lost[worth] * _detail(theirs)
+                found = _distance(theirs, wanted[worth]) - less
                 better = found < distance[worth]
                 worth = worth[better]
-                best[worth], distance[worth] = other[worth], found[better]
-            self.match[some], self.distance[some] = best, distance
+                best[worth], distance[worth], spared[worth] = other[worth], found[better], less[better]
+            self.match[some], self.distance[some] = best, distance + spared
             tick()
 
     def vote(self) -> None:
@@ -161,7 +166,7 @@ class Patches:
         """What the matches say of some pixels, (count, 3); place: (H * W,), where each stands, or `count`."""
         sample = self.distance[:: max(1, len(self.distance) // MOST)].sort().values
         usual = sample[3 * len(sample) // 4].clamp(min=1e-4)
-        weight = (torch.exp(-self.distance / (SPREAD * usual)).clamp(min=1e-6) * self.trust)[:, None]
+        weight = (torch.exp(-self.distance / (SPREAD * usual)).clamp(min=1e-6) * (1 + TRUST - self.filled))[:, None]
         total = torch.zeros(count + 1, 4)
         for offset in self._offsets(1).tolist():
             for some in self._chunks():
@@ -181,21 +186,24 @@ class Patches:
         """Find the best match of each patch among these, (K,), by comparing all; theirs: (K, 49 * 4), their pixels.
 
         Rows count as one more value of a patch: in photographs sky is above and ground below, and what is at the same
-        height is alike.
+        height is alike. Detail that a fill has lost is no difference: else flat patches would fit a smooth fill best,
+        which would be the smoother for it.
         """
         weight = float(ROWS * self.distance.median()) ** 0.5 / self.height  # 0 in the first round
 
         def with_row(patches: Tensor, middles: Tensor) -> Tensor:
             return torch.cat([patches, weight * (middles // self.width)[:, None]], 1)
 
+        detail = LOST * _detail(theirs)
         theirs = with_row(theirs, known)
         half = (theirs.square().sum(1) + self._overuse(known)) / 2
+        theirs = torch.cat([theirs, detail[:, None] / 2], 1)
         for start in range(0, len(self.open), MOST):
             some = np.s_[start : start + MOST]
-            ours = with_row(self._patches(self.open[some]), self.open[some])
-            least, which = torch.addmm(half, ours, theirs.T, alpha=-1).min(1)
+            ours, filled = with_row(self._patches(self.open[some]), self.open[some]), self.filled[some]
+            least, which = torch.addmm(half, torch.cat([ours, filled[:, None]], 1), theirs.T, alpha=-1).min(1)
             self.match[some] = known[which]
-            self.distance[some] = (2 * least + ours.square().sum(1)).clamp(min=0)
+            self.distance[some] = (2 * least + ours.square().sum(1) + filled * detail[which]).clamp(min=0)
 
     def _cohere(self, *, sparse: bool = False) -> None:
         """Take the match of a neighbour, moved along, where it is not much worse: whole pieces are copied.
@@ -294,3 +302,9 @@ def _colours(pixels: Tensor) -> Tensor:
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).square_().sum(1)
+
+
+def _detail(patches: Tensor) -> Tensor:
+    """How far patches (N, K) are from flat ones of their mean colours: the distance, (N,)."""
+    colours = patches.view(len(patches), patches.shape[1] // 4, 4)
+    return (colours - colours.mean(1, keepdim=True)).square_().sum((1, 2))
