@@ -30,7 +30,7 @@ LEAST_FAIR = 0.3  # times; a hole is often smaller than what is known
 ROWS = 8  # times the usual distance: added to a match that is as far above or below as the area is high; by square
 HANGS_TOGETHER = 1.5  # times as far as the nearest may be what goes on as a neighbour's match does
 CHUNK = 1 << 16  # patches compared at once
-BLEND, ELSE = 0.1, 0.3  # of [-1, 1]: most that the fill is corrected by, to run into what is known; and what ends there
+BLEND, ELSE = 0.2, 0.4  # of [-1, 1]: most that the fill is corrected by, to run into what is known; and what ends there
 ONE = 1 << 14  # what 1 is where values are whole numbers of 16 bits
 FAR_OFF = 1e3  # the distance of a match that is none
 
