@@ -20,7 +20,7 @@ from small_model import MODEL, box, noise_picture
 @pytest.fixture(scope="module")
 def result() -> Inpainted:
     hole = box(120, 200, 10, 10, 40, 40) | box(120, 200, 90, 170, 94, 174)
-    return inpainting(noise_picture(120, 200), hole, model=MODEL, device="cpu", candidates=2, blur=0)
+    return inpainting(noise_picture(120, 200), hole, model=MODEL, device="cpu", candidates=2, detail="model")
 
 
 def test_the_numbers_are_those_of_the_work(result: Inpainted) -> None:
@@ -46,11 +46,11 @@ def test_levels_of_one_candidate_say_whose_they_are(candidates: int) -> None:
     wide = inpainting(noise_picture(150, 150), hole, model=MODEL, device="cpu", candidates=candidates, blur=0)
     [window] = explanation(wide)["windows"]
     whose = [(level["detail"], level["scale"], level["candidate"]) for level in window["levels"]]
-    own = [("picture", scale, candidate) for candidate in range(1, candidates + 1) for scale in (2, 1)]
-    assert whose == [("model", scale, None) for scale in (16, 8, 4, 2)] + own
+    own = [("picture", scale, candidate) for candidate in range(1, candidates + 1) for scale in (4, 2, 1)]
+    assert whose == [("model", scale, None) for scale in (16, 8, 4)] + own
     drawn = [line.split(":")[0].strip() for line, _ in _table(wide) if "patches" in line]
     named = [f"1/{scale} of fill {candidate}" for _, scale, candidate in own]
-    assert drawn == (named if candidates > 1 else ["1/2", "1/1"])
+    assert drawn == (named if candidates > 1 else ["1/4", "1/2", "1/1"])
 
 
 def test_the_drawing_shows_the_picture_and_the_table(result: Inpainted) -> None:

@@ -50,14 +50,14 @@ class Mosaic:
         """The fill at each level, from coarse to fine: its part `around_hole`, and (1, 3, h, w) of that.
 
         sketch: (1, 3, h, w), the network's fill of `level`, at the scale of one of the levels here. rounds: how often
-        patches are matched at the coarsest level; passes: at each that is finer than the sketch.
+        patches are matched at the coarsest level, and half as often at the next; passes: at each that is finer.
         """
         now = self.levels[-1]
         patches = Patches(self._begun(sketch, level)[0], now.hole, FIRST_RADIUS)
         patches.settle(rounds, NOISE, generator, tick)
         for finer, x in zip(self.levels[-2::-1], self.known[-2::-1], strict=True):
             yield _shown(now, patches)
-            if finer.scale >= level.scale:
+            if now is self.levels[-1]:
                 patches = patches.doubled(x[0], finer.hole, FIRST_RADIUS, generator)
                 patches.settle(rounds // 2, NOISE, generator, tick)
             else:
@@ -84,10 +84,10 @@ def plan_mosaic(touched: Hole, part: Part, levels: Sequence[Level]) -> tuple[int
     """Which of the network's levels is the sketch of a part's mosaic, and the levels of that, finest first.
 
     0 and none where the hole is narrow, or little is known. touched: (H, W), of the whole picture; levels: the
-    network's, finest first. The sketch is the coarsest of them where the hole is wider than a patch and enough patches
-    are known: the larger patches are beside the hole, the better what is copied hangs together. So the mosaic begins
-    another level below, if it can. Narrow holes the network does better, and those of which it sees at once, at the
-    picture's own size, as much as is known.
+    network's, finest first. Of the coarsest of them where the hole is wider than a patch and enough patches are known:
+    the larger patches are beside the hole, the better what is copied hangs together. So the mosaic begins another
+    level below, if it can, and the network need not be finer. Narrow holes the network does better, and those of which
+    it sees at once, at the picture's own size, as much as is known.
     """
     size = levels[0].size
     for first in reversed(range(len(levels))):
@@ -95,7 +95,9 @@ def plan_mosaic(touched: Hole, part: Part, levels: Sequence[Level]) -> tuple[int
         hole = torch.from_numpy(own[first].hole)
         is_wide = not dilate(F.pad(~hole, (1, 1, 1, 1), value=True), WIDE).all()
         if is_wide and _count_known(own[first]) >= max(FEWEST, 0 if first else size**2):
-            return first, own if _count_known(own[-1]) >= FEWEST else own[:-1]
+            if _count_known(own[-1]) < FEWEST:
+                return first, own[:-1]
+            return min(first + 1, len(levels) - 1), own
     return 0, []
 
 
