@@ -35,6 +35,7 @@ __all__ = ["InpaintingTask", "Report", "TrainConfig", "train_model"]
 SHOWN = 8  # pictures in the grid that is drawn while training
 NARROW_VIEWS = Views(coarse_guide=0, whole=0)  # a model that answers the mean works at one level
 FLAT, TYPICAL = 0.003, 0.05  # mean squared errors of guides, of pictures in [-1, 1]
+FLAT_NARROW = 0.0003  # where holes are narrow guides are that much nearer
 
 
 def train_model(
@@ -198,7 +199,10 @@ class InpaintingTask:
 
         target = self.teacher.target(xt, t, told) if self.teacher else diffusion.target(drawn, t, noise)
         squared = (network(told(xt), t).float() - target) ** 2 * hole
-        error: Tensor = (squared * balance_of(x0, guide, hole, self.balance)).sum() if self.balance else squared.sum()
+        if self.balance:
+            flat = FLAT_NARROW if self.model.answers_the_mean else FLAT
+            squared = squared * balance_of(x0, guide, hole, self.balance, flat)
+        error: Tensor = squared.sum()
         return error
 
     @torch.no_grad()
@@ -259,14 +263,14 @@ def guide_for(batch: Batch, x0: Tensor, hole: Tensor) -> Tensor:
     return guide
 
 
-def balance_of(x0: Tensor, guide: Tensor, hole: Tensor, balance: float) -> Tensor:
+def balance_of(x0: Tensor, guide: Tensor, hole: Tensor, balance: float, flat: float = FLAT) -> Tensor:
     """How much the error of each sample counts, (B, 1, 1, 1): less, the further its guide is from the truth.
 
-    The mean squared error of the guide in the hole says how hard the hole is. FLAT is added, lest a clear sky, where
+    The mean squared error of the guide in the hole says how hard the hole is. `flat` is added, lest a clear sky, where
     there is nothing to learn, outweighs all else; TYPICAL is the error of a sample that counts as without balance.
     """
     difference = ((x0 - guide) ** 2 * hole).mean((1, 2, 3), keepdim=True) / hole.mean((1, 2, 3), keepdim=True)
-    return ((difference + FLAT) / TYPICAL) ** -balance
+    return ((difference + flat) / TYPICAL) ** -balance
 
 
 def held_out_samples(samples: InpaintingDataset, config: TrainConfig) -> Subset[Any] | None:
