@@ -355,7 +355,20 @@ def test_the_network_goes_on_until_enough_is_known() -> None:
     assert levels == [(8, True), (4, True), (4, False), (2, False), (1, False)]
 
 
-def test_beside_what_is_calm_a_mosaic_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fill_of_something_else_is_not_brought_to_its_border() -> None:
+    """Copied from where all is half the range brighter: at the border something else begins."""
+    x, hole = pattern(SIDE, SIDE, 12) / 4 - 0.5, square()
+    x[:, 60:] += 0.6
+    patches = Patches(x, hole, 2)
+    patches.match = patches.open + 36 * SIDE - 24
+    patches.vote()
+    before = whole(patches)
+    patches.blend(Window(0, 0, SIDE, SIDE))
+    torch.testing.assert_close(whole(patches), before, atol=3e-3, rtol=0)
+
+
+@pytest.mark.parametrize("width", [14, 60])
+def test_beside_what_is_calm_a_mosaic_gives_way(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A slope is smooth at all levels: whatever the patches say, it goes on."""
     made = Mosaic.made
 
@@ -365,7 +378,7 @@ def test_beside_what_is_calm_a_mosaic_gives_way(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(Mosaic, "made", spoilt)
     image = np.broadcast_to(np.linspace(60, 140, 160).round()[:, None, None], (160, 160, 3)).astype(np.uint8)
-    result = inpainting(image, box(160, 160, 50, 50, 100, 110), model=LARGE, device="cpu", blur=0)
+    result = inpainting(image, box(160, 160, 50, 50, 100, 50 + width), model=LARGE, device="cpu")
     assert not result.records[0].levels[-1].times
     assert np.abs(result.pictures[0].samples.astype(int) - image).max() <= 2
 
@@ -445,9 +458,9 @@ def test_a_picture_is_extended_with_its_own_patches() -> None:
 
 
 def test_a_fill_that_is_a_little_too_bright_is_brought_to_its_border() -> None:
-    """Known answer: copied from where all is 0.06 brighter, it ends as what it was copied for."""
+    """Known answer: copied from where all is 0.18 brighter, it ends as what it was copied for."""
     x, hole = pattern(SIDE, SIDE, 12) / 2, square()
-    x[:, 60:] += 0.06  # exact, as the pattern's period is a part of the shift
+    x[:, 60:] += 0.18  # exact, as the pattern's period is a part of the shift
     patches = Patches(x, hole, 2)
     patches.match = patches.open + 36 * SIDE - 24
     brighter = torch.roll(x, (-36, 24), (1, 2))[:, torch.from_numpy(hole)]

@@ -34,7 +34,8 @@ WIDE = 5  # pixels: a mosaic begins where a square of side 2 WIDE + 1 fits into 
 FEWEST = 200  # known patches of which a fill can be made
 NEAR = 512  # pixels around a hole that are looked at, at most; of one more than twice as long, half its length
 NOISE = 0.1  # in brightness, in the first round
-AREA_BYTES, HOLE_BYTES = 40, 150  # a pixel of the finest level, and of its hole: about what they take, as measured
+# About what a mosaic takes, as measured: by pixel of its finest level, of what is around the hole, and of the hole.
+AREA_BYTES, BOX_BYTES, HOLE_BYTES, OTHER_BYTES = 24, 74, 90, 30_000_000
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,14 @@ def plan_mosaic(touched: Hole, part: Part, levels: Sequence[Level]) -> tuple[int
     size = levels[0].size
     for first in reversed(range(len(levels))):
         own = _levels(touched, part, size, first)
-        hole = torch.from_numpy(own[first].hole)
-        is_wide = not dilate(F.pad(~hole, (1, 1, 1, 1), value=True), WIDE).all()
-        if is_wide and _count_known(own[first]) >= max(FEWEST, 0 if first else size**2):
-            if _count_known(own[-1]) < FEWEST:
-                return first, own[:-1]
+        known = F.pad(~torch.from_numpy(own[first].hole), (1, 1, 1, 1), value=True)
+        enough = FEWEST if first else max(FEWEST, size**2)
+        if dilate(known, WIDE).all() or _count_known(own[first]) < enough:
+            continue
+        if _count_known(own[-1]) >= FEWEST:
             return min(first + 1, len(levels) - 1), own
+        if first:
+            return first, own[:-1]
     return 0, []
 
 
@@ -139,8 +142,8 @@ def mosaic_bytes(levels: Sequence[Level]) -> int:
     """About what a mosaic of these levels takes at most; 0 of none."""
     if not levels:
         return 0
-    height, width = levels[0].area.shape
-    return AREA_BYTES * height * width + HOLE_BYTES * int(levels[0].hole.sum())
+    area, box = levels[0].hole.size, around_hole(levels[0]).hole.size
+    return AREA_BYTES * area + BOX_BYTES * box + HOLE_BYTES * int(levels[0].hole.sum()) + OTHER_BYTES
 
 
 def around_hole(level: Level) -> Level:

@@ -50,7 +50,10 @@ class Filled:
     calm: Tensor  # (1, 1, h, w), how far the hole is the smooth fill; around it, as far as would be
 
     def calmness(self, finer: Level, x: Tensor, hole: Tensor) -> Tensor:
-        """How far the next finer level, or a block of it, is to be the smooth fill."""
+        """How far the next finer level, or a block of it, is to be the smooth fill; or a part of the level itself."""
+        if finer.scale == self.level.scale:
+            own = finer.area.seen_from(self.level.area)
+            return self.calm[..., own.top : own.bottom, own.left : own.right]
         return calmness(x, hole, finer.guide(self.calm, self.level)[..., : x.shape[-2], : x.shape[-1]].to(x.device))
 
 
@@ -180,7 +183,7 @@ class Filling:
         rounds, passes = effort.rounds, effort.passes
         made = mosaic.made(sketch.fill, sketch.level, rounds, passes, generator, lambda: self.after_tiles(0))
         for level, image in made:
-            if level.scale < sketch.level.scale:
+            if level.scale < sketch.level.scale or level.scale == 1:
                 hole = torch.from_numpy(level.hole)[None, None].float()
                 calm = before.calmness(level, image, hole)
                 image = calmed(image, image, hole, calm)

@@ -29,7 +29,8 @@ OVERUSE = 0.1  # of the usual distance: added for each time that a patch is take
 LEAST_FAIR = 0.3  # times; a hole is often smaller than what is known
 ROWS = 8  # times the usual distance: added to a match that is as far above or below as the area is high; by square
 HANGS_TOGETHER = 1.5  # times as far as the nearest may be what goes on as a neighbour's match does
-CHUNK = 1 << 16  # patches compared at once
+CHUNK = 1 << 14  # patches that are looked at at once, for memory
+PAIRS = 1 << 22  # pairs of them that are compared at once
 BLEND, ELSE = 0.2, 0.4  # of [-1, 1]: most that the fill is corrected by, to run into what is known; and what ends there
 ONE = 1 << 14  # what 1 is where values are whole numbers of 16 bits
 FAR_OFF = 1e3  # the distance of a match that is none
@@ -68,15 +69,15 @@ class Patches:
         is_first = int(self.match[0]) < 0
         some = COMPARED // len(self.open)
         known = self._some_known(some if is_first and LEAST <= some < MOST else MOST, generator)
-        self.uses = torch.zeros(len(self.known))
         if len(known) * len(self.open) <= COMPARED:
-            theirs = self._patches(known)
+            theirs, self.uses = self._patches(known), torch.zeros(len(self.known))
             for k in range(rounds):
                 self._add_noise(noise * (1 - (k + 1) / rounds), generator)
                 self._compare(known, theirs)
                 self._cohere()
                 self.vote()
                 tick()
+            self.uses = torch.zeros(0)
             return
         if is_first:
             self.match = known[torch.randint(len(known), self.open.shape, generator=generator)]
@@ -198,8 +199,9 @@ class Patches:
         theirs = with_row(theirs, known)
         half = (theirs.square().sum(1) + self._overuse(known)) / 2
         theirs = torch.cat([theirs, detail[:, None] / 2], 1)
-        for start in range(0, len(self.open), MOST):
-            some = np.s_[start : start + MOST]
+        rows = max(1, PAIRS // len(known))
+        for start in range(0, len(self.open), rows):
+            some = np.s_[start : start + rows]
             ours, filled = with_row(self._patches(self.open[some]), self.open[some]), self.filled[some]
             least, which = torch.addmm(half, torch.cat([ours, filled[:, None]], 1), theirs.T, alpha=-1).min(1)
             self.match[some] = known[which]
