@@ -57,7 +57,7 @@ def down_to(times: list[int], level: int) -> list[int]:
 
 OF_STUDENT = 0.03  # as `Effort.noise`: brings the sharpness of four steps to that of photographs (few-steps.md)
 
-DETAILS = ("picture", "model")  # where that of wide holes comes from: a mosaic of known patches, or the network
+DETAILS = ("picture", "model")  # where it comes from: a mosaic of known patches, where there can be one, or the network
 
 QUALITIES = {
     "fast": Effort(0.67, 0.5, (1,), 12, 1),

@@ -139,8 +139,8 @@ def inpainting(
     what is transparent in the picture is, or not finite in one of floats. model: a model file, or a `Model`; by default
     the one that ships with pixmend. A `Model` that was never trained is allowed, with a warning.
     quality: "fast", "balanced" or "best", network calls a level: docs/any-size.md. steps: those at the coarsest level,
-    instead. sampler: a name in `SAMPLERS`. With either, narrow holes are sampled as well. detail: "picture", in wide
-    holes that of its known parts, or "model".
+    instead. sampler: a name in `SAMPLERS`. With either, narrow holes are sampled as well. detail: "picture", in holes
+    from 11 pixels on that of its known parts, or "model".
     candidates: so many different fills, to rounding what seed, seed + 1 and so on give alone. The same seed gives
     the same result, to rounding whatever the memory.
     blur: radius R of a soft edge in pixels, see `load_mask`; by default there is none. grow: pixels that the hole is

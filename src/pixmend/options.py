@@ -32,7 +32,7 @@ Steps = Annotated[int | None, typer.Option(min=1, metavar="N", help="Network cal
 Quality = Annotated[str, typer.Option(metavar="NAME", help="fast, balanced or best: network calls a level.")]
 Detail = Annotated[
     str,
-    typer.Option(metavar="NAME", help="Of wide holes: picture, from its known parts; or model, all by the network."),
+    typer.Option(metavar="NAME", help="From 11 pixels on: picture, from known parts of it; or model, by the network."),
 ]
 MaxMemory = Annotated[
     str | None, typer.Option(metavar="X", help="Such as 2GB, or 50% of what is free.", show_default="50%")
