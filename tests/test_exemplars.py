@@ -271,6 +271,14 @@ def test_at_the_picture_s_own_size_a_mosaic_knows_more_than_the_network() -> Non
     assert planned(square(192, 60, 14))[0] is None  # its window is a tile
 
 
+def test_no_mosaic_where_patches_are_too_many_to_be_compared() -> None:
+    """Of stripes all over a picture the first matches would be found by chance, and the fill be grey."""
+    stripes = np.broadcast_to((np.arange(512) % 51 < 20)[:, None], (512, 512)).copy()
+    assert planned(stripes)[0] is None
+    stripes[150:] = False
+    assert planned(stripes)[0] is not None
+
+
 @pytest.mark.parametrize("compared", [1 << 27, 0])
 def test_the_same_seed_gives_the_same_whatever_is_done_at_once(compared: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patches_room, "COMPARED", compared)  # 0: the first matches are looked for by chance

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from pixmend.components import Hole
 from pixmend.grain import RING
 from pixmend.levels import BAND, Level, halved, halved_hole, window_colour
-from pixmend.patches import REACH, Patches, Tick, fixed, loose, whole_patches
+from pixmend.patches import COMPARED, LEAST, REACH, Patches, Tick, fixed, loose, whole_patches
 from pixmend.pictures import Picture
 from pixmend.soft_masks import dilate
 from pixmend.windows import Part, Window, bounding_box
@@ -87,26 +87,27 @@ def plan_mosaic(touched: Hole, part: Part, levels: Sequence[Level]) -> tuple[int
     0 and none where the hole is narrow, or little is known. touched: (H, W), of the whole picture; levels: the
     network's, finest first. Of the coarsest of them where the hole is wider than a patch and enough patches are known:
     the larger patches are beside the hole, the better what is copied hangs together. So the mosaic begins another
-    level below, if it can, and the network need not be finer. Narrow holes the network does better, and those of which
-    it sees at once, at the picture's own size, as much as is known.
+    level below, if it can, and the network need not be finer. Narrow holes the network does better; and those of which
+    it sees at once, at the picture's own size, as much as is known; and so many that their patches cannot be compared.
     """
     size = levels[0].size
     for first in reversed(range(len(levels))):
         own = _levels(touched, part, size, first)
         known = F.pad(~torch.from_numpy(own[first].hole), (1, 1, 1, 1), value=True)
         enough = FEWEST if first else max(FEWEST, size**2)
-        if dilate(known, WIDE).all() or _count_known(own[first]) < enough:
+        if dilate(known, WIDE).all() or _count_patches(own[first])[1] < enough:
             continue
-        if _count_known(own[-1]) >= FEWEST:
-            return min(first + 1, len(levels) - 1), own
-        if first:
-            return first, own[:-1]
+        begins_coarser = _count_patches(own[-1])[1] >= FEWEST
+        own = own if begins_coarser else own[:-1]
+        if len(own) > 1 and _count_patches(own[-1])[0] <= COMPARED // LEAST:
+            return min(first + begins_coarser, len(levels) - 1), own
     return 0, []
 
 
-def _count_known(level: Level) -> int:
-    """The patches that are known as a whole."""
-    return int(whole_patches(torch.from_numpy(level.hole), FIRST_RADIUS)[1].sum())
+def _count_patches(level: Level) -> tuple[int, int]:
+    """Those with a pixel of the hole, and those that are known as a whole."""
+    opened, known = whole_patches(torch.from_numpy(level.hole), FIRST_RADIUS)
+    return int(opened.sum()), int(known.sum())
 
 
 def _levels(touched: Hole, part: Part, size: int, first: int) -> list[Level]:
