@@ -364,7 +364,7 @@ def test_the_network_goes_on_until_enough_is_known() -> None:
 
 
 def test_a_fill_of_something_else_is_not_brought_to_its_border() -> None:
-    """Copied from where all is half the range brighter: at the border something else begins."""
+    """Copied from where all is 0.6 brighter, more than a fill is ever off by: at the border something else begins."""
     x, hole = pattern(SIDE, SIDE, 12) / 4 - 0.5, square()
     x[:, 60:] += 0.6
     patches = Patches(x, hole, 2)

@@ -33,7 +33,7 @@ RADIUS, FIRST_RADIUS = 2, 3  # of a patch: 5x5 pixels; at the first level, where
 WIDE = 5  # pixels: a mosaic begins where a square of side 2 WIDE + 1 fits into the hole
 FEWEST = 200  # known patches of which a fill can be made
 NEAR = 512  # pixels around a hole that are looked at, at most; of one more than twice as long, half its length
-NOISE = 0.1  # in brightness, in the first round
+NOISE = 0.1  # in brightness, in the first round: of more the colours of the sketch are forgotten
 # About what a mosaic takes, as measured: by pixel of its finest level, of what is around the hole, and of the hole.
 AREA_BYTES, BOX_BYTES, HOLE_BYTES, OTHER_BYTES = 24, 74, 90, 30_000_000
 

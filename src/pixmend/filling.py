@@ -49,12 +49,12 @@ class Filled:
     fill: Tensor  # (1, 3, h, w), without padding, on the CPU
     calm: Tensor  # (1, 1, h, w), how far the hole is the smooth fill; around it, as far as would be
 
-    def calmness(self, finer: Level, x: Tensor, hole: Tensor) -> Tensor:
-        """How far the next finer level, or a block of it, is to be the smooth fill; or a part of the level itself."""
-        if finer.scale == self.level.scale:
-            own = finer.area.seen_from(self.level.area)
+    def calmness(self, other: Level, x: Tensor, hole: Tensor) -> Tensor:
+        """How far the next finer level, or a block of it, is to be the smooth fill; or a part of this level itself."""
+        if other.scale == self.level.scale:
+            own = other.area.seen_from(self.level.area)
             return self.calm[..., own.top : own.bottom, own.left : own.right]
-        return calmness(x, hole, finer.guide(self.calm, self.level)[..., : x.shape[-2], : x.shape[-1]].to(x.device))
+        return calmness(x, hole, other.guide(self.calm, self.level)[..., : x.shape[-2], : x.shape[-1]].to(x.device))
 
 
 @dataclass(frozen=True)
