@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixmend.checkpoint import Model
+from pixmend.inpainting import Inpainted, inpainting
 from pixmend.unet import UNetConfig
 
 SMALL = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16, time_channels=16)
@@ -27,6 +28,10 @@ def small_model(**options: Any) -> Model:
 
 
 MODEL = small_model()
+
+
+def mend(image: Any, mask: Any = None, **options: Any) -> Inpainted:
+    return inpainting(image, mask, **{"model": MODEL, "device": "cpu", **options})
 
 
 def noise_picture(height: int, width: int, mode: str = "RGB", seed: int = 0) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Mosaics: matches are the best there are, what they say is copied, and a pattern goes on as it was."""
+"""Mosaics: where one is made, that a pattern goes on as it was, and that what is known stays."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from patterns import generator, no_tick, noise, pattern, square
 from pixmend import patches as patches_room
 from pixmend.components import Hole
 from pixmend.errors import MemoryLimitError
@@ -24,51 +25,8 @@ from pixmend.inpainting import Inpainted, inpainting
 from pixmend.levels import Level, halved_hole, plan_levels
 from pixmend.masks import create_advanced_mask
 from pixmend.patches import Patches, fixed, loose
-from pixmend.windows import Window, find_parts
+from pixmend.windows import find_parts
 from small_model import box, noise_picture, small_model
-
-SIDE = 96
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def noise(height: int = SIDE, width: int = SIDE) -> Tensor:
-    """(3, H, W) of values that `fixed` holds exactly."""
-    return torch.randint(-64, 65, (3, height, width), generator=generator(7)) / 64
-
-
-def pattern(height: int, width: int, period: int) -> Tensor:
-    """(3, H, W) that repeats itself."""
-    return noise(period, period).repeat(1, -(-height // period), -(-width // period))[:, :height, :width]
-
-
-def square(side: int = SIDE, top: int = 32, width: int = 24) -> Hole:
-    hole = np.zeros((side, side), bool)
-    hole[top : top + width, top : top + width] = True
-    return hole
-
-
-def no_tick() -> None:
-    pass
-
-
-def whole(patches: Patches) -> Tensor:
-    """All that is known and filled, (3, H, W)."""
-    return patches_room._colours(patches.pixels)[:, :3].T.reshape(3, patches.height, patches.width)
-
-
-def in_blocks(patches: Patches) -> Tensor:
-    """All known patches, some of them twice."""
-    known = patches.known.nonzero()[:, 0]
-    return torch.cat([known, known[: -len(known) % patches_room.BLOCK]])
-
-
-def compare(patches: Patches) -> None:
-    """Match each patch with all that are known, along their main axes."""
-    theirs = patches._patches(in_blocks(patches))
-    patches._compare(in_blocks(patches), theirs, patches_room._main_axes(theirs))
 
 
 def known_at(mosaic: Mosaic, level: Level) -> Tensor:
@@ -87,170 +45,6 @@ def planned(hole: Hole, size: int = 64) -> tuple[Mosaic | None, list[tuple[int, 
     samples = ((pattern(hole.shape[0], hole.shape[1], 16).permute(1, 2, 0).numpy() + 1) * 127).round().astype(np.uint8)
     mosaic = mosaic_of(open_picture(samples), part, own) if own else None
     return mosaic, [level.area.shape for level in own]
-
-
-def test_whole_numbers_keep_the_levels_of_sixteen_bits() -> None:
-    values = torch.arange(0, 65536) / 32767.5 - 1
-    again = loose(fixed(values))
-    assert float((again - values).abs().max()) <= 1.01 / 32767.5
-    assert torch.equal(fixed(again), fixed(values))
-    eight = torch.arange(256) / 127.5 - 1
-    assert torch.equal(((loose(fixed(eight)) + 1) * 127.5).round(), torch.arange(256.0))
-    assert loose(fixed(torch.tensor([5.0, -5.0]))).tolist() == pytest.approx([2, -2], abs=1e-3)
-
-
-def test_open_patches_have_hole_and_known_ones_none() -> None:
-    hole = square()
-    patches = Patches(noise(), hole, 2)
-    opened = set(patches.open.tolist())
-    for middle in range(SIDE * SIDE):
-        row, column = divmod(middle, SIDE)
-        inside = 2 <= row < SIDE - 2 and 2 <= column < SIDE - 2
-        touched = hole[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3].any()
-        assert bool(patches.known[middle]) == (inside and not touched)
-        assert (middle in opened) == (inside and touched)
-
-
-def test_matches_are_the_nearest_of_all_known_patches() -> None:
-    """Beside a search that computes every distance as it is defined: lost detail of what is hole is no difference."""
-    x, hole = noise(40, 40), square(40, 14, 9)
-    patches = Patches(x, hole, FIRST_RADIUS)
-    known = in_blocks(patches)
-    patches._compare(known, patches._patches(known), torch.eye(196))
-    windows = x.unfold(1, 7, 1).unfold(2, 7, 1)  # (3, 34, 34, 7, 7)
-
-    def of(middles: Tensor) -> Tensor:
-        return windows[:, middles // 40 - 3, middles % 40 - 3].transpose(0, 1).flatten(1)
-
-    holes = torch.from_numpy(hole).float().unfold(0, 7, 1).unfold(1, 7, 1).mean((2, 3))  # (34, 34)
-    filled = holes[patches.open // 40 - 3, patches.open % 40 - 3]
-    detail = of(known).view(len(known), 3, 49).var(2, unbiased=False).sum(1) * 49
-    distances = (of(patches.open)[:, None] - of(known)[None]).square().sum(2)
-    which = (distances - 0.6 * filled[:, None] * detail).argmin(1)
-    assert not torch.equal(which, distances.argmin(1))
-    assert torch.equal(patches.match, known[which])
-    torch.testing.assert_close(patches.distance, distances[torch.arange(len(which)), which], atol=1e-3, rtol=1e-4)
-
-
-def test_along_their_main_axes_photographed_patches_are_nearly_as_near() -> None:
-    """Beside the search along all axes: what a match is worse by, of how far the nearest are."""
-    data = pytest.importorskip("skimage.data", reason="needs scikit-image")
-    x = torch.from_numpy(data.astronaut()[100:228, 60:188]).permute(2, 0, 1) / 127.5 - 1
-    exact, quick = (Patches(x, square(128, 40, 40), FIRST_RADIUS) for _ in range(2))
-    known = in_blocks(exact)
-    exact._compare(known, exact._patches(known), torch.eye(196))
-    compare(quick)
-
-    def worth(patches: Patches) -> Tensor:
-        return patches.distance - 0.6 * patches.filled * patches_room._detail(patches._patches(patches.match))
-
-    assert (worth(quick) >= worth(exact) - 1e-4).all()
-    assert float((worth(quick) - worth(exact)).mean()) < 0.02 * float(exact.distance.mean())
-
-
-def test_a_fill_that_lost_its_detail_gets_it_back() -> None:
-    """In a pattern of half the contrast all patches are too lively; a flat one must not fit better for that."""
-    x, hole = pattern(SIDE, SIDE, 12), square()
-    x[:, :, :20] = 0  # flat patches are known as well
-    faint = torch.where(torch.from_numpy(hole), x / 2 + 0.05, x)
-    patches = Patches(faint, hole, FIRST_RADIUS)
-    compare(patches)
-    patches.vote()
-    inside = torch.from_numpy(hole)
-    assert float(whole(patches)[:, inside].std() / x[:, inside].std()) > 0.95
-
-
-def test_of_too_many_known_patches_some_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    patches = Patches(noise(), square(), FIRST_RADIUS)
-    monkeypatch.setattr(patches_room, "COMPARED", 1500 * len(patches.open))
-    compared: list[Tensor] = []
-    monkeypatch.setattr(Patches, "_compare", lambda self, known, theirs, axes: compared.append(known))
-    monkeypatch.setattr(Patches, "_cohere", lambda self: None)
-    monkeypatch.setattr(Patches, "vote", lambda self: None)
-    patches.settle(2, 0.5, generator(), no_tick)
-    assert [len(set(known.tolist())) for known in compared] == [1500, 1500]
-    assert [len(known) % patches_room.BLOCK for known in compared] == [0, 0]
-    assert patches.known[compared[0]].all()
-
-
-def test_where_all_are_too_many_pairs_better_matches_are_looked_for_by_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, hole = pattern(SIDE, SIDE, 12), square()
-    patches = Patches(x, hole, FIRST_RADIUS)
-    known = patches.known.nonzero()[:, 0]
-    patches.match = known[torch.randint(len(known), patches.open.shape, generator=generator())]
-    patches.vote()
-    before = float((whole(patches) - x).abs().mean())
-    monkeypatch.setattr(patches_room, "COMPARED", 0)
-    monkeypatch.setattr(Patches, "_compare", lambda *_: pytest.fail("all were compared"))
-    patches.settle(40, 0, generator(), no_tick)
-    assert float((whole(patches) - x).abs().mean()) < before / 2
-
-
-def test_a_vote_of_patches_that_agree_is_a_copy() -> None:
-    x, hole = noise(), square()
-    patches = Patches(x, hole, 2)
-    patches.match = patches.open + 30 * SIDE + 5  # all from 30 rows down and 5 columns to the right
-    patches.vote()
-    copied = torch.roll(x, (-30, -5), (1, 2))
-    wanted = torch.where(torch.from_numpy(hole), copied, x)
-    torch.testing.assert_close(whole(patches), wanted, atol=2e-3, rtol=0)
-
-
-def test_doubled_matches_lie_twice_as_far() -> None:
-    fine, hole = noise(), square()
-    coarse = Patches(noise(48, 48), halved_hole(hole), FIRST_RADIUS)
-    coarse.match = coarse.open + 16 * 48 - 3
-    finer = coarse.doubled(fine, hole, 2, generator())
-    shift = finer.match - finer.open
-    known = finer.known[(finer.open + 32 * SIDE - 6).clamp(max=SIDE * SIDE - 1)]
-    assert (shift[known] == 32 * SIDE - 6).all()
-    assert known.float().mean() > 0.9
-    assert finer.known[finer.match].all()
-
-
-def test_better_matches_are_found_and_worse_ones_never_taken() -> None:
-    x, hole = pattern(SIDE, SIDE, 12), square()
-    patches = Patches(x, hole, 2)
-    known = patches.known.nonzero()[:, 0]
-    patches.match = known[torch.randint(len(known), patches.open.shape, generator=generator())]
-
-    def worth() -> Tensor:
-        detail = patches_room._detail(patches._patches(patches.match, sparse=True))
-        return patches.distance - patches_room.LOST * patches.filled * detail
-
-    patches.improve((1,), generator(1), no_tick)
-    before = worth()
-    for k in range(12):
-        patches.improve((8, 1), generator(k), no_tick)
-        assert (worth() <= before + 1e-5).all()
-        before = worth()
-    assert (patches.distance < 1e-5).float().mean() > 0.9  # x is whole, and every patch of a pattern is there again
-
-
-@pytest.mark.parametrize(("times", "stays"), [(1.4, False), (1.6, True)])
-def test_a_piece_hangs_together_where_that_is_not_much_worse(times: float, stays: bool) -> None:
-    """In the midst of what is copied from 32 rows down and 5 columns to the right is one from elsewhere, and nearer."""
-    x, way = noise(), 32 * SIDE + 5
-    x[:, 41:48, 41:48] -= x[:, 41:48, 41:48].mean((1, 2), keepdim=True)
-    x[:, 7:14, 7:14] = x[:, 41:48, 41:48] + 0.1  # as much detail, and 147 * 0.01 away
-    x[:, 73:80, 46:53] = x[:, 41:48, 41:48] - 0.1 * times**0.5
-    patches = Patches(x, square(), FIRST_RADIUS)
-    apart = patches.open == 44 * SIDE + 44
-    patches.match = torch.where(apart, 10 * SIDE + 10, patches.open + way)
-    patches._cohere()
-    assert bool((patches.match[apart] == 10 * SIDE + 10).all()) == stays
-    assert (patches.match == patches.open + way).float().mean() > 0.9
-    assert float(patches.distance[apart]) == pytest.approx(1.47 * (1 if stays else times), rel=1e-2)
-
-
-def test_what_is_at_the_same_height_is_preferred() -> None:
-    x = pattern(SIDE, SIDE, 12) + 0.3 * noise()  # there again every 12 rows, but for the noise
-    patches, far = Patches(x, square(), FIRST_RADIUS), []
-    patches.uses = torch.zeros(SIDE * SIDE)
-    for _ in range(2):  # the first time no distance is usual yet
-        compare(patches)
-        far.append(float((patches.match // SIDE - patches.open // SIDE).abs().float().mean()))
-    assert far[1] < 0.8 * far[0]
 
 
 def test_a_pattern_goes_on_as_it_was() -> None:
@@ -398,18 +192,6 @@ def test_the_network_goes_on_until_enough_is_known() -> None:
     assert levels == [(8, True), (4, True), (4, False), (2, False), (1, False)]
 
 
-def test_a_fill_of_something_else_is_not_brought_to_its_border() -> None:
-    """Copied from where all is 0.6 brighter, more than a fill is ever off by: at the border something else begins."""
-    x, hole = pattern(SIDE, SIDE, 12) / 4 - 0.5, square()
-    x[:, 60:] += 0.6
-    patches = Patches(x, hole, 2)
-    patches.match = patches.open + 36 * SIDE - 24
-    patches.vote()
-    before = whole(patches)
-    patches.blend(Window(0, 0, SIDE, SIDE))
-    torch.testing.assert_close(whole(patches), before, atol=3e-3, rtol=0)
-
-
 @pytest.mark.parametrize("width", [14, 60])
 def test_beside_what_is_calm_a_mosaic_gives_way(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A slope is smooth at all levels: whatever the patches say, it goes on."""
@@ -498,16 +280,3 @@ def test_a_picture_is_extended_with_its_own_patches() -> None:
     assert np.array_equal(samples[:, :180], np.asarray(image))
     assert any(not level.times for level in result.records[0].levels)
     assert samples[:, 180:].std() > 30  # noise as well; a network that was never trained is not asked for it
-
-
-def test_a_fill_that_is_a_little_too_bright_is_brought_to_its_border() -> None:
-    """Known answer: copied from where all is 0.18 brighter, it ends as what it was copied for."""
-    x, hole = pattern(SIDE, SIDE, 12) / 2, square()
-    x[:, 60:] += 0.18  # exact, as the pattern's period is a part of the shift
-    patches = Patches(x, hole, 2)
-    patches.match = patches.open + 36 * SIDE - 24
-    brighter = torch.roll(x, (-36, 24), (1, 2))[:, torch.from_numpy(hole)]
-    patches.vote()
-    torch.testing.assert_close(whole(patches)[:, torch.from_numpy(hole)], brighter, atol=2e-3, rtol=0)
-    patches.blend(Window(0, 0, SIDE, SIDE))
-    torch.testing.assert_close(whole(patches), x, atol=3e-3, rtol=0)
