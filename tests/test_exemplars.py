@@ -62,6 +62,24 @@ def test_a_pattern_goes_on_as_it_was() -> None:
     assert float((error < 0.02).float().mean()) > 0.95
 
 
+def test_a_ruled_page_goes_on_to_the_pixel() -> None:
+    """Where many patches fit equally well none is taken by chance: lines stay lines."""
+    hole = square(256, 90, 76)
+    mosaic, _ = planned(hole)
+    assert mosaic is not None
+    page = torch.ones(1, 3, 256, 256)
+    page[..., ::16] = page[..., ::16, :] = -1
+    known = [page]
+    for _ in mosaic.levels[1:]:
+        known.append(torch.nn.functional.avg_pool2d(known[-1], 2))
+    areas = [level.area for level in mosaic.levels]
+    own = [x[..., a.top : a.bottom, a.left : a.right] for x, a in zip(known, areas, strict=True)]
+    ruled = Mosaic(mosaic.levels, [fixed(x) for x in own])
+    [*_, (level, image)] = ruled.made(own[-1], mosaic.levels[-1], 10, 4, generator(), no_tick)
+    error = (image - known_at(ruled, level))[0][:, torch.from_numpy(level.hole)].abs()
+    assert float(error.mean()) < 0.01
+
+
 def test_levels_double_and_end_one_below_the_sketch() -> None:
     hole = square(501, 91, 128)
     [part] = find_parts(hole, 64)

@@ -19,16 +19,11 @@ def whole(patches: Patches) -> Tensor:
     return patches_room._colours(patches.pixels)[:, :3].T.reshape(3, patches.height, patches.width)
 
 
-def in_blocks(patches: Patches) -> Tensor:
-    """All known patches, some of them twice."""
-    known = patches.known.nonzero()[:, 0]
-    return torch.cat([known, known[: -len(known) % patches_room.BLOCK]])
-
-
 def compare(patches: Patches) -> None:
     """Match each patch with all that are known, along their main axes."""
-    theirs = patches._patches(in_blocks(patches))
-    patches._compare(in_blocks(patches), theirs, patches_room._main_axes(theirs))
+    known = patches.known.nonzero()[:, 0]
+    theirs = patches._patches(known)
+    patches._compare(known, theirs, patches_room._main_axes(theirs))
 
 
 def test_whole_numbers_keep_the_levels_of_sixteen_bits() -> None:
@@ -57,7 +52,7 @@ def test_matches_are_the_nearest_of_all_known_patches() -> None:
     """Beside a search that computes every distance as it is defined: lost detail of what is hole is no difference."""
     x, hole = noise(40, 40), square(40, 14, 9)
     patches = Patches(x, hole, FIRST_RADIUS)
-    known = in_blocks(patches)
+    known = patches.known.nonzero()[:, 0]
     patches._compare(known, patches._patches(known), torch.eye(196))
     windows = x.unfold(1, 7, 1).unfold(2, 7, 1)  # (3, 34, 34, 7, 7)
 
@@ -79,7 +74,7 @@ def test_along_their_main_axes_photographed_patches_are_nearly_as_near() -> None
     data = pytest.importorskip("skimage.data", reason="needs scikit-image")
     x = torch.from_numpy(data.astronaut()[100:228, 60:188]).permute(2, 0, 1) / 127.5 - 1
     exact, quick = (Patches(x, square(128, 40, 40), FIRST_RADIUS) for _ in range(2))
-    known = in_blocks(exact)
+    known = exact.known.nonzero()[:, 0]
     exact._compare(known, exact._patches(known), torch.eye(196))
     compare(quick)
 
@@ -111,7 +106,6 @@ def test_of_too_many_known_patches_some_are_compared(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Patches, "vote", lambda self: None)
     patches.settle(2, 0.5, generator(), no_tick)
     assert [len(set(known.tolist())) for known in compared] == [1500, 1500]
-    assert [len(known) % patches_room.BLOCK for known in compared] == [0, 0]
     assert patches.known[compared[0]].all()
 
 
@@ -167,6 +161,59 @@ def test_better_matches_are_found_and_worse_ones_never_taken() -> None:
         assert (worth() <= before + 1e-5).all()
         before = worth()
     assert (patches.distance < 1e-5).float().mean() > 0.9  # x is whole, and every patch of a pattern is there again
+
+
+def test_what_fits_as_well_is_never_taken_by_chance() -> None:
+    """On white paper any match fits; whole pieces stay whole all the same."""
+    patches, way = Patches(torch.ones(3, SIDE, SIDE), square(), 2), 32 * SIDE + 5
+    patches.match = patches.open + way
+    patches.improve((4, 1), generator(), no_tick)
+    assert torch.equal(patches.match, patches.open + way)
+
+
+def test_what_goes_on_as_well_is_taken() -> None:
+    """On white paper one patch from elsewhere follows its neighbours, though none is nearer."""
+    patches, way = Patches(torch.ones(3, SIDE, SIDE), square(), 2), 32 * SIDE + 5
+    patches.match = torch.where(patches.open == 44 * SIDE + 44, 10 * SIDE + 10, patches.open + way)
+    patches._cohere()
+    assert torch.equal(patches.match[patches.open == 44 * SIDE + 44], torch.tensor([44 * SIDE + 44 + way]))
+
+
+def test_detail_beyond_the_axes_makes_a_patch_no_nearer() -> None:
+    """Of two that are the same along the axes the one with more beyond them is further away."""
+    x = noise()
+    x[:, 41:48, 41:48] = 0.25
+    x[:, 7:14, 7:14] = x[:, 41:48, 41:48] + 0.05 * torch.tensor([1.0, -1.0]).repeat(74)[:147].view(3, 7, 7)
+    x[:, 80:87, 80:87] = x[:, 41:48, 41:48] + 0.01
+    patches = Patches(x, square(), FIRST_RADIUS)
+    patches.filled[:] = 0  # no detail is lost
+    known = torch.tensor([10 * SIDE + 10] + 20 * [83 * SIDE + 83])  # most have no such detail
+    flat = torch.eye(4)[:, :3].repeat(49, 1) / 7  # mean colours alone
+    patches._compare(known, patches._patches(known), flat)
+    assert patches.match[patches.open == 44 * SIDE + 44] == 83 * SIDE + 83
+
+
+def test_a_patch_that_is_taken_often_counts_as_less_like() -> None:
+    patches = Patches(noise(), square(), FIRST_RADIUS)
+    known = patches.known.nonzero()[:, 0]
+    patches.match, patches.uses = torch.full_like(patches.open, int(known[100])), torch.zeros(SIDE * SIDE)
+    patches.distance[:] = 2
+    fair = max(len(patches.open) / len(known), 0.3)
+    often = len(patches.open) / 9 / 2  # spread over its 3x3 neighbours, and half of it counts at once
+    added = patches._overuse(known)
+    assert float(added[100]) == pytest.approx(0.1 * 2 * (often / fair - 1), rel=1e-4)
+    assert int((added > 0).sum()) == 9
+
+
+def test_of_equal_patches_those_taken_less_are_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patches_room, "ROWS", 0)
+    patches = Patches(pattern(SIDE, SIDE, 12), square(), FIRST_RADIUS)
+    compare(patches)
+    before = patches.match.clone()
+    patches.uses, patches.distance[:] = torch.zeros(SIDE * SIDE), 1
+    compare(patches)
+    assert (patches.distance < 1e-4).all()
+    assert (patches.match != before).float().mean() > 0.9
 
 
 @pytest.mark.parametrize(("times", "stays"), [(1.4, False), (1.6, True)])

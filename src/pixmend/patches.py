@@ -69,31 +69,28 @@ class Patches:
     def settle(self, rounds: int, noise: float, generator: torch.Generator, tick: Tick) -> None:
         """Match and vote in turns, from the fill that is there with noise; matches are looked for everywhere.
 
-        Of all known patches, or as many of them as can be compared with all that are open. Where that is few, and
-        first matches are there, better ones are looked for around those instead, by chance.
+        At first among as many known patches as can be compared with all that are open (LEAST can, or no mosaic is
+        planned). Later among MOST, or all if there are fewer; where that is too many pairs, better matches are looked
+        for by chance.
         """
         is_first = int(self.match[0]) < 0
         some = COMPARED // len(self.open)
         known = self._some_known(max(LEAST, min(some, MOST)) if is_first else MOST, generator)
         if is_first or len(known) <= some:
-            self._settle_among(known, rounds, noise, generator, tick)
+            theirs, self.uses = self._patches(known), torch.zeros(len(self.known))
+            axes = _main_axes(theirs)
+            for k in range(rounds):
+                self._add_noise(noise * (1 - (k + 1) / rounds), generator)
+                self._compare(known, theirs, axes)
+                self._cohere()
+                self.vote()
+                tick()
+            self.uses = torch.zeros(0)
             return
         for _ in range(max(1, rounds // 4)):  # each looks at eight candidates, one after the other
             self.improve(FAR, generator, tick)
             self._cohere(sparse=True)
             self.vote()
-
-    def _settle_among(self, known: Tensor, rounds: int, noise: float, generator: torch.Generator, tick: Tick) -> None:
-        known = torch.cat([known, known[:1].expand(-len(known) % BLOCK)])  # in whole blocks
-        theirs, self.uses = self._patches(known), torch.zeros(len(self.known))
-        axes = _main_axes(theirs)
-        for k in range(rounds):
-            self._add_noise(noise * (1 - (k + 1) / rounds), generator)
-            self._compare(known, theirs, axes)
-            self._cohere()
-            self.vote()
-            tick()
-        self.uses = torch.zeros(0)
 
     def doubled(self, x: Tensor, hole: Hole, radius: int, generator: torch.Generator) -> Patches:
         """The next finer level, x (3, H, W) and hole (H, W), filled by the matches of this one."""
@@ -182,7 +179,7 @@ class Patches:
     def _compare(self, known: Tensor, theirs: Tensor, axes: Tensor) -> None:
         """Find the best match of each patch among these, (K,), by comparing all along these axes, (196, D).
 
-        theirs: (K, 196), their pixels; K: whole BLOCKs. Of distances |a - b|^2 = |a|^2 + |b|^2 - 2ab, counted from the
+        theirs: (K, 196), their pixels. Of distances |a - b|^2 = |a|^2 + |b|^2 - 2ab, counted from the
         mean patch, only ab is taken along the axes: a patch with detail beyond them is not nearer for it.
 
         Rows count as one more value of a patch: in photographs sky is above and ground below, and what is at the same
@@ -194,6 +191,8 @@ class Patches:
         mean = theirs.mean(0)
         half = ((theirs - mean).square().sum(1) + row.square() + self._overuse(known)) / 2
         values = torch.cat([(theirs - mean) @ axes, row[:, None], detail[:, None] / 2], 1).T
+        padding = 0, -len(known) % BLOCK
+        half, values = F.pad(half, padding, value=torch.inf), F.pad(values, padding)
         rows = max(1, PAIRS // len(known))
         for start in range(0, len(self.open), rows):
             some = np.s_[start : start + rows]
@@ -220,7 +219,7 @@ class Patches:
     def _choose(self, some: slice, others: Sequence[Tensor], *, sparse: bool, worse: float = 0.0) -> None:
         """Take of other matches of some patches, one after the other, each that fits better than what is there.
 
-        Or not much worse: by a part of the distance of the matches that were there at first.
+        Or, where `worse` is given, as well or not much worse: by such a part of the distance of the first ones.
         """
         wanted, lost = self._patches(self.open[some], sparse=sparse), LOST * self.filled[some]
 
@@ -233,9 +232,10 @@ class Patches:
         distance, cost = fit(best, np.s_[:])
         cost += worse * distance
         for other in others:
-            worth = self._is_known(other).nonzero()[:, 0]
+            known = self._is_known(other)
+            worth = (known if worse else known & (other != best)).nonzero()[:, 0]
             found, its_cost = fit(other[worth], worth)
-            better = its_cost <= cost[worth]
+            better = its_cost <= cost[worth] if worse else its_cost < cost[worth]  # chance must not win a tie
             worth = worth[better]
             best[worth], distance[worth], cost[worth] = other[worth], found[better], its_cost[better]
         self.match[some], self.distance[some] = best, distance
