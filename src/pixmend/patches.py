@@ -28,7 +28,7 @@ LOST = 0.6  # of its detail a fill is taken to have lost: it is a mean of many p
 OVERUSE = 0.1  # of the usual distance: added for each time that a patch is taken more often than is fair
 LEAST_FAIR = 0.3  # times; a hole is often smaller than what is known
 ROWS = 8  # times the usual distance: added to a match that is as far above or below as the area is high; by square
-HANGS_TOGETHER = 1.5  # times as far as the nearest may be what goes on as a neighbour's match does
+WORSE = 0.5  # of its distance: how much worse than the best match what goes on as a neighbour's does may be
 CHUNK = 1 << 14  # patches that are looked at at once, for memory
 PAIRS = 1 << 20  # pairs of them that are compared at once
 BLOCK = 64  # known patches of which the best is found at once
@@ -214,7 +214,7 @@ class Patches:
         match[self.open] = self.match.int()
         for some in self._chunks():
             others = self._moved_along(match, self.open[some])
-            self._choose(some, others, sparse=sparse, worse=HANGS_TOGETHER - 1)
+            self._choose(some, others, sparse=sparse, worse=WORSE)
 
     def _choose(self, some: slice, others: Sequence[Tensor], *, sparse: bool, worse: float = 0.0) -> None:
         """Take of other matches of some patches, one after the other, each that fits better than what is there.
