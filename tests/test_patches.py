@@ -132,6 +132,34 @@ def test_a_vote_of_patches_that_agree_is_a_copy() -> None:
     torch.testing.assert_close(whole(patches), wanted, atol=2e-3, rtol=0)
 
 
+def test_at_the_end_a_fill_is_what_most_say_and_not_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of three patches are copied from 30 columns to the right, the third from 30 rows down, where 0.8 is added."""
+    x, hole = pattern(SIDE, SIDE, 6) / 4 - 0.4, square()
+    x[:, 60:] += 0.8
+    patches, inside = Patches(x, hole, 2), torch.from_numpy(hole)
+    third = (patches.open // SIDE + patches.open % SIDE) % 3 == 0
+    patches.match = patches.open + torch.where(third, 30 * SIDE, 30)
+    patches.vote()
+    assert float((whole(patches) - x)[:, inside].mean()) == pytest.approx(0.8 / 3, abs=0.02)
+    monkeypatch.setattr(Patches, "_cohere", lambda *_, **__: None)  # else all would be copied from the right
+    patches.sharpen()
+    off = (whole(patches) - x)[:, inside].abs()
+    assert float(off.mean()) < 0.02
+    assert float(off.max()) < 0.12
+
+
+def test_at_the_end_matches_hang_together() -> None:
+    """The same, but the last matches are looked at once more: all come to say the same."""
+    x, hole = pattern(SIDE, SIDE, 6) / 4 - 0.4, square()
+    x[:, 60:] += 0.8
+    patches = Patches(x, hole, 2)
+    third = (patches.open // SIDE + patches.open % SIDE) % 3 == 0
+    patches.match = patches.open + torch.where(third, 30 * SIDE, 30)
+    patches.vote()
+    patches.sharpen()
+    torch.testing.assert_close(whole(patches), x, atol=2e-3, rtol=0)
+
+
 def test_doubled_matches_lie_twice_as_far() -> None:
     fine, hole = noise(), square()
     coarse = Patches(noise(48, 48), halved_hole(hole), FIRST_RADIUS)

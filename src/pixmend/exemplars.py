@@ -67,6 +67,7 @@ class Mosaic:
                     patches.improve(REACH, generator, tick)
                     patches.vote()
             now = finer
+        patches.sharpen()
         patches.blend(around_hole(now).area.seen_from(now.area))
         yield _shown(now, patches)
 

@@ -33,6 +33,7 @@ CHUNK = 1 << 14  # patches that are looked at at once, for memory
 PAIRS = 1 << 20  # pairs of them that are compared at once
 BLOCK = 64  # known patches of which the best is found at once
 AXES = 32  # along which patches are compared: 16 give fills that are a little softer
+AGREES = 0.2  # of [-1, 1]: what differs from what most patches say by so much counts 1/e at the end
 BLEND, ELSE = 0.2, 0.4  # of [-1, 1]: most that the fill is corrected by, to run into what is known; and what ends there
 ONE = 1 << 14  # what 1 is where values are whole numbers of 16 bits
 FAR_OFF = 1e3  # the distance of a match that is none
@@ -128,7 +129,16 @@ class Patches:
 
     def vote(self) -> None:
         """Make every pixel of the hole the mean of what the matches of the patches over it say, weighted by fit."""
-        self.pixels[self.in_hole] = _packed(self._said(self.place, len(self.in_hole)).T[..., None])
+        self._take(self._said(self.place, len(self.in_hole)))
+
+    def sharpen(self) -> None:
+        """Vote for the last time: matches that hang together, and of what they say not the mean, but what most say.
+
+        That is one step of mean shift, from the mean (Wexler, Shechtman and Irani 2007, as in `exemplars`).
+        """
+        self._cohere(sparse=True)
+        self.vote()
+        self._take(self._said(self.place, len(self.in_hole), _colours(self.pixels[self.in_hole])))
 
     def blend(self, area: Window) -> None:
         """Let the fill run into what is known: what is said of the known pixels at its border is a little wrong.
@@ -156,18 +166,29 @@ class Patches:
             fill[:, channel] += spread[0, 0, inside]
         pixels[inside] = _packed(fill.clamp(-1, 1).T[..., None])
 
-    def _said(self, place: Tensor, count: int) -> Tensor:
-        """What the matches say of some pixels, (count, 3); place: (H * W,), where each stands, or `count`."""
+    def _take(self, fill: Tensor) -> None:
+        """Put colours (M, 3) into the hole."""
+        self.pixels[self.in_hole] = _packed(fill.T[..., None])
+
+    def _said(self, place: Tensor, count: int, most: Tensor | None = None) -> Tensor:
+        """What the matches say of some pixels, (count, 3); place: (H * W,), where each stands, or `count`.
+
+        most: (count, 4), colours that most say, about; what is farther from them counts less.
+        """
         sample = self.distance[:: max(1, len(self.distance) // MOST)].sort().values
         usual = sample[3 * len(sample) // 4].clamp(min=1e-4)
         weight = (torch.exp(-self.distance / (SPREAD * usual)).clamp(min=1e-6) * (1 + TRUST - self.filled))[:, None]
         total = torch.zeros(count + 1, 4)
+        most = most if most is None else F.pad(most, (0, 0, 0, 1))  # and one more for where nobody looks
         for offset in self._offsets(1).tolist():
             for some in self._chunks():
                 value = _colours(self.pixels[self.match[some] + offset])
-                value[:, 3] = 1
                 where = place[self.open[some] + offset].long()  # each once, but for `count`, where nobody looks
-                total[where] += value * weight[some]
+                counts = weight[some]
+                if most is not None:
+                    counts = counts * torch.exp(-_distance(value, most[where]) / AGREES**2).clamp(min=1e-4)[:, None]
+                value[:, 3] = 1
+                total[where] += value * counts
         return total[:-1, :3] / total[:-1, 3:]
 
     def _add_noise(self, deviation: float, generator: torch.Generator) -> None:
