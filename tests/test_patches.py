@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from patterns import SIDE, generator, no_tick, noise, pattern, square
 from pixmend import patches as patches_room
+from pixmend.components import Hole
 from pixmend.exemplars import FIRST_RADIUS
 from pixmend.levels import halved_hole
 from pixmend.patches import Patches, fixed, loose
@@ -142,7 +144,7 @@ def test_at_the_end_a_fill_is_what_most_say_and_not_the_mean(monkeypatch: pytest
     patches.vote()
     assert float((whole(patches) - x)[:, inside].mean()) == pytest.approx(0.8 / 3, abs=0.02)
     monkeypatch.setattr(Patches, "_cohere", lambda *_, **__: None)  # else all would be copied from the right
-    patches.sharpen()
+    patches.sharpen(no_tick)
     off = (whole(patches) - x)[:, inside].abs()
     assert float(off.mean()) < 0.02
     assert float(off.max()) < 0.12
@@ -156,7 +158,7 @@ def test_at_the_end_matches_hang_together() -> None:
     third = (patches.open // SIDE + patches.open % SIDE) % 3 == 0
     patches.match = patches.open + torch.where(third, 30 * SIDE, 30)
     patches.vote()
-    patches.sharpen()
+    patches.sharpen(no_tick)
     torch.testing.assert_close(whole(patches), x, atol=2e-3, rtol=0)
 
 
@@ -270,21 +272,70 @@ def test_what_is_at_the_same_height_is_preferred() -> None:
     assert far[1] < 0.8 * far[0]
 
 
-def test_a_fill_of_something_else_is_not_brought_to_its_border_but_for_the_step() -> None:
-    """Copied from where all is 0.6 brighter, more than a fill is ever off by: at the border something else begins."""
-    x, hole = pattern(SIDE, SIDE, 12) / 4 - 0.5, square()
-    x[:, 60:] += 0.6
+def copied_from_below(added: Tensor | float, hole: Hole, rows: int = 36, columns: int = -24) -> Patches:
+    """A pattern whose hole is a copy of it from further down, to where something was added, (36) or (SIDE)."""
+    x = pattern(SIDE, SIDE, 12) / 4 - 0.5
+    x[:, 60:] += added
     patches = Patches(x, hole, 2)
-    patches.match = patches.open + 36 * SIDE - 24
+    patches.match = patches.open + rows * SIDE + columns
     patches.vote()
+    return patches
+
+
+def off(patches: Patches) -> Tensor:
+    """By how much each pixel is, (3, H, W)."""
+    return whole(patches) - pattern(SIDE, SIDE, 12) / 4 + 0.5
+
+
+def test_a_fill_of_something_else_is_not_brought_to_its_border_but_for_a_part_of_the_step() -> None:
+    """Copied from where all is 0.6 brighter, more than a fill is ever off by: at the border something else begins."""
+    patches, known = copied_from_below(0.6, square()), ~torch.from_numpy(square())
     before = whole(patches)
     patches.blend(Window(0, 0, SIDE, SIDE))
-    less = before - whole(patches)
-    torch.testing.assert_close(less[:, 34:54, 34:54], torch.zeros(3, 20, 20), atol=1e-3, rtol=0)
-    for depth, part in enumerate((2 / 3, 1 / 3)):  # of what is spread over two pixels
-        along = less[:, 32 + depth, 36:52]
-        torch.testing.assert_close(along, torch.full_like(along, 0.6 * part), atol=2e-3, rtol=0)
-    assert torch.equal(less[:, ~torch.from_numpy(hole)], torch.zeros(3, int((~hole).sum())))
+    torch.testing.assert_close(off(patches)[:, 34:54, 34:54], torch.full((3, 20, 20), 0.6), atol=3e-3, rtol=0)
+    for depth, left in enumerate((1 / 3, 2 / 3)):
+        along = off(patches)[:, 32 + depth, 36:52]
+        torch.testing.assert_close(along, torch.full_like(along, 0.6 * left), atol=3e-3, rtol=0)
+    assert torch.equal(whole(patches)[:, known], before[:, known])
+
+
+def test_so_it_is_where_the_hole_touches_the_pictures_border() -> None:
+    hole = np.zeros((SIDE, SIDE), bool)
+    hole[:24, 36:60] = True
+    patches = copied_from_below(0.6, hole, 60, 0)
+    patches.blend(Window(0, 0, SIDE, SIDE))
+    for depth, left in enumerate((1 / 3, 2 / 3)):
+        along = off(patches)[:, :20, 36 + depth]
+        torch.testing.assert_close(along, torch.full_like(along, 0.6 * left), atol=3e-3, rtol=0)
+
+
+def test_a_fill_that_is_a_little_more_off_than_a_membrane_takes_keeps_a_part_of_the_rest() -> None:
+    patches = copied_from_below(0.3, square())
+    patches.blend(Window(0, 0, SIDE, SIDE))
+    for depth, left in enumerate((1 / 3, 2 / 3, 1)):
+        along = off(patches)[:, 32 + depth, 38:50]
+        torch.testing.assert_close(along, torch.full_like(along, 0.1 * left), atol=4e-3, rtol=0)
+
+
+def test_where_something_else_begins_beside_what_goes_on_it_is_not_corrected_twice() -> None:
+    """Of 0.45 two thirds are made good, the membrane's share of that, which is drawn in from the left, included."""
+    added = torch.where(torch.arange(SIDE) < 20, 0.2, 0.45)  # the hole's columns from 44 on are a copy of those from 20
+    patches = copied_from_below(added, square())
+    patches.blend(Window(0, 0, SIDE, SIDE))
+    along = off(patches)[:, 32, 46:53]
+    assert float(along.min()) > 0.15 - 0.2 / 3 - 0.01
+    assert float(along.max()) < 0.15 + 0.01
+
+
+def test_the_border_is_judged_by_what_most_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third of the patches says something else of the hole and of its border: there is nothing to be corrected."""
+    patches = copied_from_below(0.6, square(), 0, 36)
+    third = (patches.open // SIDE + patches.open % SIDE) % 3 == 0
+    patches.match = torch.where(third, patches.open + 36 * SIDE, patches.match)
+    monkeypatch.setattr(Patches, "_cohere", lambda *_, **__: None)
+    patches.sharpen(no_tick)
+    patches.blend(Window(0, 0, SIDE, SIDE))
+    assert float(off(patches).abs().mean(0)[torch.from_numpy(square())].mean()) < 0.03
 
 
 def test_a_fill_that_is_a_little_too_bright_is_brought_to_its_border() -> None:

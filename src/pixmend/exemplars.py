@@ -2,9 +2,10 @@
 
 A small network knows what may be in a hole, but not how bark, brick or fur look from near; the picture does. So where
 holes are wide the network's fill is the sketch: each patch in and around the hole is matched with the known patch that
-is most like it, every pixel becomes the mean of what the patches over it say, and again, until they agree (Wexler,
-Shechtman and Irani 2007, https://doi.org/10.1109/TPAMI.2007.60). At finer levels the matches are doubled, and better
-ones looked for beside them alone (PatchMatch: Barnes et al. 2009, https://doi.org/10.1145/1531326.1531330).
+is most like it, every pixel becomes the mean of what the patches over it say, and again, until they agree, or at the
+end what most of them say (Wexler, Shechtman and Irani 2007, https://doi.org/10.1109/TPAMI.2007.60). At finer levels the
+matches are doubled, and better ones looked for beside them alone (PatchMatch: Barnes et al. 2009,
+https://doi.org/10.1145/1531326.1531330).
 
 This is denoising, too. Of a picture that is made of known patches the best denoiser is known exactly: the mean of
 those patches, weighted by how well each fits (Kamb and Ganguli 2024, https://arxiv.org/abs/2412.20292). Where the noise
@@ -67,7 +68,7 @@ class Mosaic:
                     patches.improve(REACH, generator, tick)
                     patches.vote()
             now = finer
-        patches.sharpen()
+        patches.sharpen(tick)
         patches.blend(around_hole(now).area.seen_from(now.area))
         yield _shown(now, patches)
 

@@ -33,7 +33,7 @@ CHUNK = 1 << 14  # patches that are looked at at once, for memory
 PAIRS = 1 << 20  # pairs of them that are compared at once
 BLOCK = 64  # known patches of which the best is found at once
 AXES = 32  # along which patches are compared: 16 give fills that are a little softer
-AGREES = 0.2  # of [-1, 1]: what differs from what most patches say by so much counts 1/e at the end
+AGREES = 0.2  # of [-1, 1]: what differs by so much from the mean of what patches say counts 1/e at the end
 BLEND, ELSE = 0.2, 0.4  # of [-1, 1]: most that the fill is corrected by, to run into what is known; and what ends there
 ONE = 1 << 14  # what 1 is where values are whole numbers of 16 bits
 FAR_OFF = 1e3  # the distance of a match that is none
@@ -129,37 +129,29 @@ class Patches:
 
     def vote(self) -> None:
         """Make every pixel of the hole the mean of what the matches of the patches over it say, weighted by fit."""
-        self._take(self._said(self.place, len(self.in_hole)))
+        self._take(self._said_inside())
 
-    def sharpen(self) -> None:
-        """Vote for the last time: matches that hang together, and of what they say not the mean, but what most say.
-
-        That is one step of mean shift, from the mean (Wexler, Shechtman and Irani 2007, as in `exemplars`).
-        """
+    def sharpen(self, tick: Tick) -> None:
+        """Vote for the last time: matches that hang together, and of what they say not the mean, but what most say."""
         self._cohere(sparse=True)
+        tick()
         self.vote()
-        self._take(self._said(self.place, len(self.in_hole), _colours(self.pixels[self.in_hole])))
+        tick()
+        self._take(self._said_inside(_colours(self.pixels[self.in_hole])))
+        tick()
 
     def blend(self, area: Window) -> None:
         """Let the fill run into what is known: what is said of the known pixels at its border is a little wrong.
 
         By so much, at most BLEND, the hole is corrected, smoothly from the border inwards, as in a membrane (Perez,
         Gangnet and Blake 2003, Poisson Image Editing, https://doi.org/10.1145/882262.882269). Where it is more than
-        ELSE, something else begins at the border, and nothing follows for the fill but that it must not begin with a
-        step: what is left is made good over two pixels. area: around the hole, and its border.
+        ELSE, something else begins at the border, and nothing follows for the fill but that it should not begin with a
+        step: of what is left two pixels take a part. area: around the hole, and its border.
         """
         hole = (self.place != len(self.in_hole)).view(self.height, self.width)
         border = (dilate(hole, 1) & ~hole).flatten().nonzero()[:, 0]
-        place = torch.full_like(self.place, len(border))
-        place[border] = torch.arange(len(border), dtype=torch.int32)
-        wrong = _colours(self.pixels[border])[:, :3] - self._said(place, len(border))
-        told = ~wrong.isnan().any(1)  # nothing is said at the picture's own border
-        border, wrong = border[told], wrong[told]
+        wrong = _colours(self.pixels[border])[:, :3] - self._said_beside(border)
         little = (wrong.abs() <= ELSE).all(1)
-        smooth = wrong[little].clamp(-BLEND, BLEND)
-        rest = wrong.clone()
-        rest[little] -= smooth
-
         height, width = area.shape
         at = (border // self.width - area.top) * width + border % self.width - area.left
 
@@ -172,9 +164,9 @@ class Patches:
         inside, pixels = hole[some], self.pixels.view(hole.shape)[some]
         fill = _colours(pixels[inside])[:, :3]
         unknown, weight = 1 - image(1.0, at[little]), _softened(image(1.0, at)).clamp(min=1 / 3)
-        for channel in range(3):  # one after the other, for memory
-            spread = smooth_fill(image(smooth[:, channel], at[little]), unknown)
-            spread += _softened(image(rest[:, channel], at)) / weight
+        for channel, off in enumerate(wrong.T):  # one after the other, for memory
+            spread = smooth_fill(image(off[little].clamp(-BLEND, BLEND), at[little]), unknown)
+            spread += _softened(image(off - spread.flatten()[at], at)) / weight
             fill[:, channel] += spread[0, 0, inside]
         pixels[inside] = _packed(fill.clamp(-1, 1).T[..., None])
 
@@ -182,23 +174,37 @@ class Patches:
         """Put colours (M, 3) into the hole."""
         self.pixels[self.in_hole] = _packed(fill.T[..., None])
 
-    def _said(self, place: Tensor, count: int, most: Tensor | None = None) -> Tensor:
+    def _said_inside(self, near: Tensor | None = None) -> Tensor:
+        """What the matches say of the hole, (M, 3)."""
+        return self._said(self.place, len(self.in_hole), torch.arange(len(self.open)), near)
+
+    def _said_beside(self, border: Tensor) -> Tensor:
+        """What most matches say of known pixels beside the hole, (K,): (K, 3). As `sharpen` has it of the hole."""
+        place = torch.full_like(self.place, len(border))
+        place[border] = torch.arange(len(border), dtype=torch.int32)
+        beside = (self.filled < 1).nonzero()[:, 0]  # the patches that know something
+        mean = self._said(place, len(border), beside)
+        return self._said(place, len(border), beside, F.pad(mean, (0, 1)))
+
+    def _said(self, place: Tensor, count: int, asked: Tensor, near: Tensor | None = None) -> Tensor:
         """What the matches say of some pixels, (count, 3); place: (H * W,), where each stands, or `count`.
 
-        most: (count, 4), colours that most say, about; what is farther from them counts less.
+        asked: (P,), the patches, as counted in `open`. near: (count, 4), the mean of what they say; what is far from
+        that counts less, and what comes of it is nearer to what most say. That is one step of mean shift (Wexler,
+        Shechtman and Irani 2007, as in `exemplars`).
         """
         sample = self.distance[:: max(1, len(self.distance) // MOST)].sort().values
         usual = sample[3 * len(sample) // 4].clamp(min=1e-4)
         weight = (torch.exp(-self.distance / (SPREAD * usual)).clamp(min=1e-6) * (1 + TRUST - self.filled))[:, None]
         total = torch.zeros(count + 1, 4)
-        most = most if most is None else F.pad(most, (0, 0, 0, 1))  # and one more for where nobody looks
+        near = near if near is None else F.pad(near, (0, 0, 0, 1))  # and one more for where nobody looks
         for offset in self._offsets(1).tolist():
-            for some in self._chunks():
+            for some in torch.split(asked, CHUNK):
                 value = _colours(self.pixels[self.match[some] + offset])
                 where = place[self.open[some] + offset].long()  # each once, but for `count`, where nobody looks
                 counts = weight[some]
-                if most is not None:
-                    counts = counts * torch.exp(-_distance(value, most[where]) / AGREES**2).clamp(min=1e-4)[:, None]
+                if near is not None:
+                    counts = counts * torch.exp(-_distance(value, near[where]) / AGREES**2).clamp(min=1e-4)[:, None]
                 value[:, 3] = 1
                 total[where] += value * counts
         return total[:-1, :3] / total[:-1, 3:]
@@ -353,8 +359,10 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _softened(x: Tensor) -> Tensor:
-    """Spread over two pixels, x (B, C, H, W); along a straight line of ones the middle keeps a third."""
-    return F.avg_pool2d(F.avg_pool2d(x, 3, 1, 1), 3, 1, 1)
+    """Spread over two pixels, x (B, C, H, W); a straight line of ones keeps a third."""
+    for _ in range(2):
+        x = F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+    return x
 
 
 def _detail(patches: Tensor) -> Tensor:
