@@ -197,14 +197,14 @@ class Patches:
         usual = sample[3 * len(sample) // 4].clamp(min=1e-4)
         weight = (torch.exp(-self.distance / (SPREAD * usual)).clamp(min=1e-6) * (1 + TRUST - self.filled))[:, None]
         total = torch.zeros(count + 1, 4)
-        near = near if near is None else F.pad(near, (0, 0, 0, 1))  # and one more for where nobody looks
         for offset in self._offsets(1).tolist():
             for some in torch.split(asked, CHUNK):
                 value = _colours(self.pixels[self.match[some] + offset])
                 where = place[self.open[some] + offset].long()  # each once, but for `count`, where nobody looks
                 counts = weight[some]
                 if near is not None:
-                    counts = counts * torch.exp(-_distance(value, near[where]) / AGREES**2).clamp(min=1e-4)[:, None]
+                    far = _distance(value, near[where.clamp(max=count - 1)])
+                    counts = counts * torch.exp(-far / AGREES**2).clamp(min=1e-4)[:, None]
                 value[:, 3] = 1
                 total[where] += value * counts
         return total[:-1, :3] / total[:-1, 3:]
