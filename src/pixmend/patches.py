@@ -176,20 +176,20 @@ class Patches:
 
     def _said_inside(self, near: Tensor | None = None) -> Tensor:
         """What the matches say of the hole, (M, 3)."""
-        return self._said(self.place, len(self.in_hole), torch.arange(len(self.open)), near)
+        return self._said(self.place, len(self.in_hole), list(self._chunks()), near)
 
     def _said_beside(self, border: Tensor) -> Tensor:
         """What most matches say of known pixels beside the hole, (K,): (K, 3). As `sharpen` has it of the hole."""
         place = torch.full_like(self.place, len(border))
         place[border] = torch.arange(len(border), dtype=torch.int32)
-        beside = (self.filled < 1).nonzero()[:, 0]  # the patches that know something
+        beside = torch.split((self.filled < 1).nonzero()[:, 0], CHUNK)  # the patches that know something
         mean = self._said(place, len(border), beside)
         return self._said(place, len(border), beside, F.pad(mean, (0, 1)))
 
-    def _said(self, place: Tensor, count: int, asked: Tensor, near: Tensor | None = None) -> Tensor:
+    def _said(self, place: Tensor, count: int, asked: Sequence[slice | Tensor], near: Tensor | None = None) -> Tensor:
         """What the matches say of some pixels, (count, 3); place: (H * W,), where each stands, or `count`.
 
-        asked: (P,), the patches, as counted in `open`. near: (count, 4), the mean of what they say; what is far from
+        asked: the patches, as counted in `open`, in chunks. near: (count, 4), the mean of what they say; what is far from
         that counts less, and what comes of it is nearer to what most say. That is one step of mean shift (Wexler,
         Shechtman and Irani 2007, as in `exemplars`).
         """
@@ -198,7 +198,7 @@ class Patches:
         weight = (torch.exp(-self.distance / (SPREAD * usual)).clamp(min=1e-6) * (1 + TRUST - self.filled))[:, None]
         total = torch.zeros(count + 1, 4)
         for offset in self._offsets(1).tolist():
-            for some in torch.split(asked, CHUNK):
+            for some in asked:
                 value = _colours(self.pixels[self.match[some] + offset])
                 where = place[self.open[some] + offset].long()  # each once, but for `count`, where nobody looks
                 counts = weight[some]
