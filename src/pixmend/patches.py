@@ -189,8 +189,8 @@ class Patches:
     def _said(self, place: Tensor, count: int, asked: Sequence[slice | Tensor], near: Tensor | None = None) -> Tensor:
         """What the matches say of some pixels, (count, 3); place: (H * W,), where each stands, or `count`.
 
-        asked: the patches, as counted in `open`, in chunks. near: (count, 4), the mean of what they say; what is far from
-        that counts less, and what comes of it is nearer to what most say. That is one step of mean shift (Wexler,
+        asked: the patches, as counted in `open`, in chunks. near: (count, 4), the mean of what they say; what is far
+        from that counts less, and what comes of it is nearer to what most say. That is one step of mean shift (Wexler,
         Shechtman and Irani 2007, as in `exemplars`).
         """
         sample = self.distance[:: max(1, len(self.distance) // MOST)].sort().values
