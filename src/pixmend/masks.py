@@ -165,15 +165,15 @@ def narrow(h: int, w: int, rng: Rng) -> Hole:
 
 NARROW_MIXTURE: Mapping[str, tuple[float, Mapping[str, Any]]] = MappingProxyType(
     {  # percent of the masks of `narrow`, and the parameters that make a kind narrow
-        "thin": (16, {}),
-        "text": (12, {}),
+        "thin": (18, {}),
+        "text": (14, {}),
         "scratches": (10, {}),
         "irregular": (8, {"width": (2 / 256, 20 / 256)}),
         "stripes": (8, {"period": (0.03, 0.12)}),
         "patches": (6, {"side": (0.015, 0.06), "share": (0.1, 0.7)}),
-        "scattered": (16, {"share": (0.1, 0.93)}),
+        "scattered": (20, {"share": (0.1, 0.93)}),
         "alternate-rows": (8, {}),
-        "every-second-pixel": (16, {}),
+        "every-second-pixel": (8, {}),
     }
 )
 
