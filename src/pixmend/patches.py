@@ -48,16 +48,14 @@ class Patches:
         """x: (3, H, W) in [-1, 1], or `fixed`, with a first fill; hole: (H, W)."""
         self.height, self.width, self.radius = int(hole.shape[0]), int(hole.shape[1]), radius
         self.pixels = _packed(x)
-        self.in_hole = torch.from_numpy(hole).flatten().nonzero()[:, 0]  # (M,)
-        self.place = torch.full((hole.size,), len(self.in_hole), dtype=torch.int32)  # of a pixel in `in_hole`, or M
-        self.place[self.in_hole] = torch.arange(len(self.in_hole), dtype=torch.int32)
-        open_, known = whole_patches(torch.from_numpy(hole), radius)
+        self.hole = torch.from_numpy(hole)
+        self.in_hole = self.hole.flatten().nonzero()[:, 0]  # (M,)
+        open_, known = whole_patches(self.hole, radius)
         self.open = open_.flatten().nonzero()[:, 0]  # (N,), the patches with a pixel of the hole
         self.known = known.flatten()  # (H * W,), whether a patch is known as a whole
         self.filled = torch.empty(len(self.open))  # (N,), how much of each is hole
         for some in self._chunks():
-            in_hole = self.place[self.open[some, None] + self._offsets(1)] < len(self.in_hole)
-            self.filled[some] = in_hole.float().mean(1)
+            self.filled[some] = _from(self.hole.flatten(), self.open[some, None] + self._offsets(1)).float().mean(1)
         self.match = torch.full_like(self.open, -1)  # (N,), the known patch that stands for each
         self.uses = torch.zeros(0)  # (H * W,), how often patches were taken of late, while matches settle
         self.distance = torch.zeros(len(self.open))  # (N,), how far the match is: as the last search counted it
@@ -129,7 +127,7 @@ class Patches:
 
     def vote(self) -> None:
         """Make every pixel of the hole the mean of what the matches of the patches over it say, weighted by fit."""
-        self._take(self._said_inside())
+        self._take(self._said(self.in_hole))
 
     def sharpen(self, tick: Tick) -> None:
         """Vote for the last time: matches that hang together, and of what they say not the mean, but what most say."""
@@ -137,7 +135,7 @@ class Patches:
         tick()
         self.vote()
         tick()
-        self._take(self._said_inside(_colours(self.pixels[self.in_hole])))
+        self._take(self._said(self.in_hole, _colours(self.pixels[self.in_hole])))
         tick()
 
     def blend(self, area: Window) -> None:
@@ -148,9 +146,8 @@ class Patches:
         ELSE, something else begins at the border, and nothing follows for the fill but that it should not begin with a
         step: of what is left two pixels take a part. area: around the hole, and its border.
         """
-        hole = (self.place != len(self.in_hole)).view(self.height, self.width)
-        border = (dilate(hole, 1) & ~hole).flatten().nonzero()[:, 0]
-        wrong = _colours(self.pixels[border])[:, :3] - self._said_beside(border)
+        border = (dilate(self.hole, 1) & ~self.hole).flatten().nonzero()[:, 0]
+        wrong = _colours(self.pixels[border])[:, :3] - self._said(border, F.pad(self._said(border), (0, 1), value=1.0))
         little = (wrong.abs() <= ELSE).all(1)
         height, width = area.shape
         at = (border // self.width - area.top) * width + border % self.width - area.left
@@ -161,7 +158,7 @@ class Patches:
             return drawn.view(1, 1, height, width)
 
         some = np.s_[area.top : area.bottom, area.left : area.right]
-        inside, pixels = hole[some], self.pixels.view(hole.shape)[some]
+        inside, pixels = self.hole[some], self.pixels.view(self.hole.shape)[some]
         fill = _colours(pixels[inside])[:, :3]
         unknown, weight = 1 - image(1.0, at[little]), _softened(image(1.0, at)).clamp(min=1 / 3)
         for channel, off in enumerate(wrong.T):  # one after the other, for memory
@@ -174,40 +171,34 @@ class Patches:
         """Put colours (M, 3) into the hole."""
         self.pixels[self.in_hole] = _packed(fill.T[..., None])
 
-    def _said_inside(self, near: Tensor | None = None) -> Tensor:
-        """What the matches say of the hole, (M, 3)."""
-        return self._said(self.place, len(self.in_hole), list(self._chunks()), near)
+    def _said(self, pixels: Tensor, near: Tensor | None = None) -> Tensor:
+        """What the matches of the patches over some pixels, (K,), say of them, (K, 3).
 
-    def _said_beside(self, border: Tensor) -> Tensor:
-        """What most matches say of known pixels beside the hole, (K,): (K, 3). As `sharpen` has it of the hole."""
-        place = torch.full_like(self.place, len(border))
-        place[border] = torch.arange(len(border), dtype=torch.int32)
-        beside = torch.split((self.filled < 1).nonzero()[:, 0], CHUNK)  # the patches that know something
-        mean = self._said(place, len(border), beside)
-        return self._said(place, len(border), beside, F.pad(mean, (0, 1)))
-
-    def _said(self, place: Tensor, count: int, asked: Sequence[slice | Tensor], near: Tensor | None = None) -> Tensor:
-        """What the matches say of some pixels, (count, 3); place: (H * W,), where each stands, or `count`.
-
-        asked: the patches, as counted in `open`, in chunks. near: (count, 4), the mean of what they say; what is far
-        from that counts less, and what comes of it is nearer to what most say. That is one step of mean shift (Wexler,
-        Shechtman and Irani 2007, as in `exemplars`).
+        near: (K, 4), the mean of that; what is far from it counts less, and what comes of it is nearer to what most
+        say. That is one step of mean shift (Wexler, Shechtman and Irani 2007, as in `exemplars`).
         """
         sample = self.distance[:: max(1, len(self.distance) // MOST)].sort().values
         usual = sample[3 * len(sample) // 4].clamp(min=1e-4)
-        weight = (torch.exp(-self.distance / (SPREAD * usual)).clamp(min=1e-6) * (1 + TRUST - self.filled))[:, None]
-        total = torch.zeros(count + 1, 4)
-        for offset in self._offsets(1).tolist():
-            for some in asked:
-                value = _colours(self.pixels[self.match[some] + offset])
-                where = place[self.open[some] + offset].long()  # each once, but for `count`, where nobody looks
-                counts = weight[some]
+        # Rows run on: a middle beyond a border is one of another row, or of one more above or below, where no patch is.
+        beyond = (self.radius + 1) * self.width
+        match = torch.full((self.height * self.width + 2 * beyond,), int(self.match[0]))
+        weight = torch.zeros(len(match))
+        match[self.open + beyond] = self.match
+        weight[self.open + beyond] = torch.exp(-self.distance / (SPREAD * usual)).clamp(min=1e-6) * (
+            1 + TRUST - self.filled
+        )
+        said = torch.empty(len(pixels), 3)
+        for start in range(0, len(pixels), CHUNK):
+            some = np.s_[start : start + CHUNK]
+            total = torch.zeros(len(pixels[some]), 4)
+            for offset in self._offsets(1).tolist():
+                middle = pixels[some] + (beyond - offset)
+                value, counts = _colours(_from(self.pixels, _from(match, middle) + offset)), _from(weight, middle)
                 if near is not None:
-                    far = _distance(value, near[where.clamp(max=count - 1)])
-                    counts = counts * torch.exp(-far / AGREES**2).clamp(min=1e-4)[:, None]
-                value[:, 3] = 1
-                total[where] += value * counts
-        return total[:-1, :3] / total[:-1, 3:]
+                    counts = counts * torch.exp(-_distance(value, near[some]) / AGREES**2).clamp_(min=1e-4)
+                total.addcmul_(value, counts[:, None])
+            said[some] = total[:, :3] / total[:, 3:]
+        return said
 
     def _add_noise(self, deviation: float, generator: torch.Generator) -> None:
         """To the hole, in brightness."""
@@ -269,19 +260,20 @@ class Patches:
 
         best = self.match[some].clone()
         distance, cost = fit(best, np.s_[:])
-        cost += worse * distance
+        limit = cost + worse * distance
         for other in others:
-            known = self._is_known(other)
-            worth = (known if worse else known & (other != best)).nonzero()[:, 0]
+            is_same = other == best
+            limit = torch.where(is_same, cost, limit)
+            worth = (self._is_known(other) & ~is_same).nonzero()[:, 0]
             found, its_cost = fit(other[worth], worth)
-            better = its_cost <= cost[worth] if worse else its_cost < cost[worth]  # chance must not win a tie
-            worth = worth[better]
-            best[worth], distance[worth], cost[worth] = other[worth], found[better], its_cost[better]
+            better = its_cost <= limit[worth] if worse else its_cost < limit[worth]  # chance must not win a tie
+            worth, its_cost = worth[better], its_cost[better]
+            best[worth], distance[worth], cost[worth], limit[worth] = other[worth], found[better], its_cost, its_cost
         self.match[some], self.distance[some] = best, distance
 
     def _moved_along(self, match: Tensor, here: Tensor) -> list[Tensor]:
         """What is beside the matches of four neighbours as these patches are beside them; match: (H * W,), or -1."""
-        return [match[here + step].long() - step for step in (1, -1, self.width, -self.width)]
+        return [_from(match, here + step).long() - step for step in (1, -1, self.width, -self.width)]
 
     def _overuse(self, known: Tensor) -> Tensor:
         """What is added to the distance of these patches, for being taken more often than others: (K,).
@@ -299,7 +291,7 @@ class Patches:
     def _patches(self, middles: Tensor, *, sparse: bool = False) -> Tensor:
         """The pixels of patches, (N, K); of sparse ones nine: corners, middles of sides, and the middle itself."""
         offsets = self._offsets(self.radius if sparse else 1)
-        return _colours(self.pixels[middles[:, None] + offsets]).flatten(1)
+        return _colours(_from(self.pixels, middles[:, None] + offsets)).flatten(1)
 
     def _offsets(self, step: int) -> Tensor:
         along = torch.arange(-self.radius, self.radius + 1, step)
@@ -316,7 +308,7 @@ class Patches:
 
     def _is_known(self, middles: Tensor) -> Tensor:
         inside = (middles >= 0) & (middles < len(self.known))
-        return self.known[middles.clamp(0, len(self.known) - 1)].logical_and(inside)
+        return _from(self.known, middles.clamp(0, len(self.known) - 1)).logical_and(inside)
 
     def _at(self, row: Tensor, column: Tensor) -> Tensor:
         """Pixels by row and column; -1 beyond the borders."""
@@ -343,15 +335,20 @@ def loose(x: Tensor) -> Tensor:
 
 
 def _packed(x: Tensor) -> Tensor:
-    """Colours (3, H, W) as whole numbers (H * W,), four `fixed` ones each: one access to memory gets all."""
-    rows = torch.zeros(x.shape[1] * x.shape[2], 4, dtype=torch.int16)
+    """Colours (3, H, W) and a 1 as whole numbers (H * W,), four `fixed` ones each: one access to memory gets all."""
+    rows = torch.full((x.shape[1] * x.shape[2], 4), ONE, dtype=torch.int16)
     rows[:, :3] = fixed(x).reshape(3, -1).T
     return rows.view(torch.int64)[:, 0]
 
 
 def _colours(pixels: Tensor) -> Tensor:
-    """The same as (..., 4) float32, of which the last is 0."""
+    """The same as (..., 4) float32, of which the last is 1."""
     return loose(pixels[..., None].view(torch.int16))
+
+
+def _from(x: Tensor, index: Tensor) -> Tensor:
+    """As x[index], of x (N,); twice as fast."""
+    return x.index_select(0, index.flatten()).view(index.shape)
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
