@@ -33,6 +33,7 @@ CHUNK = 1 << 14  # patches that are looked at at once, for memory
 PAIRS = 1 << 20  # pairs of them that are compared at once
 BLOCK = 64  # known patches of which the best is found at once
 AXES = 32  # along which patches are compared: 16 give fills that are a little softer
+LAST = 2  # times that matches are made to hang together at the end
 AGREES = 0.2  # of [-1, 1]: what differs by so much from the mean of what patches say counts 1/e at the end
 BLEND, ELSE = 0.2, 0.4  # of [-1, 1]: most that the fill is corrected by, to run into what is known; and what ends there
 ONE = 1 << 14  # what 1 is where values are whole numbers of 16 bits
@@ -131,10 +132,11 @@ class Patches:
 
     def sharpen(self, tick: Tick) -> None:
         """Vote for the last time: matches that hang together, and of what they say not the mean, but what most say."""
-        self._cohere(sparse=True)
-        tick()
-        self.vote()
-        tick()
+        for _ in range(LAST):
+            self._cohere(sparse=True)
+            tick()
+            self.vote()
+            tick()
         self._take(self._said(self.in_hole, _colours(self.pixels[self.in_hole])))
         tick()
 
