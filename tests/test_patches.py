@@ -134,30 +134,53 @@ def test_a_vote_of_patches_that_agree_is_a_copy() -> None:
     torch.testing.assert_close(whole(patches), wanted, atol=2e-3, rtol=0)
 
 
-def test_at_the_end_a_fill_is_what_most_say_and_not_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two of three patches are copied from 30 columns to the right, the third from 30 rows down, where 0.8 is added."""
-    x, hole = pattern(SIDE, SIDE, 6) / 4 - 0.4, square()
+def test_a_vote_is_the_mean_of_what_the_patches_over_a_pixel_say_weighted_by_fit() -> None:
+    """Added up patch by patch, for a hole in a corner: rows of the picture must not run into each other."""
+    x, hole = noise(14, 17), np.zeros((14, 17), bool)
+    hole[:6, 11:] = True
+    patches = Patches(x, hole, 2)
+    known = patches.known.nonzero()[:, 0]
+    patches.match = known[torch.randint(len(known), patches.open.shape, generator=generator())]
+    patches.distance = torch.rand(len(patches.open), generator=generator(1))
+    usual = float(patches.distance.sort().values[3 * len(patches.open) // 4])
+    total = np.zeros((4, 14, 17))
+    for n, middle in enumerate(patches.open.tolist()):
+        (row, column), (down, right) = divmod(middle, 17), divmod(int(patches.match[n]), 17)
+        here, there = (
+            np.s_[row - 2 : row + 3, column - 2 : column + 3],
+            np.s_[:, down - 2 : down + 3, right - 2 : right + 3],
+        )
+        weight = np.exp(-float(patches.distance[n]) / (0.5 * usual)) * (1.02 - hole[here].mean())
+        total[(slice(None), *here)] += weight * np.concatenate([x[there].numpy(), np.ones((1, 5, 5))])
+    patches.vote()
+    wanted = np.where(hole, total[:3] / np.where(hole, total[3:], 1), x.numpy())
+    np.testing.assert_allclose(whole(patches).numpy(), wanted, atol=1e-3)
+
+
+def of_two_minds() -> tuple[torch.Tensor, Patches]:
+    """A periodic picture, and a vote where two of three patches say it; the third says 0.8 more, from 30 rows down."""
+    x = pattern(SIDE, SIDE, 6) / 4 - 0.4
     x[:, 60:] += 0.8
-    patches, inside = Patches(x, hole, 2), torch.from_numpy(hole)
+    patches = Patches(x, square(), 2)
     third = (patches.open // SIDE + patches.open % SIDE) % 3 == 0
     patches.match = patches.open + torch.where(third, 30 * SIDE, 30)
     patches.vote()
+    return x, patches
+
+
+def test_at_the_end_a_fill_is_what_most_say_and_not_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, patches = of_two_minds()
+    inside = torch.from_numpy(square())
     assert float((whole(patches) - x)[:, inside].mean()) == pytest.approx(0.8 / 3, abs=0.02)
     monkeypatch.setattr(Patches, "_cohere", lambda *_, **__: None)  # else all would be copied from the right
     patches.sharpen(no_tick)
-    off = (whole(patches) - x)[:, inside].abs()
-    assert float(off.mean()) < 0.02
-    assert float(off.max()) < 0.12
+    away = (whole(patches) - x)[:, inside].abs()
+    assert float(away.mean()) < 0.02
+    assert float(away.max()) < 0.12
 
 
 def test_at_the_end_matches_hang_together() -> None:
-    """The same, but the last matches are looked at once more: all come to say the same."""
-    x, hole = pattern(SIDE, SIDE, 6) / 4 - 0.4, square()
-    x[:, 60:] += 0.8
-    patches = Patches(x, hole, 2)
-    third = (patches.open // SIDE + patches.open % SIDE) % 3 == 0
-    patches.match = patches.open + torch.where(third, 30 * SIDE, 30)
-    patches.vote()
+    x, patches = of_two_minds()
     patches.sharpen(no_tick)
     torch.testing.assert_close(whole(patches), x, atol=2e-3, rtol=0)
 
