@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from command_line import Run
     from page_driver import Host, Visitor
+    from web_server import Site
 
 # The networks of the tests are tiny: a second thread gains nothing, and on a busy machine two wait for each other.
 # Before torch is imported; what tests start in processes of their own inherits it.
@@ -161,3 +162,17 @@ def bench_module(name: str) -> Any:
     """A module of bench/, which is no package."""
     with mock.patch.object(sys, "path", [str(Path(__file__).parents[1] / "bench"), *sys.path]):
         return importlib.import_module(name)
+
+
+@pytest.fixture(scope="module")
+def _shared() -> Iterator[Site]:
+    from web_server import serving
+
+    with serving() as site:
+        yield site
+
+
+@pytest.fixture
+def site(_shared: Site) -> Site:
+    """A new visitor of a server that all tests of a file share."""
+    return _shared.visitor()

@@ -134,3 +134,10 @@ def process(*options: object, folder: Path) -> Iterator[tuple[subprocess.Popen[s
             yield server, line.removeprefix("pixmend serves ").partition(";")[0]
         finally:
             server.kill()
+
+
+def detail(answer: Any, status: int) -> str:
+    """The one line that an answer with this status says."""
+    assert answer.status_code == status, answer.text
+    (line,) = str(answer.json()["detail"]).splitlines()
+    return line

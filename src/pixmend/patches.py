@@ -183,14 +183,13 @@ class Patches:
         usual = sample[3 * len(sample) // 4].clamp(min=1e-4)
         # Rows run on: a middle beyond a border is one of another row, or of one more above or below, where no patch is.
         beyond = (self.radius + 1) * self.width
-        match = torch.full((self.height * self.width + 2 * beyond,), int(self.match[0]))
+        match = torch.full((self.height * self.width + 2 * beyond,), int(self.match[0]), dtype=torch.int32)
+        match[self.open + beyond] = self.match.int()
+        fit = torch.exp(-self.distance / (SPREAD * usual)).clamp(min=1e-6) * (1 + TRUST - self.filled)
         weight = torch.zeros(len(match))
-        match[self.open + beyond] = self.match
-        weight[self.open + beyond] = torch.exp(-self.distance / (SPREAD * usual)).clamp(min=1e-6) * (
-            1 + TRUST - self.filled
-        )
+        weight[self.open + beyond] = fit
         said, offsets = torch.empty(len(pixels), 3), self._offsets(1)[:, None]
-        for start in range(0, len(pixels), CHUNK // 8):
+        for start in range(0, len(pixels), CHUNK // 8):  # of each all patches over it, which are many more
             some = np.s_[start : start + CHUNK // 8]
             middles = pixels[some] + (beyond - offsets)
             value, counts = _colours(_from(self.pixels, _from(match, middles) + offsets)), _from(weight, middles)
