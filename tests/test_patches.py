@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from patterns import SIDE, generator, no_tick, noise, pattern, square
 from pixmend import patches as patches_room
@@ -13,6 +14,7 @@ from pixmend.components import Hole
 from pixmend.exemplars import FIRST_RADIUS
 from pixmend.levels import halved_hole
 from pixmend.patches import Patches, fixed, loose
+from pixmend.soft_masks import dilate
 from pixmend.windows import Window
 
 
@@ -134,27 +136,34 @@ def test_a_vote_of_patches_that_agree_is_a_copy() -> None:
     torch.testing.assert_close(whole(patches), wanted, atol=2e-3, rtol=0)
 
 
-def test_a_vote_is_the_mean_of_what_the_patches_over_a_pixel_say_weighted_by_fit() -> None:
-    """Added up patch by patch, for a hole in a corner: rows of the picture must not run into each other."""
-    x, hole = noise(14, 17), np.zeros((14, 17), bool)
-    hole[:6, 11:] = True
-    patches = Patches(x, hole, 2)
+@pytest.mark.parametrize("radius", [2, 3])
+@pytest.mark.parametrize("hole", [np.s_[:6, 11:], np.s_[9:, :7], np.s_[5:9, 6:9], np.s_[:, 16:]])
+def test_what_is_said_is_the_mean_over_patches_weighted_by_fit(hole: tuple[slice, slice], radius: int) -> None:
+    """Added up patch by patch, of hole and of what is beside it: rows of the picture must not run into each other."""
+    x, opened = noise(14, 17), np.zeros((14, 17), bool)
+    opened[hole] = True
+    patches, side = Patches(x, opened, radius), 2 * radius + 1
     known = patches.known.nonzero()[:, 0]
     patches.match = known[torch.randint(len(known), patches.open.shape, generator=generator())]
     patches.distance = torch.rand(len(patches.open), generator=generator(1))
     usual = float(patches.distance.sort().values[3 * len(patches.open) // 4])
-    total = np.zeros((4, 14, 17))
-    for n, middle in enumerate(patches.open.tolist()):
-        (row, column), (down, right) = divmod(middle, 17), divmod(int(patches.match[n]), 17)
-        here, there = (
-            np.s_[row - 2 : row + 3, column - 2 : column + 3],
-            np.s_[:, down - 2 : down + 3, right - 2 : right + 3],
-        )
-        weight = np.exp(-float(patches.distance[n]) / (0.5 * usual)) * (1.02 - hole[here].mean())
-        total[(slice(None), *here)] += weight * np.concatenate([x[there].numpy(), np.ones((1, 5, 5))])
-    patches.vote()
-    wanted = np.where(hole, total[:3] / np.where(hole, total[3:], 1), x.numpy())
-    np.testing.assert_allclose(whole(patches).numpy(), wanted, atol=1e-3)
+    asked = dilate(torch.from_numpy(opened), 1).flatten().nonzero()[:, 0]
+    near = torch.rand(14 * 17, 3, generator=generator(2)) * 2 - 1
+    for what in (None, near.numpy()):
+        total = np.zeros((14, 17, 4))
+        for n, middle in enumerate(patches.open.tolist()):
+            (row, column), (down, right) = divmod(middle, 17), divmod(int(patches.match[n]), 17)
+            here = np.s_[row - radius : row + radius + 1, column - radius : column + radius + 1]
+            there = np.s_[:, down - radius : down + radius + 1, right - radius : right + radius + 1]
+            said = np.concatenate([x[there].permute(1, 2, 0).numpy(), np.ones((side, side, 1))], 2)
+            weight = np.exp(-float(patches.distance[n]) / (0.5 * usual)) * (1.02 - opened[here].mean())
+            if what is not None:
+                far = ((said[..., :3] - what.reshape(14, 17, 3)[here]) ** 2).sum(2, keepdims=True)
+                weight = weight * np.maximum(np.exp(-far / 0.2**2), 1e-4)
+            total[here] += weight * said
+        wanted = total.reshape(-1, 4)[asked]
+        given = None if what is None else F.pad(near[asked], (0, 1), value=1.0)
+        np.testing.assert_allclose(patches._said(asked, given).numpy(), wanted[:, :3] / wanted[:, 3:], atol=1e-3)
 
 
 def of_two_minds() -> tuple[torch.Tensor, Patches]:

@@ -49,7 +49,7 @@ class Patches:
         """x: (3, H, W) in [-1, 1], or `fixed`, with a first fill; hole: (H, W)."""
         self.height, self.width, self.radius = int(hole.shape[0]), int(hole.shape[1]), radius
         self.pixels = _packed(x)
-        self.hole = torch.from_numpy(hole)
+        self.hole = torch.from_numpy(hole).contiguous()  # often a part of a picture's
         self.in_hole = self.hole.flatten().nonzero()[:, 0]  # (M,)
         open_, known = whole_patches(self.hole, radius)
         self.open = open_.flatten().nonzero()[:, 0]  # (N,), the patches with a pixel of the hole
@@ -131,7 +131,7 @@ class Patches:
         self._take(self._said(self.in_hole))
 
     def sharpen(self, tick: Tick) -> None:
-        """Vote for the last time: matches that hang together, and of what they say not the mean, but what most say."""
+        """The last votes: matches that hang together, and of what they say not the mean, but what most say."""
         for _ in range(LAST):
             self._cohere(sparse=True)
             tick()
@@ -176,8 +176,8 @@ class Patches:
     def _said(self, pixels: Tensor, near: Tensor | None = None) -> Tensor:
         """What the matches of the patches over some pixels, (K,), say of them, (K, 3).
 
-        near: (K, 4), the mean of that; what is far from it counts less, and what comes of it is nearer to what most
-        say. That is one step of mean shift (Wexler, Shechtman and Irani 2007, as in `exemplars`).
+        near: (K, 4), the mean of that, and a 1; what is far from it counts less, and what comes of it is nearer to what
+        most say. That is one step of mean shift (Wexler, Shechtman and Irani 2007, as in `exemplars`).
         """
         sample = self.distance[:: max(1, len(self.distance) // MOST)].sort().values
         usual = sample[3 * len(sample) // 4].clamp(min=1e-4)
