@@ -17,6 +17,8 @@ from pixmend.patches import Patches, fixed, loose
 from pixmend.soft_masks import dilate
 from pixmend.windows import Window
 
+WHOLE = Window(0, 0, SIDE, SIDE)
+
 
 def whole(patches: Patches) -> Tensor:
     """All that is known and filled, (3, H, W)."""
@@ -194,6 +196,43 @@ def test_at_the_end_matches_hang_together() -> None:
     torch.testing.assert_close(whole(patches), x, atol=2e-3, rtol=0)
 
 
+def fine(x: Tensor) -> Tensor:
+    """How far pixels are from the mean of the 3x3 around them, (3, H, W)."""
+    return x - F.avg_pool2d(x[None], 3, 1, 1)[0]
+
+
+@pytest.mark.parametrize("of_two", [False, True])
+def test_fine_detail_that_votes_lose_is_given_back(of_two: bool) -> None:
+    """Every patch says something else, and most is lost; or they say one of two things, and a part is."""
+    x, inside = noise() / 4, torch.from_numpy(square())
+    patches = Patches(x, square(), 2)
+    known = patches.known.nonzero()[:, 0]
+    patches.match = known[torch.randint(len(known), patches.open.shape, generator=generator())]
+    if of_two:
+        patches.match = patches.open + torch.where(patches.open % 2 == 0, 30 * SIDE, -30)
+    patches.vote()
+    before = whole(patches)
+    patches.enliven(WHOLE)
+    raised = whole(patches) - before
+    lost = fine(before)[:, inside]
+    assert not raised[:, ~inside].any()
+    if not of_two:
+        torch.testing.assert_close(raised[:, inside], 0.5 * lost, atol=2e-3, rtol=0)
+    else:
+        times = float((raised[:, inside] * lost).sum() / lost.square().sum()) + 1
+        usual = fine(x)[:, ~inside].square().mean()
+        assert times == pytest.approx(float((usual / lost.square().mean()) ** 0.5), rel=0.05)
+
+
+@pytest.mark.parametrize("x", [pattern(SIDE, SIDE, 6), torch.full((3, SIDE, SIDE), 0.3)])
+def test_a_copy_and_what_is_flat_stay_as_they_are(x: Tensor) -> None:
+    patches = Patches(x, square(), 2)
+    patches.match = patches.open + 30 * SIDE
+    patches.vote()
+    patches.enliven(WHOLE)
+    torch.testing.assert_close(whole(patches), x, atol=2e-3, rtol=0)
+
+
 def test_doubled_matches_lie_twice_as_far() -> None:
     fine, hole = noise(), square()
     coarse = Patches(noise(48, 48), halved_hole(hole), FIRST_RADIUS)
@@ -323,7 +362,7 @@ def test_a_fill_of_something_else_is_not_brought_to_its_border_but_for_a_part_of
     """Copied from where all is 0.6 brighter, more than a fill is ever off by: at the border something else begins."""
     patches, known = copied_from_below(0.6, square()), ~torch.from_numpy(square())
     before = whole(patches)
-    patches.blend(Window(0, 0, SIDE, SIDE))
+    patches.blend(WHOLE)
     torch.testing.assert_close(off(patches)[:, 34:54, 34:54], torch.full((3, 20, 20), 0.6), atol=3e-3, rtol=0)
     for depth, left in enumerate((1 / 3, 2 / 3)):
         along = off(patches)[:, 32 + depth, 36:52]
@@ -335,7 +374,7 @@ def test_so_it_is_where_the_hole_touches_the_pictures_border() -> None:
     hole = np.zeros((SIDE, SIDE), bool)
     hole[:24, 36:60] = True
     patches = copied_from_below(0.6, hole, 60, 0)
-    patches.blend(Window(0, 0, SIDE, SIDE))
+    patches.blend(WHOLE)
     for depth, left in enumerate((1 / 3, 2 / 3)):
         along = off(patches)[:, :20, 36 + depth]
         torch.testing.assert_close(along, torch.full_like(along, 0.6 * left), atol=3e-3, rtol=0)
@@ -343,7 +382,7 @@ def test_so_it_is_where_the_hole_touches_the_pictures_border() -> None:
 
 def test_a_fill_that_is_a_little_more_off_than_a_membrane_takes_keeps_a_part_of_the_rest() -> None:
     patches = copied_from_below(0.3, square())
-    patches.blend(Window(0, 0, SIDE, SIDE))
+    patches.blend(WHOLE)
     for depth, left in enumerate((1 / 3, 2 / 3, 1)):
         along = off(patches)[:, 32 + depth, 38:50]
         torch.testing.assert_close(along, torch.full_like(along, 0.1 * left), atol=4e-3, rtol=0)
@@ -353,7 +392,7 @@ def test_where_something_else_begins_beside_what_goes_on_it_is_not_corrected_twi
     """Of 0.45 two thirds are made good, the membrane's share of that, which is drawn in from the left, included."""
     added = torch.where(torch.arange(SIDE) < 20, 0.2, 0.45)  # the hole's columns from 44 on are a copy of those from 20
     patches = copied_from_below(added, square())
-    patches.blend(Window(0, 0, SIDE, SIDE))
+    patches.blend(WHOLE)
     along = off(patches)[:, 32, 46:53]
     assert float(along.min()) > 0.15 - 0.2 / 3 - 0.01
     assert float(along.max()) < 0.15 + 0.01
@@ -366,7 +405,7 @@ def test_the_border_is_judged_by_what_most_say(monkeypatch: pytest.MonkeyPatch) 
     patches.match = torch.where(third, patches.open + 36 * SIDE, patches.match)
     monkeypatch.setattr(Patches, "_cohere", lambda *_, **__: None)
     patches.sharpen(no_tick)
-    patches.blend(Window(0, 0, SIDE, SIDE))
+    patches.blend(WHOLE)
     assert float(off(patches).abs().mean(0)[torch.from_numpy(square())].mean()) < 0.03
 
 
@@ -379,5 +418,5 @@ def test_a_fill_that_is_a_little_too_bright_is_brought_to_its_border() -> None:
     brighter = torch.roll(x, (-36, 24), (1, 2))[:, torch.from_numpy(hole)]
     patches.vote()
     torch.testing.assert_close(whole(patches)[:, torch.from_numpy(hole)], brighter, atol=2e-3, rtol=0)
-    patches.blend(Window(0, 0, SIDE, SIDE))
+    patches.blend(WHOLE)
     torch.testing.assert_close(whole(patches), x, atol=3e-3, rtol=0)

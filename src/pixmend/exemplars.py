@@ -69,7 +69,10 @@ class Mosaic:
                     patches.vote()
             now = finer
         patches.sharpen(tick)
-        patches.blend(around_hole(now).area.seen_from(now.area))
+        area = around_hole(now).area.seen_from(now.area)
+        patches.enliven(area)
+        tick()
+        patches.blend(area)
         yield _shown(now, patches)
 
     def _begun(self, sketch: Tensor, level: Level) -> Tensor:
