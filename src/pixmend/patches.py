@@ -35,7 +35,7 @@ BLOCK = 64  # known patches of which the best is found at once
 AXES = 32  # along which patches are compared: 16 give fills that are a little softer
 LAST = 2  # times that matches are made to hang together at the end
 AGREES = 0.2  # of [-1, 1]: what differs by so much from the mean of what patches say counts 1/e at the end
-LIVELY, LIVELY_REACH = 1.5, 4  # times: most that fine detail is raised by at the end; pixels: seen as a mean of so many
+LIVELY, LIVELY_REACH = 1.5, 4  # times: most that fine detail is raised by at the end; pixels to each side: judged over
 BLEND, ELSE = 0.2, 0.4  # of [-1, 1]: most that the fill is corrected by, to run into what is known; and what ends there
 ONE = 1 << 14  # what 1 is where values are whole numbers of 16 bits
 FAR_OFF = 1e3  # the distance of a match that is none
@@ -144,7 +144,8 @@ class Patches:
     def enliven(self, area: Window) -> None:
         """Raise the fine detail of the fill to what its matches have: a vote of patches that differ loses some of it.
 
-        Of a pixel that is how far it is from the mean of the 3x3 around it. area: around the hole.
+        Of a pixel that is how far it is from the mean of the 3x3 around it. At a border of the picture, where no whole
+        patch has its middle, there is nothing to go by. area: around the hole.
         """
         middles = self.hole.flatten()[self.open].nonzero()[:, 0]  # the patches whose middle is hole
         fine, energy = torch.empty(len(middles), 3), torch.empty(2, len(middles))
@@ -156,6 +157,7 @@ class Patches:
         pixels = self.open[middles]
         at, side = self._places(pixels, area), 2 * LIVELY_REACH + 1
         theirs, ours = (F.avg_pool2d(_drawn(e, at, area), side, 1, LIVELY_REACH).flatten()[at] for e in energy)
+        # 1e-7 is far below one level of 8 bits: what is flat is left alone
         gain = ((theirs + 1e-7) / (ours + 1e-7)).sqrt_().clamp_(1, LIVELY)
         fill = _colours(self.pixels[pixels])[:, :3].addcmul_(fine, gain[:, None] - 1)
         self.pixels[pixels] = _packed(fill.clamp_(-1, 1).T[..., None])
