@@ -90,6 +90,7 @@ def test_parameter_counts() -> None:
 
 
 def test_timed_network_is_the_printed_one() -> None:
+    torch.manual_seed(0)
     network = UNetDiffusionCIFAR().eval()
     x, t = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 4, 7, 9])
     with torch.no_grad():
@@ -97,6 +98,7 @@ def test_timed_network_is_the_printed_one() -> None:
 
 
 def test_blind_network_is_the_printed_one() -> None:
+    torch.manual_seed(0)
     network = UNetCIFAR()
     x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     network(x)  # running statistics that are not those of a new network

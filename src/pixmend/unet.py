@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pixmend.channels_last import GroupNorm, as_trained
 from pixmend.errors import OptionError
 
 MOST_LEVELS, MOST_BLOCKS = 16, 100  # there are 3 to 6, and 1 to 3; a damaged number asks for all time and memory
@@ -79,17 +80,17 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, config: UNetConfig) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(config.groups, in_channels)
+        self.norm1 = GroupNorm(config.groups, in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.time = nn.Linear(config.time_channels, 2 * out_channels)
-        self.norm2 = nn.GroupNorm(config.groups, out_channels)
+        self.norm2 = GroupNorm(config.groups, out_channels)
         self.conv2 = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         self.shortcut = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
-        scale, shift = self.time(time)[:, :, None, None].chunk(2, dim=1)  # (B, out_channels, 1, 1) each
-        h = self.conv2(F.silu(torch.addcmul(shift, self.norm2(h), 1 + scale)))
+        scale, shift = self.time(time).chunk(2, dim=1)  # (B, out_channels) each
+        h = self.conv2(F.silu(self.norm2(h, 1 + scale, shift)))
         return torch.add(h, self.shortcut(x))
 
 
@@ -99,13 +100,13 @@ class Attention(nn.Module):
     def __init__(self, channels: int, config: UNetConfig) -> None:
         super().__init__()
         self.heads = channels // config.head_channels
-        self.norm = nn.GroupNorm(config.groups, channels)
+        self.norm = GroupNorm(config.groups, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = zeroed(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, height, width = x.shape
-        qkv = self.qkv(self.norm(x)).view(b, 3, self.heads, c // self.heads, height * width)
+        qkv = self.qkv(self.norm(x)).contiguous().view(b, 3, self.heads, c // self.heads, height * width)
         q, k, v = qkv.transpose(-1, -2).unbind(1)  # (B, heads, HW, head_channels) each
         h = F.scaled_dot_product_attention(q, k, v)
         h = self.out(h.transpose(-1, -2).reshape(b, c, height, width))
@@ -151,7 +152,7 @@ class UNet(nn.Module):
         self.middle = stages([c[-1]], levels[-1])
         self.grow = nn.ModuleList(nn.Conv2d(c[i + 1], c[i], 1) for i in levels[:-1])
         self.up = nn.ModuleList(stages([2 * c[i]] * config.blocks, i) for i in levels)
-        self.norm = nn.GroupNorm(config.groups, c[0])
+        self.norm = GroupNorm(config.groups, c[0])
         self.last = zeroed(nn.Conv2d(c[0], config.out_channels * area, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
@@ -165,7 +166,7 @@ class UNet(nn.Module):
         """The network but for `time_of`, whose sinusoids need float32 where all else may be rounded."""
         height, width = x.shape[-2:]
         x = F.pixel_unshuffle(pad_to(x, self.config.stride), self.config.patch)  # (B, C p^2, H/p, W/p)
-        h = self.first(x)
+        h = self.first(as_trained(x))
 
         skips = []
         for level, stages in enumerate(self.down):

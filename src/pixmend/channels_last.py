@@ -1,0 +1,116 @@
+"""Group normalisation and modulation of features in channels-last, where torch is slow at them on a processor.
+
+Convolutions are faster in channels-last, but torch's backward pass of a group normalisation takes ten to forty times as
+long in it as in NCHW, and broadcasting a number for each channel walks in steps of a single pixel's channels. Here both
+go row by row, and a whole network trains in channels-last (docs/training-speed.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+class GroupNorm(nn.GroupNorm):
+    """torch's, modulated where it is told, with a backward pass of its own for channels-last on a processor."""
+
+    def forward(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+        """Return y, or scale y + shift, y being x normalised. x: (B, C, H, W); scale, shift: (B, C), both or none."""
+        if torch.is_grad_enabled() and x.device.type == "cpu" and is_channels_last(x):
+            of_norm = self.weight, self.bias, self.num_groups, self.eps
+            out: Tensor = _GroupNorm.apply(x, *of_norm, scale, shift)  # type: ignore[no-untyped-call]
+            return out
+        y = super().forward(x)
+        return y if scale is None or shift is None else _modulated(y, scale, shift)
+
+
+def as_trained(x: Tensor) -> Tensor:
+    """x in the layout that trains fastest: channels-last for bfloat16 on a processor, else as it is."""
+    rounded = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    return x.contiguous(memory_format=torch.channels_last) if rounded and torch.is_grad_enabled() else x
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether x: (B, C, H, W) lies in channels-last, and not in NCHW as well."""
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+class _GroupNorm(torch.autograd.Function):
+    """scale (w xhat + b) + shift with xhat = (x - mean) / deviation, those of a group of channels of one picture.
+
+    Wu and He 2018, https://arxiv.org/abs/1803.08494. With g the gradient of what comes out, f = scale w, and p and q
+    the means of f g and of f g xhat over a group, the gradient of x is (f g - p - xhat q) / deviation: a sum of g, x
+    and 1 with one factor each for a picture's channel. They follow from the sums of g and of g x over the picture.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        groups: int,
+        eps: float,
+        scale: Tensor | None,
+        shift: Tensor | None,
+    ) -> Tensor:
+        b, c, h, w = x.shape
+        y, mean, inverse = torch.native_group_norm(x, weight, bias, b, c, h * w, groups, eps)  # mean: (B, groups)
+        ctx.save_for_backward(x, weight, bias, mean, inverse, scale)
+        return y if scale is None or shift is None else _modulated(y, scale, shift)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, mean, inverse, scale = ctx.saved_tensors
+        _, c, h, w = x.shape
+        g = g.contiguous(memory_format=torch.channels_last)
+        each = c // mean.shape[1]  # channels of a group
+
+        def of_channels(of_groups: Tensor) -> Tensor:
+            return of_groups.to(weight.dtype).repeat_interleave(each, dim=1)  # (B, C)
+
+        def mean_of_group(sums: Tensor) -> Tensor:
+            return of_channels(sums.view(len(x), -1, each).sum(2) / (each * h * w))
+
+        mean, inverse = of_channels(mean), of_channels(inverse)
+        sum_g = g.sum((2, 3)).to(weight.dtype)  # (B, C)
+        sum_gx = ((g * x).sum((2, 3)).to(weight.dtype) - mean * sum_g) * inverse  # of g xhat
+        f = weight if scale is None else weight * scale.to(weight.dtype)
+        p, q = mean_of_group(f * sum_g), mean_of_group(f * sum_gx)
+        of_x = -inverse * inverse * q
+        of_1 = -inverse * p - of_x * mean
+        of_g, of_x, of_1 = (_along(factor.to(x.dtype), w) for factor in (inverse * f, of_x, of_1))
+        rows = torch.addcmul(of_1, _rows(x), of_x).addcmul_(_rows(g), of_g)
+        of_input = _unrolled(rows, x)
+        if scale is None:
+            return of_input, sum_gx.sum(0), sum_g.sum(0), None, None, None, None
+        of_scale = (weight * sum_gx + bias * sum_g).to(scale.dtype)
+        of_weight, of_bias = (scale * sum_gx).sum(0), (scale * sum_g).sum(0)
+        return of_input, of_weight, of_bias, None, None, of_scale, sum_g.to(scale.dtype)
+
+
+def _modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    if not is_channels_last(x):
+        return torch.addcmul(shift[:, :, None, None], x, scale[:, :, None, None])
+    width = x.shape[3]
+    return _unrolled(torch.addcmul(_along(shift, width), _rows(x), _along(scale, width)), x)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(B, C, H, W) in channels-last as (B, H, W C), the same memory."""
+    return x.permute(0, 2, 3, 1).flatten(2)
+
+
+def _unrolled(rows: Tensor, like: Tensor) -> Tensor:
+    """(B, H, W C) as (B, C, H, W) in channels-last."""
+    b, c, h, w = like.shape
+    return rows.view(b, h, w, c).permute(0, 3, 1, 2)
+
+
+def _along(of_channels: Tensor, width: int) -> Tensor:
+    """A number for each channel, (B, C), for each value of a row: (B, 1, W C)."""
+    return of_channels.repeat(1, width)[:, None]
