@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from patterns import generator, no_tick, noise, pattern, square
+from pixmend import finishing
 from pixmend import patches as patches_room
 from pixmend.components import Hole
 from pixmend.errors import MemoryLimitError
@@ -24,7 +25,8 @@ from pixmend.images import open_picture
 from pixmend.inpainting import Inpainted, inpainting
 from pixmend.levels import Level, halved_hole, plan_levels
 from pixmend.masks import create_advanced_mask
-from pixmend.patches import Patches, fixed, loose
+from pixmend.packed import fixed, loose
+from pixmend.patches import Patches
 from pixmend.windows import find_parts
 from small_model import box, noise_picture, small_model
 
@@ -135,6 +137,7 @@ def test_the_same_seed_gives_the_same_whatever_is_done_at_once(monkeypatch: pyte
     made = []
     for seed, chunk in ((1, 1 << 16), (1, 100), (2, 1 << 16)):
         monkeypatch.setattr(patches_room, "CHUNK", chunk)
+        monkeypatch.setattr(finishing, "CHUNK", chunk)
         noisy = Mosaic(mosaic.levels, [fixed(noise(*x.shape[-2:]))[None] for x in mosaic.known])
         made.append([*noisy.made(sketch, mosaic.levels[-1], 3, 1, generator(seed), no_tick)][-1][1])
     assert torch.equal(made[0], made[1])

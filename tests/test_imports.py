@@ -17,7 +17,7 @@ SOURCE = Path(pixmend.__file__).parent
 
 # From the ground up. A room may import any of an earlier row. A new room gets its place here.
 ROWS = (
-    ("errors", "console", "signals"),
+    ("errors", "console", "signals", "channels_last", "packed"),
     ("files", "locks", "options", "train_config", "components", "tars"),
     (
         "model_files",
@@ -40,7 +40,8 @@ ROWS = (
     ("shards",),
     ("batches", "checkpoint", "data", "run_folder", "tiles", "windows", "grain", "texture"),
     ("adapters", "backends", "loop", "levels", "budget", "patches", "distillation"),
-    ("training", "efforts", "exemplars"),
+    ("training", "efforts", "finishing"),
+    ("exemplars",),
     ("filling",),
     ("inpainting",),
     ("explain", "extending"),

@@ -9,11 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from patterns import SIDE, generator, no_tick, noise, pattern, square
+from pixmend import finishing
 from pixmend import patches as patches_room
 from pixmend.components import Hole
 from pixmend.exemplars import FIRST_RADIUS
 from pixmend.levels import halved_hole
-from pixmend.patches import Patches, fixed, loose
+from pixmend.packed import colours, fixed, loose
+from pixmend.patches import Patches
 from pixmend.soft_masks import dilate
 from pixmend.windows import Window
 
@@ -22,7 +24,7 @@ WHOLE = Window(0, 0, SIDE, SIDE)
 
 def whole(patches: Patches) -> Tensor:
     """All that is known and filled, (3, H, W)."""
-    return patches_room._colours(patches.pixels)[:, :3].T.reshape(3, patches.height, patches.width)
+    return colours(patches.pixels)[:, :3].T.reshape(3, patches.height, patches.width)
 
 
 def compare(patches: Patches) -> None:
@@ -165,7 +167,7 @@ def test_what_is_said_is_the_mean_over_patches_weighted_by_fit(hole: tuple[slice
             total[here] += weight * said
         wanted = total.reshape(-1, 4)[asked]
         given = None if what is None else F.pad(near[asked], (0, 1), value=1.0)
-        np.testing.assert_allclose(patches._said(asked, given).numpy(), wanted[:, :3] / wanted[:, 3:], atol=1e-3)
+        np.testing.assert_allclose(patches.said(asked, given).numpy(), wanted[:, :3] / wanted[:, 3:], atol=1e-3)
 
 
 def of_two_minds() -> tuple[torch.Tensor, Patches]:
@@ -212,7 +214,7 @@ def test_fine_detail_that_votes_lose_is_given_back(of_two: bool) -> None:
         patches.match = patches.open + torch.where(patches.open % 2 == 0, 30 * SIDE, -30)
     patches.vote()
     before = whole(patches)
-    patches.enliven(WHOLE)
+    finishing.enliven(patches, WHOLE)
     raised = whole(patches) - before
     lost = fine(before)[:, inside]
     assert not raised[:, ~inside].any()
@@ -229,7 +231,7 @@ def test_a_copy_and_what_is_flat_stay_as_they_are(x: Tensor) -> None:
     patches = Patches(x, square(), 2)
     patches.match = patches.open + 30 * SIDE
     patches.vote()
-    patches.enliven(WHOLE)
+    finishing.enliven(patches, WHOLE)
     torch.testing.assert_close(whole(patches), x, atol=2e-3, rtol=0)
 
 
@@ -362,7 +364,7 @@ def test_a_fill_of_something_else_is_not_brought_to_its_border_but_for_a_part_of
     """Copied from where all is 0.6 brighter, more than a fill is ever off by: at the border something else begins."""
     patches, known = copied_from_below(0.6, square()), ~torch.from_numpy(square())
     before = whole(patches)
-    patches.blend(WHOLE)
+    finishing.blend(patches, WHOLE)
     torch.testing.assert_close(off(patches)[:, 34:54, 34:54], torch.full((3, 20, 20), 0.6), atol=3e-3, rtol=0)
     for depth, left in enumerate((1 / 3, 2 / 3)):
         along = off(patches)[:, 32 + depth, 36:52]
@@ -374,7 +376,7 @@ def test_so_it_is_where_the_hole_touches_the_pictures_border() -> None:
     hole = np.zeros((SIDE, SIDE), bool)
     hole[:24, 36:60] = True
     patches = copied_from_below(0.6, hole, 60, 0)
-    patches.blend(WHOLE)
+    finishing.blend(patches, WHOLE)
     for depth, left in enumerate((1 / 3, 2 / 3)):
         along = off(patches)[:, :20, 36 + depth]
         torch.testing.assert_close(along, torch.full_like(along, 0.6 * left), atol=3e-3, rtol=0)
@@ -382,7 +384,7 @@ def test_so_it_is_where_the_hole_touches_the_pictures_border() -> None:
 
 def test_a_fill_that_is_a_little_more_off_than_a_membrane_takes_keeps_a_part_of_the_rest() -> None:
     patches = copied_from_below(0.3, square())
-    patches.blend(WHOLE)
+    finishing.blend(patches, WHOLE)
     for depth, left in enumerate((1 / 3, 2 / 3, 1)):
         along = off(patches)[:, 32 + depth, 38:50]
         torch.testing.assert_close(along, torch.full_like(along, 0.1 * left), atol=4e-3, rtol=0)
@@ -392,7 +394,7 @@ def test_where_something_else_begins_beside_what_goes_on_it_is_not_corrected_twi
     """Of 0.45 two thirds are made good, the membrane's share of that, which is drawn in from the left, included."""
     added = torch.where(torch.arange(SIDE) < 20, 0.2, 0.45)  # the hole's columns from 44 on are a copy of those from 20
     patches = copied_from_below(added, square())
-    patches.blend(WHOLE)
+    finishing.blend(patches, WHOLE)
     along = off(patches)[:, 32, 46:53]
     assert float(along.min()) > 0.15 - 0.2 / 3 - 0.01
     assert float(along.max()) < 0.15 + 0.01
@@ -405,7 +407,7 @@ def test_the_border_is_judged_by_what_most_say(monkeypatch: pytest.MonkeyPatch) 
     patches.match = torch.where(third, patches.open + 36 * SIDE, patches.match)
     monkeypatch.setattr(Patches, "_cohere", lambda *_, **__: None)
     patches.sharpen(no_tick)
-    patches.blend(WHOLE)
+    finishing.blend(patches, WHOLE)
     assert float(off(patches).abs().mean(0)[torch.from_numpy(square())].mean()) < 0.03
 
 
@@ -418,5 +420,5 @@ def test_a_fill_that_is_a_little_too_bright_is_brought_to_its_border() -> None:
     brighter = torch.roll(x, (-36, 24), (1, 2))[:, torch.from_numpy(hole)]
     patches.vote()
     torch.testing.assert_close(whole(patches)[:, torch.from_numpy(hole)], brighter, atol=2e-3, rtol=0)
-    patches.blend(WHOLE)
+    finishing.blend(patches, WHOLE)
     torch.testing.assert_close(whole(patches), x, atol=3e-3, rtol=0)

@@ -28,7 +28,7 @@ class GroupNorm(nn.GroupNorm):
 
 
 def as_trained(x: Tensor) -> Tensor:
-    """x in the layout that trains fastest: channels-last for bfloat16 on a processor, else as it is."""
+    """Return x in the layout that trains fastest: channels-last for bfloat16 on a processor, else as it is."""
     rounded = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
     return x.contiguous(memory_format=torch.channels_last) if rounded and torch.is_grad_enabled() else x
 

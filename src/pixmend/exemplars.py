@@ -23,9 +23,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pixmend.components import Hole
+from pixmend.finishing import blend, enliven
 from pixmend.grain import RING
 from pixmend.levels import BAND, Level, halved, halved_hole, window_colour
-from pixmend.patches import COMPARED, LEAST, REACH, Patches, Tick, fixed, loose, whole_patches
+from pixmend.packed import fixed, loose
+from pixmend.patches import COMPARED, LEAST, REACH, Patches, Tick, whole_patches
 from pixmend.pictures import Picture
 from pixmend.soft_masks import dilate
 from pixmend.windows import Part, Window, bounding_box
@@ -70,9 +72,9 @@ class Mosaic:
             now = finer
         patches.sharpen(tick)
         area = around_hole(now).area.seen_from(now.area)
-        patches.enliven(area)
+        enliven(patches, area)
         tick()
-        patches.blend(area)
+        blend(patches, area)
         yield _shown(now, patches)
 
     def _begun(self, sketch: Tensor, level: Level) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pixmend.components import Hole
-from pixmend.conditioning import smooth_fill
+from pixmend.packed import colours, gathered, packed
 from pixmend.soft_masks import dilate
 from pixmend.windows import Window
 
@@ -35,9 +35,6 @@ BLOCK = 64  # known patches of which the best is found at once
 AXES = 32  # along which patches are compared: 16 give fills that are a little softer
 LAST = 2  # times that matches are made to hang together at the end
 AGREES = 0.2  # of [-1, 1]: what differs by so much from the mean of what patches say counts 1/e at the end
-LIVELY, LIVELY_REACH = 1.5, 4  # times: most that fine detail is raised by at the end; pixels to each side: judged over
-BLEND, ELSE = 0.2, 0.4  # of [-1, 1]: most that the fill is corrected by, to run into what is known; and what ends there
-ONE = 1 << 14  # what 1 is where values are whole numbers of 16 bits
 FAR_OFF = 1e3  # the distance of a match that is none
 
 Tick = Callable[[], None]  # told now and then; what it raises ends the work
@@ -49,7 +46,7 @@ class Patches:
     def __init__(self, x: Tensor, hole: Hole, radius: int) -> None:
         """x: (3, H, W) in [-1, 1], or `fixed`, with a first fill; hole: (H, W)."""
         self.height, self.width, self.radius = int(hole.shape[0]), int(hole.shape[1]), radius
-        self.pixels = _packed(x)
+        self.pixels = packed(x)
         self.hole = torch.from_numpy(hole).contiguous()  # often a part of a picture's
         self.in_hole = self.hole.flatten().nonzero()[:, 0]  # (M,)
         open_, known = whole_patches(self.hole, radius)
@@ -57,7 +54,7 @@ class Patches:
         self.known = known.flatten()  # (H * W,), whether a patch is known as a whole
         self.filled = torch.empty(len(self.open))  # (N,), how much of each is hole
         for some in self._chunks():
-            self.filled[some] = _from(self.hole.flatten(), self.open[some, None] + self._offsets(1)).float().mean(1)
+            self.filled[some] = gathered(self.hole.flatten(), self.open[some, None] + self._offsets(1)).float().mean(1)
         self.match = torch.full_like(self.open, -1)  # (N,), the known patch that stands for each
         self.uses = torch.zeros(0)  # (H * W,), how often patches were taken of late, while matches settle
         self.distance = torch.zeros(len(self.open))  # (N,), how far the match is: as the last search counted it
@@ -65,7 +62,7 @@ class Patches:
     def image(self, area: Window) -> Tensor:
         """What is in an area, (1, 3, h, w)."""
         some = self.pixels.view(self.height, self.width)[area.top : area.bottom, area.left : area.right]
-        return _colours(some)[..., :3].permute(2, 0, 1)[None].clamp(-1, 1)
+        return colours(some)[..., :3].permute(2, 0, 1)[None].clamp(-1, 1)
 
     def settle(self, rounds: int, noise: float, generator: torch.Generator, tick: Tick) -> None:
         """Match and vote in turns, from the fill that is there with noise; matches are looked for everywhere.
@@ -129,7 +126,7 @@ class Patches:
 
     def vote(self) -> None:
         """Make every pixel of the hole the mean of what the matches of the patches over it say, weighted by fit."""
-        self._take(self._said(self.in_hole))
+        self._take(self.said(self.in_hole))
 
     def sharpen(self, tick: Tick) -> None:
         """The last votes: matches that hang together, and of what they say not the mean, but what most say."""
@@ -138,67 +135,14 @@ class Patches:
             tick()
             self.vote()
             tick()
-        self._take(self._said(self.in_hole, _colours(self.pixels[self.in_hole])))
+        self._take(self.said(self.in_hole, colours(self.pixels[self.in_hole])))
         tick()
-
-    def enliven(self, area: Window) -> None:
-        """Raise the fine detail of the fill to what its matches have: a vote of patches that differ loses some of it.
-
-        Of a pixel that is how far it is from the mean of the 3x3 around it. At a border of the picture, where no whole
-        patch has its middle, there is nothing to go by. area: around the hole.
-        """
-        middles = self.hole.flatten()[self.open].nonzero()[:, 0]  # the patches whose middle is hole
-        fine, energy = torch.empty(len(middles), 3), torch.empty(2, len(middles))
-        for start in range(0, len(middles), CHUNK):
-            some = np.s_[start : start + CHUNK]
-            fine[some] = self._fine(self.open[middles[some]])
-            energy[0, some] = self._fine(self.match[middles[some]]).square_().sum(1)
-            energy[1, some] = fine[some].square().sum(1)
-        pixels = self.open[middles]
-        at, side = self._places(pixels, area), 2 * LIVELY_REACH + 1
-        theirs, ours = (F.avg_pool2d(_drawn(e, at, area), side, 1, LIVELY_REACH).flatten()[at] for e in energy)
-        # 1e-7 is far below one level of 8 bits: what is flat is left alone
-        gain = ((theirs + 1e-7) / (ours + 1e-7)).sqrt_().clamp_(1, LIVELY)
-        fill = _colours(self.pixels[pixels])[:, :3].addcmul_(fine, gain[:, None] - 1)
-        self.pixels[pixels] = _packed(fill.clamp_(-1, 1).T[..., None])
-
-    def blend(self, area: Window) -> None:
-        """Let the fill run into what is known: what is said of the known pixels at its border is a little wrong.
-
-        By so much, at most BLEND, the hole is corrected, smoothly from the border inwards, as in a membrane (Perez,
-        Gangnet and Blake 2003, Poisson Image Editing, https://doi.org/10.1145/882262.882269). Where it is more than
-        ELSE, something else begins at the border, and nothing follows for the fill but that it should not begin with a
-        step: of what is left two pixels take a part. area: around the hole, and its border.
-        """
-        border = (dilate(self.hole, 1) & ~self.hole).flatten().nonzero()[:, 0]
-        wrong = _colours(self.pixels[border])[:, :3] - self._said(border, F.pad(self._said(border), (0, 1), value=1.0))
-        little = (wrong.abs() <= ELSE).all(1)
-        at = self._places(border, area)
-        some = np.s_[area.top : area.bottom, area.left : area.right]
-        inside, pixels = self.hole[some], self.pixels.view(self.hole.shape)[some]
-        fill = _colours(pixels[inside])[:, :3]
-        unknown, weight = 1 - _drawn(1.0, at[little], area), _softened(_drawn(1.0, at, area)).clamp(min=1 / 3)
-        for channel, off in enumerate(wrong.T):  # one after the other, for memory
-            spread = smooth_fill(_drawn(off[little].clamp(-BLEND, BLEND), at[little], area), unknown)
-            spread += _softened(_drawn(off - spread.flatten()[at], at, area)) / weight
-            fill[:, channel] += spread[0, 0, inside]
-        pixels[inside] = _packed(fill.clamp(-1, 1).T[..., None])
-
-    def _fine(self, middles: Tensor) -> Tensor:
-        """How far pixels, (N,), are from the mean of the 3x3 around them, (N, 3)."""
-        around = torch.arange(-1, 2)
-        near = _colours(_from(self.pixels, middles[:, None] + (around[:, None] * self.width + around).flatten()))
-        return (near[:, 4] - near.mean(1))[:, :3]
-
-    def _places(self, pixels: Tensor, area: Window) -> Tensor:
-        """Where pixels are in an area, counted along its rows."""
-        return (pixels // self.width - area.top) * area.shape[1] + pixels % self.width - area.left
 
     def _take(self, fill: Tensor) -> None:
         """Put colours (M, 3) into the hole."""
-        self.pixels[self.in_hole] = _packed(fill.T[..., None])
+        self.pixels[self.in_hole] = packed(fill.T[..., None])
 
-    def _said(self, pixels: Tensor, near: Tensor | None = None) -> Tensor:
+    def said(self, pixels: Tensor, near: Tensor | None = None) -> Tensor:
         """What the matches of the patches over some pixels, (K,), say of them, (K, 3).
 
         near: (K, 4), the mean of that, and a 1; what is far from it counts less, and what comes of it is nearer to what
@@ -217,7 +161,10 @@ class Patches:
         for start in range(0, len(pixels), CHUNK // 8):  # of each all patches over it, which are many more
             some = np.s_[start : start + CHUNK // 8]
             middles = pixels[some] + (beyond - offsets)
-            value, counts = _colours(_from(self.pixels, _from(match, middles) + offsets)), _from(weight, middles)
+            value, counts = (
+                colours(gathered(self.pixels, gathered(match, middles) + offsets)),
+                gathered(weight, middles),
+            )
             if near is not None:
                 far = (value - near[some]).square_().sum(2)
                 counts = counts * torch.exp(-far / AGREES**2).clamp_(min=1e-4)
@@ -227,9 +174,9 @@ class Patches:
 
     def _add_noise(self, deviation: float, generator: torch.Generator) -> None:
         """To the hole, in brightness."""
-        values = _colours(self.pixels[self.in_hole])[:, :3]
+        values = colours(self.pixels[self.in_hole])[:, :3]
         values += deviation * torch.randn((len(values), 1), generator=generator)
-        self.pixels[self.in_hole] = _packed(values.T[..., None])
+        self.pixels[self.in_hole] = packed(values.T[..., None])
 
     def _compare(self, known: Tensor, theirs: Tensor, axes: Tensor) -> None:
         """Find the best match of each patch among these, (K,), by comparing all along these axes, (196, D).
@@ -298,7 +245,7 @@ class Patches:
 
     def _moved_along(self, match: Tensor, here: Tensor) -> list[Tensor]:
         """What is beside the matches of four neighbours as these patches are beside them; match: (H * W,), or -1."""
-        return [_from(match, here + step).long() - step for step in (1, -1, self.width, -self.width)]
+        return [gathered(match, here + step).long() - step for step in (1, -1, self.width, -self.width)]
 
     def _overuse(self, known: Tensor) -> Tensor:
         """What is added to the distance of these patches, for being taken more often than others: (K,).
@@ -316,7 +263,7 @@ class Patches:
     def _patches(self, middles: Tensor, *, sparse: bool = False) -> Tensor:
         """The pixels of patches, (N, K); of sparse ones nine: corners, middles of sides, and the middle itself."""
         offsets = self._offsets(self.radius if sparse else 1)
-        return _colours(_from(self.pixels, middles[:, None] + offsets)).flatten(1)
+        return colours(gathered(self.pixels, middles[:, None] + offsets)).flatten(1)
 
     def _offsets(self, step: int) -> Tensor:
         along = torch.arange(-self.radius, self.radius + 1, step)
@@ -333,7 +280,7 @@ class Patches:
 
     def _is_known(self, middles: Tensor) -> Tensor:
         inside = (middles >= 0) & (middles < len(self.known))
-        return _from(self.known, middles.clamp(0, len(self.known) - 1)).logical_and(inside)
+        return gathered(self.known, middles.clamp(0, len(self.known) - 1)).logical_and(inside)
 
     def _at(self, row: Tensor, column: Tensor) -> Tensor:
         """Pixels by row and column; -1 beyond the borders."""
@@ -349,42 +296,8 @@ def whole_patches(hole: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     return touched & inside, ~touched & inside
 
 
-def fixed(x: Tensor) -> Tensor:
-    """Values from -2 to 2 as whole numbers of 16 bits, fine enough for 16-bit pictures; such numbers as they are."""
-    return x if x.dtype == torch.int16 else (x * ONE).round_().clamp_(-2 * ONE, 2 * ONE - 1).to(torch.int16)
-
-
-def loose(x: Tensor) -> Tensor:
-    """The values again, float32."""
-    return x.float().mul_(1 / ONE)
-
-
-def _packed(x: Tensor) -> Tensor:
-    """Colours (3, H, W) and a 1 as whole numbers (H * W,), four `fixed` ones each: one access to memory gets all."""
-    rows = torch.full((x.shape[1] * x.shape[2], 4), ONE, dtype=torch.int16)
-    rows[:, :3] = fixed(x).reshape(3, -1).T
-    return rows.view(torch.int64)[:, 0]
-
-
-def _colours(pixels: Tensor) -> Tensor:
-    """The same as (..., 4) float32, of which the last is 1."""
-    return loose(pixels[..., None].view(torch.int16))
-
-
-def _from(x: Tensor, index: Tensor) -> Tensor:
-    """As x[index], of x (N,); twice as fast."""
-    return x.index_select(0, index.flatten()).view(index.shape)
-
-
 def _distance(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).square_().sum(1)
-
-
-def _drawn(values: Tensor | float, at: Tensor, area: Window) -> Tensor:
-    """Values at these places of an area, and 0 elsewhere: (1, 1, h, w)."""
-    drawn = torch.zeros(area.shape)
-    drawn.view(-1)[at] = values
-    return drawn[None, None]
 
 
 def _sum(x: Tensor) -> Tensor:
@@ -394,13 +307,6 @@ def _sum(x: Tensor) -> Tensor:
         x[:half] += x[-half:]
         x = x[: len(x) - half]
     return x[0]
-
-
-def _softened(x: Tensor) -> Tensor:
-    """Spread over two pixels, x (B, C, H, W); a straight line of ones keeps a third."""
-    for _ in range(2):
-        x = F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-    return x
 
 
 def _detail(patches: Tensor) -> Tensor:
