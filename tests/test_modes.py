@@ -214,16 +214,16 @@ def test_what_is_not_finite_beside_the_hole_is_refused(tmp_path: Path) -> None:
     Image.fromarray(values).save(tmp_path / "nan.tif")
     hole = np.zeros((20, 30), bool)
     hole[10:15, 10:15] = True
-    with pytest.raises(PictureError, match="not finite beside the hole"):
+    with pytest.raises(PictureError, match=r"not finite, .* beside the hole"):
         inpainting(tmp_path / "nan.tif", hole, model=MODEL, device="cpu")
-    with pytest.raises(PictureError, match="not finite; fill them first"):
+    with pytest.raises(PictureError, match=r"not finite, .*; fill them first"):
         denoise(tmp_path / "nan.tif", device="cpu")
-    with pytest.raises(PictureError, match="not finite; give a picture that is whole"):
+    with pytest.raises(PictureError, match=r"not finite, .*; give a picture that is whole"):
         decode_thumbnail(tmp_path / "nan.tif", 10)
     with pytest.raises(MaskError, match="not finite"):
         read_mask(tmp_path / "nan.tif")
     Image.fromarray(np.full((2, 2), np.nan, np.float32)).save(tmp_path / "all.tif")
-    with pytest.raises(PictureError, match="no value is finite"):
+    with pytest.raises(PictureError, match="no value is finite and measured"):
         decode_file(tmp_path / "all.tif")
 
 

@@ -34,8 +34,8 @@ from pixmend.loading import (
 )
 from pixmend.metadata import ORIENTATION, calm, read_metadata
 from pixmend.modes import CONVERTED, MULTIPLIED, read_stored, to_rgb
-from pixmend.pictures import Original, Picture, Samples, span_of, to_samples, turned
-from pixmend.tiff_tags import DESCRIPTION, as_one_page
+from pixmend.pictures import NOT_WHOLE, Original, Picture, Samples, span_of, to_samples, turned
+from pixmend.tiff_tags import DESCRIPTION, NO_DATA, as_one_page, no_data
 from pixmend.wide import read_wide
 
 MAX_PIXELS = 200_000_000  # a picture whose header claims more is refused before any of it is decoded
@@ -102,7 +102,7 @@ def decode_thumbnail(path: str | os.PathLike[str], side: int) -> NDArray[np.uint
     which is several times faster.
     """
     if (picture := _odd_tiff(path)) is not None:
-        return _reduced(_eight_bits(picture.samples, str(path)), side)
+        return _reduced(_eight_bits(picture, str(path)), side)
     with _opened(path) as (image, stream):
         return _thumbnail(image, stream, str(path), side)
 
@@ -111,7 +111,7 @@ def decode_thumbnail_of(content: bytes, name: str, side: int) -> NDArray[np.uint
     """`decode_thumbnail` of the bytes of a file; name: what errors call it."""
     with _errors_as_one_line(name):
         if content[:4] in _TIFF[:2] and (picture := _odd_tiff_in(bytearray(content), name)) is not None:
-            return _reduced(_eight_bits(picture.samples, name), side)
+            return _reduced(_eight_bits(picture, name), side)
         stream = io.BytesIO(content)
         with _identified(stream, name) as image:
             return _thumbnail(image, stream, name, side)
@@ -127,7 +127,7 @@ def _thumbnail(image: Image.Image, stream: IO[bytes], name: str, side: int) -> N
     width, height = _reduced_size(image.size, side)
     wide = read_wide(image, stream, 0)
     if wide is not None:
-        flat = _eight_bits(wide, name)
+        flat = _eight_bits(Picture(wide, no_data=_no_data(image)), name)
     else:
         refuse_garbled(image, name)
         image.draft("RGB", (width, height))
@@ -146,12 +146,16 @@ def _reduced(image: Image.Image, side: int) -> NDArray[np.uint8]:
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
 
 
-def _eight_bits(samples: Samples, name: str) -> Image.Image:
-    """Samples (H, W, C) of 16 bits or floats as RGB of 8, on white; black and white are what they use."""
+def _no_data(image: Image.Image) -> float | None:
+    return no_data(tag_of(image, NO_DATA))
+
+
+def _eight_bits(picture: Picture, name: str) -> Image.Image:
+    """16 bits or floats as RGB of 8, on white; black and white are what is used of them."""
     try:
-        picture = Picture(samples).spanned()
-        if picture.lacking().any():
-            raise PictureError("it holds values that are not finite; give a picture that is whole")
+        picture = picture.spanned()
+        if picture.is_float and picture.lacking().any():
+            raise PictureError(f"{NOT_WHOLE}; give a picture that is whole")
     except PictureError as error:
         raise PictureError(f"{name}: {error}") from None
     values, alpha = picture.colour(), picture.alpha()
@@ -280,7 +284,7 @@ def _flat_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "LAB":
         return to_rgb(image, None)
     if image.mode in ("F", "I", *SIXTEEN):
-        return _eight_bits(samples_of(image, name), name)
+        return _eight_bits(Picture(samples_of(image, name), no_data=_no_data(image)), name)
     if image.mode not in EXACT | CONVERTED:
         raise PictureError(f"{name} is of mode {image.mode}; save it as grey, RGB, or either with alpha")
     if not image.has_transparency_data:

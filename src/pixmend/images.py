@@ -184,7 +184,7 @@ def mask_samples(source: Source, size: Size | None = None, *, invert: bool = Fal
 def mask_from_alpha(source: Source) -> NDArray[np.bool_]:
     """The hole that a picture's own alpha tells, (H, W) bools: true where it is less than half opaque.
 
-    Of floats, which have no alpha, what is not finite is the hole. Raises MaskError if neither tells a hole.
+    Without alpha it is what was not measured (`Picture.lacking`). Raises MaskError if neither tells a hole.
     """
     hole = open_picture(source).told_hole()
     if hole is None:

@@ -38,6 +38,7 @@ from pixmend.filling import Filling, Guiding, seed_of
 from pixmend.grain import match_grain
 from pixmend.images import Picture, Source, composite, load_mask, open_picture, read_mask
 from pixmend.levels import Level, level_tensors, plan_levels
+from pixmend.pictures import NOT_WHOLE
 from pixmend.soft_masks import soft_mask as soft_mask_of
 from pixmend.windows import Part, Window, find_parts, holds_square, narrow_pixels
 
@@ -136,8 +137,8 @@ def inpainting(
     """Fill the hole of a picture.
 
     image, mask: a path, a Pillow image, a NumPy array or a tensor each. White in the mask is filled; without a mask,
-    what is transparent in the picture is, or not finite in one of floats. model: a model file, or a `Model`; by default
-    the one that ships with pixmend. A `Model` that was never trained is allowed, with a warning.
+    what is transparent in the picture is, or was not measured (`Picture.lacking`). model: a model file, or a `Model`;
+    by default the one that ships with pixmend. A `Model` that was never trained is allowed, with a warning.
     quality: "fast", "balanced" or "best", network calls a level: docs/any-size.md. steps: those at the coarsest level,
     instead. sampler: a name in `SAMPLERS`. With either, narrow holes are sampled as well. detail: "picture", in holes
     from 11 pixels on that of its known parts, or "model".
@@ -374,7 +375,5 @@ def _read(
             advice = "give a smaller --blur or --grow-mask"
         raise MaskError(f"{what} covers the whole picture, so that nothing is known to go on; {advice}")
     if picture.is_float and (picture.lacking() & (softened < 1)).any():
-        raise PictureError(
-            "there are values that are not finite beside the hole; mark them in the mask, or give no mask to fill them"
-        )
+        raise PictureError(f"{NOT_WHOLE}, beside the hole; mark them in the mask, or give no mask to fill them")
     return picture, hard > 0, softened

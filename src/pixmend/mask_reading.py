@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmend.errors import MaskError, OptionError
-from pixmend.pictures import LUMA, Floats, Picture, largest
+from pixmend.pictures import LUMA, Floats, Picture, largest, span_of
 
 CLEAR = 0.05  # a mask's pixel is grey, in reports, when it is this far from black and from white
 COLOURED = 0.25  # a pixel has a colour when its largest and its smallest channel differ by this, of 1
@@ -69,6 +69,8 @@ def read_mask_picture(picture: Picture) -> MaskReading:
     and what is seen is of one colour, or coloured, or nowhere light, then the alpha alone tells, opaque = hole.
     In files of lossy formats, grey specks of less than 9 pixels are left out, of the hole and of what is known.
     """
+    if picture.no_data is not None:  # in a mask 0 means something, and rasters call it nothing
+        picture = replace(picture, no_data=None, colour_span=span_of(picture.samples) if picture.is_float else None)
     if picture.lacking().any():
         raise MaskError("the mask holds values that are not finite; give 0 to 1")
     colours: Floats = (picture.colour() + 1) / np.float32(2)  # (H, W, 3)

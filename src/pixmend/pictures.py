@@ -5,6 +5,7 @@ NumPy alone: files are read in `decoding`, written in `encoding`, and everybody 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -38,6 +39,9 @@ class Metadata:
     photoshop: bytes | None = None  # of a TIFF: image resources
 
 
+NOT_WHOLE = "there are values that are not finite, or stand for what was not measured"
+
+
 @dataclass(frozen=True, eq=False)
 class Original:
     """What a picture was read from, so that what does not change can be written back as it stood."""
@@ -65,6 +69,7 @@ class Picture:
     notes: tuple[str, ...] = ()  # what could not be kept as it was, for people to read
     original: Original | None = None  # None for pictures from memory
     colour_span: tuple[float, float] | None = None  # the samples of black and white; None: 0, and 1 or the largest
+    no_data: float | None = None  # the sample of all colours where nothing was measured, as rasters tell
 
     @property
     def size(self) -> tuple[int, int]:
@@ -90,10 +95,12 @@ class Picture:
         """The picture to be worked on: black and white are what its colours use, where they are known, (H, W).
 
         Cameras and microscopes put 10, 12 or 14 bits into files of 16, and these would be nearly black. Of floats
-        beyond [0, 1] the least and the largest finite ones count. Raises PictureError where there are none.
+        beyond [0, 1] the least and the largest count. What is `lacking` does not; raises PictureError where all is.
         """
         if self.samples.dtype == np.uint8:
             return self
+        if (lacking := self.lacking()).any():
+            known = ~lacking if known is None else known & ~lacking
         colours = self.samples[..., : self.channels]
         return replace(self, colour_span=span_of(colours if known is None else colours[known]))
 
@@ -166,15 +173,24 @@ class Picture:
         return self.samples[..., -1].astype(np.float32) / np.float32(self.levels) if self.has_alpha else None
 
     def lacking(self) -> NDArray[np.bool_]:
-        """(H, W) bools: where samples are not finite, as rasters mark what was not measured."""
-        if not self.is_float:
-            return np.zeros(self.size, np.bool_)
-        lacking: NDArray[np.bool_] = ~np.isfinite(self.samples).min(axis=2)
+        """(H, W) bools: where samples are not finite, or `no_data`: so rasters mark what was not measured."""
+        lacking = np.zeros(self.size, np.bool_)
+        if self.is_float:
+            lacking |= ~np.isfinite(self.samples).min(axis=2)
+        if self.no_data is not None:
+            lacking |= self.is_no_data(self.samples[..., : self.channels])
         return lacking
 
+    def is_no_data(self, colours: Samples) -> NDArray[np.bool_]:
+        """Where colours (..., C) are `no_data`; floats within rounding, for files tell it in decimals."""
+        value = math.nan if self.no_data is None else self.no_data
+        near = 1e-6 * abs(value) if self.is_float else 0
+        same: NDArray[np.bool_] = (np.abs(colours - np.float32(value)) <= near).all(axis=-1)
+        return same
+
     def told_hole(self) -> NDArray[np.bool_] | None:
-        """(H, W) bools: what the picture itself says is missing, less than half opaque or not finite; None where it
-        says nothing.
+        """(H, W) bools: what the picture itself says is missing, less than half opaque or `lacking`; None where it says
+        nothing.
         """
         alpha = self.alpha()
         if alpha is None:
@@ -193,14 +209,15 @@ def span_of(samples: Samples) -> tuple[float, float] | None:
     """Black and white among samples of any shape: None is all of 8 or 16 bits.
 
     Of 16 bits white is the largest value of 8, 10, 12 or 14 where none is larger; of floats 0 and 1 if all lie between
-    them, else the least and the largest. Those that are not finite do not count; raises PictureError if all are so.
+    them, else the least and the largest. Those that are not finite do not count; raises PictureError if all are so, or
+    none is there.
     """
     if samples.dtype == np.uint8:
         return None
     if samples.dtype == np.float32 and not (finite := np.isfinite(samples)).all():
         samples = samples[finite]
-        if not samples.size:
-            raise PictureError("no value is finite; give a picture of which something is known")
+    if not samples.size:
+        raise PictureError("no value is finite and measured; give a picture of which something is known")
     low, high = float(samples.min()), float(samples.max())
     if samples.dtype == np.uint16:
         return next(((0.0, float(2**bits - 1)) for bits in (8, 10, 12, 14) if high < 2**bits), None)
@@ -266,7 +283,12 @@ def composite(picture: Picture, fill: Floats, soft: Floats, opaque: bool = False
         colours[:] = np.where(colours >= white / 2, white, 0)
     if opaque and picture.has_alpha:
         old[:, -1:] += weight * (picture.levels - old[:, -1:])  # whole numbers below 2^16 are exact here
-    samples[touched] = old if picture.is_float else np.rint(old)
+    if not picture.is_float:
+        old = np.rint(old)
+        if picture.no_data is not None:  # a fill must not say that it is none
+            missing = picture.is_no_data(old[:, : picture.channels])
+            old[missing, 0] += 1 if picture.no_data < picture.levels else -1
+    samples[touched] = old
     return replace(picture, samples=samples)
 
 

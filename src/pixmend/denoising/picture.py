@@ -16,7 +16,7 @@ from pixmend.denoising.level import estimate_level
 from pixmend.denoising.model_file import Denoiser, load_denoiser
 from pixmend.errors import OptionError, PictureError
 from pixmend.images import Picture, Source, composite, open_picture
-from pixmend.pictures import Floats
+from pixmend.pictures import NOT_WHOLE, Floats
 from pixmend.runtime import pick_device, tune_allocator
 from pixmend.tiles import tile_corners, tiled
 
@@ -60,8 +60,8 @@ def denoise(
         raise OptionError(f"level {level} is out of range; give 0 to 1, in units of [-1, 1], or none to estimate it")
     picture = open_picture(image)
     denoiser = model if isinstance(model, Denoiser) else load_denoiser(model)
-    if picture.lacking().any():
-        raise PictureError("there are values that are not finite; fill them first, with `pixmend inpaint` and no mask")
+    if picture.is_float and picture.lacking().any():
+        raise PictureError(f"{NOT_WHOLE}; fill them first, with `pixmend inpaint` and no mask")
     spanned = picture.spanned()
     values = spanned.colour()  # (H, W, 3)
     grey = picture.is_grey
@@ -69,7 +69,8 @@ def denoise(
     if found >= LEAST:
         out = without_noise(values, found, denoiser, pick_device(device), progress)
         out = np.repeat(out.mean(axis=2, keepdims=True), 3, axis=2) if grey else out
-        picture = replace(picture, samples=composite(spanned, out, np.ones(picture.size, np.float32)).samples)
+        known = (~picture.lacking()).astype(np.float32)
+        picture = replace(picture, samples=composite(spanned, out, known).samples)
     return Denoised(picture, found, level is None, time.monotonic() - start)
 
 
