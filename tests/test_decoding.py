@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from picture_files import exif_block, noise, png
+from picture_files import exif_block, noise, png, tiff
 from pixmend import decoding
-from pixmend.decoding import bits_told, decode_file, decode_image, decode_thumbnail
+from pixmend.decoding import NO_MASK, NOT_KEPT, bits_told, decode_file, decode_image, decode_thumbnail
 from pixmend.errors import FileMissingError, PictureError
 from pixmend.heif import register_heif
 
@@ -288,6 +288,26 @@ def test_floats_of_one_value_have_a_span(tmp_path: Path) -> None:
 def test_several_frames_are_refused_with_their_number(tmp_path: Path, file_format: str) -> None:
     with pytest.raises(PictureError, match=r"holds 3 frames or pages; take one: .* with --frame 1 to 3"):
         decode_file(written(tmp_path, several_frames(file_format)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [2, 3])
+def test_overviews_and_masks_are_no_pages(tmp_path: Path, dtype: Any, channels: int) -> None:
+    """As in cloud optimised GeoTIFF; grey of 16 bits with alpha is read without Pillow."""
+    samples, kind = noise(8, 12, channels, dtype=dtype), 254
+    alpha: dict[int, Any] = {338: 2, 262: 1} if channels == 2 else {}
+    overviews = [(samples[::2, ::2], {kind: 1, **alpha}), (samples[::4, ::4], {kind: 1, **alpha})]
+    picture = decode_file(written(tmp_path, tiff((samples, alpha), *overviews), "copies.tif"))
+    assert np.array_equal(picture.samples, samples)
+    assert picture.notes == (NOT_KEPT,)
+    mask = np.ones((8, 12), np.uint8)
+    picture = decode_file(written(tmp_path, tiff((samples, alpha), (mask, {kind: 4}), *overviews), "mask.tif"), 1)
+    assert np.array_equal(picture.samples, samples)
+    assert picture.notes == (NOT_KEPT, NO_MASK)
+    for pages in ([*overviews, (samples, alpha)], [(samples, {kind: 2, **alpha})]):
+        path = written(tmp_path, tiff((samples, alpha), *pages), "pages.tif")
+        with pytest.raises(PictureError, match=f"holds {1 + len(pages)} frames or pages|one page alone"):
+            decode_file(path)
 
 
 def test_picture_with_previews_inside_is_one_picture(tmp_path: Path) -> None:

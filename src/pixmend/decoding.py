@@ -7,7 +7,7 @@ import logging
 import mmap
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import IO
@@ -40,6 +40,8 @@ from pixmend.wide import read_wide
 
 MAX_PIXELS = 200_000_000  # a picture whose header claims more is refused before any of it is decoded
 
+NOT_KEPT = "the further pictures inside the file, such as previews, are not kept"
+NO_MASK = "the mask inside the file is not used; save it as a file of its own, and give it with --mask"
 _STILLS = ("MPO", "PSD")  # their further "frames" are previews and layers; the first is the picture itself
 _WRAPPERS = ("EPS", "IPTC")  # of the second, Pillow opens as a picture whatever is in it, be it PostScript
 _POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
@@ -59,7 +61,7 @@ def decode_file(path: str | os.PathLike[str], frame: int | None = None) -> Pictu
     if frame in (None, 1) and (picture := _odd_tiff(path)) is not None:
         return picture
     with _opened(path) as (image, stream):
-        frames = 1 if image.format in _STILLS else int(getattr(image, "n_frames", 1))
+        frames, inside = _frames(image)
         if frame is None and frames > 1:
             raise PictureError(
                 f"{path} holds {frames} frames or pages; take one: of a picture to work on with --frame 1 to {frames}, "
@@ -73,7 +75,30 @@ def decode_file(path: str | os.PathLike[str], frame: int | None = None) -> Pictu
             _check_size(image, str(path))
         is_turned = tag_of(image, ORIENTATION) in range(2, 9)  # Pillow turns a TIFF when it loads it, and forgets it
         picture = _decode(image, str(path), stream, (frame or 1) - 1)
+        picture = replace(picture, notes=(*picture.notes, *inside))
         return as_one_page(picture, several=frames > 1, first=first, is_turned=is_turned)
+
+
+def _frames(image: Image.Image) -> tuple[int, tuple[str, ...]]:
+    """The frames or pages to choose from, and what is to be noted of those in a TIFF that only go with the first."""
+    frames = 1 if image.format in _STILLS else int(getattr(image, "n_frames", 1))
+    if image.format != "TIFF":
+        return frames, ()
+    kinds = []
+    for k in range(1, frames):
+        image.seek(k)
+        kinds.append(int(str(tag_of(image, tiff_bytes.SUBFILE) or 0)))
+        if not tiff_bytes.goes_with_another(kinds[-1]):
+            image.seek(0)
+            return frames, ()
+    image.seek(0)
+    return 1, _inside(kinds)
+
+
+def _inside(kinds: Sequence[int]) -> tuple[str, ...]:
+    """What is to be noted of pages that only go with the first, by their `SUBFILE`."""
+    notes = (NOT_KEPT, NO_MASK) if any(kind & tiff_bytes.MASK for kind in kinds) else (NOT_KEPT,)
+    return notes if kinds else ()
 
 
 def header_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -218,6 +243,7 @@ def _odd_tiff_in(data: mmap.mmap | bytearray, name: str) -> Picture | None:
         directory = tiff_bytes.Directory(data)
         if not tiff_bytes.is_unknown_to_pillow(directory):
             return None
+        kinds = list(directory.pages_behind())
     except ValueError:
         return None
     height, width = tiff_bytes.size_of(directory)
@@ -231,7 +257,8 @@ def _odd_tiff_in(data: mmap.mmap | bytearray, name: str) -> Picture | None:
     samples = turned(samples, orientation)
     original = Original(samples, metadata, icc_profile=metadata.icc_profile)
     mode = {2: "LA", 3: "RGB", 4: "RGBA"}[samples.shape[2]]
-    picture = Picture(samples, mode, "TIFF", metadata, original=original, colour_span=_float_span(samples, name))
+    span, notes = _float_span(samples, name), _inside(kinds)
+    picture = Picture(samples, mode, "TIFF", metadata, notes, original=original, colour_span=span)
     return as_one_page(picture, is_turned=orientation in range(2, 9))
 
 
@@ -254,7 +281,7 @@ def _notes(image: Image.Image, stream: IO[bytes] | None) -> tuple[str, ...]:
     if bits > 8 and image.mode not in ("I", *SIXTEEN):
         notes += (f"the {bits} bits a sample were read as 8",)
     if image.format == "MPO":
-        notes += ("the further pictures inside the file, such as previews, are not kept",)
+        notes += (NOT_KEPT,)
     return notes
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import mmap
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from PIL import Image
 
 from pixmend.pictures import Samples
 
+SUBFILE = 254  # what a page is; of bits: 1 a reduced copy of another, 4 a mask of another (TIFF 6.0, section 8)
+_REDUCED, MASK = 1, 4
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _CHANNELS, _ROWS = 256, 257, 258, 259, 262, 277, 278
 _PLANAR, _PREDICTOR, _COLOUR_MAP, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT = 284, 317, 320, 322, 323, 338, 339
 _EXTREMES = (280, 281, 340, 341)  # the least and the largest sample, one a channel
@@ -49,6 +52,18 @@ class Directory:
             return struct.unpack_from(self.order + code, self.data, at)
         except struct.error:
             raise ValueError("an offset points out of the file") from None
+
+    def pages_behind(self) -> Iterator[int]:
+        """What the pages behind the first are, as `SUBFILE` tells."""
+        at, seen = self.next, set()
+        while at and at not in seen:
+            seen.add(at)
+            (count,) = self._unpack("H", at)
+            places = range(at + 2, at + 2 + 12 * count, 12)
+            yield next(
+                (self._unpack("I", place + 8)[0] for place in places if self._unpack("H", place) == (SUBFILE,)), 0
+            )
+            (at,) = self._unpack("I", at + 2 + 12 * count)
 
     def numbers(self, tag: int, default: int) -> tuple[int, ...]:
         """The whole numbers of a tag."""
@@ -128,14 +143,21 @@ def with_white_as_zero(data: bytes) -> bytes:
     return bytes(copy)
 
 
+def goes_with_another(kind: int) -> bool:
+    """Whether a page, by its `SUBFILE`, is a reduced copy or a mask of another: as GDAL keeps overviews."""
+    return bool(kind & (_REDUCED | MASK))
+
+
 def is_unknown_to_pillow(directory: Directory) -> bool:
-    """Whether a file of one page has samples that are read here, and not by Pillow."""
+    """Whether a file of one page, but for copies and masks of it, has samples that are read here, and not by Pillow."""
     bits, formats = directory.numbers(_BITS, 1), directory.numbers(_FORMAT, _UNSIGNED)
     channels, planar = directory.number(_CHANNELS, 1), directory.number(_PLANAR, 1)
     dtype = _DTYPES.get((bits[0], formats[0]))
     tiled, plain = _TILE_WIDTH in directory.places, directory.number(_COMPRESSION, 1) == 1
     known_elsewhere = dtype == "u2" and channels != 2 and planar != _PLANES and not (tiled and plain)
-    if directory.next or dtype is None or known_elsewhere or len({*bits}) != 1 or len({*formats}) != 1:
+    if dtype is None or known_elsewhere or len({*bits}) != 1 or len({*formats}) != 1:
+        return False
+    if not all(map(goes_with_another, directory.pages_behind())):
         return False
     if (directory.number(_PHOTOMETRIC, 0), channels) not in ((1, 2), (2, 3), (2, 4)):
         return False
