@@ -300,8 +300,9 @@ def test_overviews_and_masks_are_no_pages(tmp_path: Path, dtype: Any, channels: 
     picture = decode_file(written(tmp_path, tiff((samples, alpha), *overviews), "copies.tif"))
     assert np.array_equal(picture.samples, samples)
     assert picture.notes == (NOT_KEPT,)
-    mask = np.ones((8, 12), np.uint8)
-    picture = decode_file(written(tmp_path, tiff((samples, alpha), (mask, {kind: 4}), *overviews), "mask.tif"), 1)
+    mask = np.ones((8, 12), np.bool_)
+    path = written(tmp_path, tiff((samples, alpha), (mask, {kind: 4, 262: 4}), *overviews), "mask.tif")
+    picture = decode_file(path, 1)
     assert np.array_equal(picture.samples, samples)
     assert picture.notes == (NOT_KEPT, NO_MASK)
     for pages in ([*overviews, (samples, alpha)], [(samples, {kind: 2, **alpha})]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ from pixmend.encoding import save_picture
 from pixmend.errors import MaskError, PictureError
 from pixmend.images import mask_from_alpha, read_mask
 from pixmend.inpainting import inpainting
+from pixmend.loading import NO_DATA, no_data
 from pixmend.pictures import Picture, composite
-from pixmend.tiff_tags import NO_DATA, no_data
 from small_model import MODEL
 
 HOLE = np.zeros((20, 30), bool)
@@ -58,13 +59,29 @@ def test_what_was_not_measured_is_the_hole(
         assert after.samples[HOLE].max() < 300, "the fill lies in the range of what is known"
 
 
-def test_fills_do_not_say_that_they_are_none() -> None:
-    samples = np.full((4, 4, 3), 90, np.uint8)
-    for value, other in ((0, 1), (255, 254)):
-        fill = np.full((4, 4, 3), value / 127.5 - 1, np.float32)
-        picture = Picture(samples, no_data=float(value))
-        done = composite(picture, fill, np.ones((4, 4), np.float32), grey=False).samples
-        assert np.array_equal(done[0, 0], [other, value, value])
+@pytest.mark.parametrize(
+    ("dtype", "value", "beside"),
+    [
+        (np.uint8, 0, 1),
+        (np.uint8, 255, 254),
+        (np.uint16, 65535, 65534),
+        (np.float32, 0, 1e-45),
+        (np.float32, 1, 1 - 2**-24),
+    ],
+)
+def test_fills_do_not_say_that_they_are_none(dtype: Any, value: float, beside: float) -> None:
+    picture = Picture(np.full((4, 4, 3), 0.5 if dtype is np.float32 else 90, dtype), no_data=float(value))
+    fill = np.full((4, 4, 3), 2 * value / picture.levels - 1, np.float32)
+    done = composite(picture, fill, np.ones((4, 4), np.float32), grey=False).samples
+    assert np.array_equal(done[0, 0], np.array([beside, value, value], dtype))
+
+
+def test_the_least_float(tmp_path: Path) -> None:
+    """Text may round it beyond the least one; samples near it must not overflow."""
+    least = np.finfo(np.float32).min
+    samples = np.array([[[1e33], [least], [-1e38]]], np.float32)
+    for told in ("-3.4028234663852886e+38", "-3.402824e+38"):
+        assert decode_file(raster(tmp_path, samples, told)).lacking().tolist() == [[False, True, False]]
 
 
 @pytest.mark.parametrize("told", [None, 0, "", "none", "nan", "inf", "1e300"])
@@ -73,12 +90,16 @@ def test_what_tells_nothing(told: object) -> None:
 
 
 def test_samples_that_the_file_has_not(tmp_path: Path) -> None:
-    """Of palettes and pictures that were turned round the value would be another one."""
-    image = Image.fromarray(noise(9, 12)).quantize(16)
-    image.save(tmp_path / "palette.tif", tiffinfo={NO_DATA: "0"})
-    picture = decode_file(tmp_path / "palette.tif")
-    assert picture.no_data is None
-    assert picture.told_hole() is None
+    """Of palettes, single bits and pictures whose 0 is white, the value would be another one."""
+    image = Image.fromarray(noise(9, 12))
+    for name, other in (("palette", image.quantize(16)), ("bits", image.convert("1"))):
+        other.save(tmp_path / f"{name}.tif", tiffinfo={NO_DATA: "0"})
+        assert decode_file(tmp_path / f"{name}.tif").told_hole() is None
+    path = tmp_path / "white.tif"
+    for dtype in (np.uint8, np.float32):
+        path.write_bytes(tiff((noise(9, 12, 1).astype(dtype) * 0, {NO_DATA: "0", 262: 0})))
+        assert decode_file(path).told_hole() is None
+        assert decode_thumbnail(path, 9).shape == (9, 12, 3)
 
 
 def test_floats_beside_the_hole_are_refused_and_whole_numbers_stay(tmp_path: Path) -> None:
@@ -109,10 +130,17 @@ def test_sixteen_bits_are_trained_on_as_what_was_measured_uses(tmp_path: Path) -
 def test_in_a_mask_zero_means_something(tmp_path: Path, dtype: type[np.generic]) -> None:
     mask = np.where(HOLE, 255, 0).astype(dtype)[..., None]
     assert np.array_equal(read_mask(raster(tmp_path, mask, "0")).strength > 0.5, HOLE)
+    assert not read_mask(raster(tmp_path, 0 * mask, "0")).strength.any()
 
 
 def test_nothing_measured(tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match="no value is finite and measured"):
-        decode_file(raster(tmp_path, np.full((4, 4, 1), -9999, np.float32), "-9999"))
-    with pytest.raises(MaskError, match="covers the whole picture"):
-        inpainting(raster(tmp_path, np.zeros((4, 4, 3), np.uint8), "0"), model=MODEL, device="cpu")
+    for samples, told in ((np.full((4, 4, 1), -9999, np.float32), "-9999"), (np.zeros((4, 4, 3), np.uint8), "0")):
+        with pytest.raises(MaskError, match="covers the whole picture"):
+            inpainting(raster(tmp_path, samples, told), model=MODEL, device="cpu")
+
+
+def test_sixteen_bits_beside_the_hole_may_all_be_none(tmp_path: Path) -> None:
+    samples = np.where(HOLE, 7, 0).astype(np.uint16)[..., None]
+    filled = inpainting(raster(tmp_path, samples, "0"), HOLE, model=MODEL, device="cpu", blur=0).pictures[0]
+    assert not filled.samples[~HOLE].any()
+    assert decode_thumbnail(raster(tmp_path, 0 * samples, "0"), 20).max() == 0

@@ -19,7 +19,7 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
         """Return y, or scale y + shift, y being x normalised. x: (B, C, H, W); scale, shift: (B, C), both or none."""
-        if torch.is_grad_enabled() and x.device.type == "cpu" and is_channels_last(x):
+        if self.affine and torch.is_grad_enabled() and x.device.type == "cpu" and is_channels_last(x):
             of_norm = self.weight, self.bias, self.num_groups, self.eps
             out: Tensor = _GroupNorm.apply(x, *of_norm, scale, shift)  # type: ignore[no-untyped-call]
             return out
@@ -77,8 +77,8 @@ class _GroupNorm(torch.autograd.Function):
             return of_channels(sums.view(len(x), -1, each).sum(2) / (each * h * w))
 
         mean, inverse = of_channels(mean), of_channels(inverse)
-        sum_g = g.sum((2, 3)).to(weight.dtype)  # (B, C)
-        sum_gx = ((g * x).sum((2, 3)).to(weight.dtype) - mean * sum_g) * inverse  # of g xhat
+        sum_g = _summed(g, weight.dtype)  # (B, C)
+        sum_gx = (_summed(g * x, weight.dtype) - mean * sum_g) * inverse  # of g xhat
         f = weight if scale is None else weight * scale.to(weight.dtype)
         p, q = mean_of_group(f * sum_g), mean_of_group(f * sum_gx)
         of_x = -inverse * inverse * q
@@ -98,6 +98,11 @@ def _modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         return torch.addcmul(shift[:, :, None, None], x, scale[:, :, None, None])
     width = x.shape[3]
     return _unrolled(torch.addcmul(_along(shift, width), _rows(x), _along(scale, width)), x)
+
+
+def _summed(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """The sum over each picture, (B, C): of columns first, for of all at once into float32 torch makes a copy first."""
+    return x.sum(2).to(dtype).sum(2)
 
 
 def _rows(x: Tensor) -> Tensor:

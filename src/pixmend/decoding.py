@@ -21,11 +21,14 @@ from pixmend.errors import FileMissingError, OptionError, PictureError, PixmendE
 from pixmend.heif import is_heif, register_heif
 from pixmend.loading import (
     EXACT,
+    NO_DATA,
     PHOTOMETRIC,
     SIXTEEN,
     WHITE_IS_ZERO,
     keep_multiplied,
     loaded,
+    no_data,
+    no_data_of,
     refuse_flattened,
     refuse_garbled,
     refuse_more_channels,
@@ -34,8 +37,8 @@ from pixmend.loading import (
 )
 from pixmend.metadata import ORIENTATION, calm, read_metadata
 from pixmend.modes import CONVERTED, MULTIPLIED, read_stored, to_rgb
-from pixmend.pictures import NOT_WHOLE, Original, Picture, Samples, span_of, to_samples, turned
-from pixmend.tiff_tags import DESCRIPTION, NO_DATA, as_one_page, no_data
+from pixmend.pictures import NOT_WHOLE, Original, Picture, to_samples, turned
+from pixmend.tiff_tags import DESCRIPTION, as_one_page
 from pixmend.wide import read_wide
 
 MAX_PIXELS = 200_000_000  # a picture whose header claims more is refused before any of it is decoded
@@ -61,7 +64,9 @@ def decode_file(path: str | os.PathLike[str], frame: int | None = None) -> Pictu
     if frame in (None, 1) and (picture := _odd_tiff(path)) is not None:
         return picture
     with _opened(path) as (image, stream):
-        frames, inside = _frames(image)
+        copies = _copies(image, path)
+        alone = image.format in _STILLS or copies is not None
+        frames = 1 if alone else int(getattr(image, "n_frames", 1))
         if frame is None and frames > 1:
             raise PictureError(
                 f"{path} holds {frames} frames or pages; take one: of a picture to work on with --frame 1 to {frames}, "
@@ -75,30 +80,26 @@ def decode_file(path: str | os.PathLike[str], frame: int | None = None) -> Pictu
             _check_size(image, str(path))
         is_turned = tag_of(image, ORIENTATION) in range(2, 9)  # Pillow turns a TIFF when it loads it, and forgets it
         picture = _decode(image, str(path), stream, (frame or 1) - 1)
-        picture = replace(picture, notes=(*picture.notes, *inside))
+        picture = replace(picture, notes=(*picture.notes, *_of_copies(copies)))
         return as_one_page(picture, several=frames > 1, first=first, is_turned=is_turned)
 
 
-def _frames(image: Image.Image) -> tuple[int, tuple[str, ...]]:
-    """The frames or pages to choose from, and what is to be noted of those in a TIFF that only go with the first."""
-    frames = 1 if image.format in _STILLS else int(getattr(image, "n_frames", 1))
+def _copies(image: Image.Image, path: str | os.PathLike[str]) -> list[int] | None:
+    """What the further pages of a TIFF are, if they only go with the first: `Directory.copies_behind`."""
     if image.format != "TIFF":
-        return frames, ()
-    kinds = []
-    for k in range(1, frames):
-        image.seek(k)
-        kinds.append(int(str(tag_of(image, tiff_bytes.SUBFILE) or 0)))
-        if not tiff_bytes.goes_with_another(kinds[-1]):
-            image.seek(0)
-            return frames, ()
-    image.seek(0)
-    return 1, _inside(kinds)
+        return None
+    with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY) as data:
+        try:
+            return tiff_bytes.Directory(data).copies_behind()
+        except ValueError:  # damaged, or of 64-bit offsets
+            return None
 
 
-def _inside(kinds: Sequence[int]) -> tuple[str, ...]:
-    """What is to be noted of pages that only go with the first, by their `SUBFILE`."""
-    notes = (NOT_KEPT, NO_MASK) if any(kind & tiff_bytes.MASK for kind in kinds) else (NOT_KEPT,)
-    return notes if kinds else ()
+def _of_copies(kinds: Sequence[int] | None) -> tuple[str, ...]:
+    """What is to be noted of them."""
+    if not kinds:
+        return ()
+    return (NOT_KEPT, NO_MASK) if any(kind & tiff_bytes.MASK for kind in kinds) else (NOT_KEPT,)
 
 
 def header_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -152,7 +153,7 @@ def _thumbnail(image: Image.Image, stream: IO[bytes], name: str, side: int) -> N
     width, height = _reduced_size(image.size, side)
     wide = read_wide(image, stream, 0)
     if wide is not None:
-        flat = _eight_bits(Picture(wide, no_data=_no_data(image)), name)
+        flat = _eight_bits(Picture(wide, no_data=no_data_of(image)), name)
     else:
         refuse_garbled(image, name)
         image.draft("RGB", (width, height))
@@ -169,10 +170,6 @@ def _reduced_size(size: tuple[int, int], side: int) -> tuple[int, int]:
 def _reduced(image: Image.Image, side: int) -> NDArray[np.uint8]:
     size = _reduced_size(image.size, side)
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
-
-
-def _no_data(image: Image.Image) -> float | None:
-    return no_data(tag_of(image, NO_DATA))
 
 
 def _eight_bits(picture: Picture, name: str) -> Image.Image:
@@ -215,15 +212,16 @@ def _decode(image: Image.Image, name: str, stream: IO[bytes] | None, frame: int 
         white_is_zero=tag_of(image, PHOTOMETRIC) == WHITE_IS_ZERO,
     )
     is_wide = samples.dtype == np.uint16 and samples.shape[2] > 1
-    return Picture(
+    picture = Picture(
         samples,
         mode={2: "LA", 3: "RGB", 4: "RGBA"}[samples.shape[2]] if is_wide else image.mode,
         format="JPEG" if image.format == "MPO" else image.format,
         metadata=metadata,
         notes=notes,
         original=original,
-        colour_span=_float_span(samples, name),
+        no_data=no_data_of(image),
     )
+    return _spanned(picture, name)
 
 
 def _odd_tiff(path: str | os.PathLike[str]) -> Picture | None:
@@ -243,7 +241,7 @@ def _odd_tiff_in(data: mmap.mmap | bytearray, name: str) -> Picture | None:
         directory = tiff_bytes.Directory(data)
         if not tiff_bytes.is_unknown_to_pillow(directory):
             return None
-        kinds = list(directory.pages_behind())
+        copies = directory.copies_behind()
     except ValueError:
         return None
     height, width = tiff_bytes.size_of(directory)
@@ -254,20 +252,21 @@ def _odd_tiff_in(data: mmap.mmap | bytearray, name: str) -> Picture | None:
         with directory.as_grey() as image:
             orientation = image.getexif().get(ORIENTATION, 1)
             _, metadata = read_metadata(image, None)
+            nothing = no_data(tag_of(image, NO_DATA))
     samples = turned(samples, orientation)
     original = Original(samples, metadata, icc_profile=metadata.icc_profile)
     mode = {2: "LA", 3: "RGB", 4: "RGBA"}[samples.shape[2]]
-    span, notes = _float_span(samples, name), _inside(kinds)
-    picture = Picture(samples, mode, "TIFF", metadata, notes, original=original, colour_span=span)
-    return as_one_page(picture, is_turned=orientation in range(2, 9))
+    picture = Picture(samples, mode, "TIFF", metadata, _of_copies(copies), original, no_data=nothing)
+    return as_one_page(_spanned(picture, name), is_turned=orientation in range(2, 9))
 
 
-def _float_span(samples: Samples, name: str) -> tuple[float, float] | None:
-    """Black and white of floats; whole numbers keep theirs, whatever of it they use."""
-    if samples.dtype != np.float32:
-        return None
+def _spanned(picture: Picture, name: str) -> Picture:
+    """Floats with black and white of what was measured, or of all where nothing was; whole numbers keep theirs."""
+    if not picture.is_float:
+        return picture
     try:
-        return span_of(samples)
+        counted = replace(picture, no_data=None) if picture.lacking().all() else picture
+        return replace(picture, colour_span=counted.spanned().colour_span)
     except PictureError as error:
         raise PictureError(f"{name}: {error}") from None
 
@@ -311,7 +310,7 @@ def _flat_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "LAB":
         return to_rgb(image, None)
     if image.mode in ("F", "I", *SIXTEEN):
-        return _eight_bits(Picture(samples_of(image, name), no_data=_no_data(image)), name)
+        return _eight_bits(Picture(samples_of(image, name), no_data=no_data_of(image)), name)
     if image.mode not in EXACT | CONVERTED:
         raise PictureError(f"{name} is of mode {image.mode}; save it as grey, RGB, or either with alpha")
     if not image.has_transparency_data:

@@ -27,7 +27,9 @@ OptionalOutput = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="OUT", help="Where to write; the suffix is the format.", show_default=False),
 ]
-MaskFromAlpha = Annotated[bool, typer.Option("--mask-from-alpha", help="Fill what is transparent in IMAGE.")]
+MaskFromAlpha = Annotated[
+    bool, typer.Option("--mask-from-alpha", help="Fill what is transparent in IMAGE, or not measured.")
+]
 MaskColor = Annotated[
     str | None, typer.Option("--mask-color", metavar="COLOR", help="Fill what has this color in IMAGE, as '#ff00ff'.")
 ]
@@ -125,7 +127,7 @@ def save_preview(picture: Picture, hole: Floats | None, path: Path, overwrite: b
 def mask_preview(image: Source, mask: Source | None = None, **how: Any) -> Picture:
     """The picture with what would be filled covered half in red, its soft edge less; 8 bits, without alpha or metadata.
 
-    mask: as in `inpainting`; without one, what is transparent in the picture. how: `blur`, by default none, `grow`,
+    mask: as in `inpainting`; without one, what the picture itself says is missing. how: `blur`, by default none, `grow`,
     `invert` and `soft` of `load_mask`.
     """
     return mask_preview_and_share(image, mask, **how)[0]

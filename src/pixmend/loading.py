@@ -6,6 +6,7 @@ that it does not know, all without a word. What it is about to do shows before i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,11 +21,30 @@ from pixmend.pictures import Samples
 EXACT = {"1": "1", "L": "L", "LA": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBA": "RGBA"}
 SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
 PHOTOMETRIC, WHITE_IS_ZERO, BITS, CHANNELS, PLANAR = 262, 0, 258, 277, 284  # tags of TIFF, and a value
+NO_DATA = 42113  # GDAL's: https://gdal.org/drivers/raster/gtiff.html#nodata-value
 
 
 def tag_of(image: Image.Image, tag: int) -> object:
     """What a TIFF's tag says; None where it is not there, and of others."""
     return getattr(image, "tag_v2", {}).get(tag)
+
+
+def no_data_of(image: Image.Image) -> float | None:
+    """`no_data` of a TIFF whose samples are read as they are stored; None of others."""
+    bits, photometric = tag_of(image, BITS), tag_of(image, PHOTOMETRIC)
+    whole_bytes = isinstance(bits, tuple) and min(bits) >= 8
+    plain = image.mode in ("L", "LA", "RGB", "RGBA", "F", "I", *SIXTEEN) and photometric != WHITE_IS_ZERO
+    return no_data(tag_of(image, NO_DATA)) if whole_bytes and plain else None
+
+
+def no_data(told: object) -> float | None:
+    """The sample that stands for nothing in all colours, by the text of GDAL's tag; None where it is none."""
+    try:
+        value = float(told.strip(" \0")) if isinstance(told, str) else math.nan
+    except ValueError:
+        return None
+    largest = float(np.finfo(np.float32).max)  # what is not finite needs no telling
+    return min(max(value, -largest), largest) if abs(value) < 1.001 * largest else None  # text may round it
 
 
 def samples_of(image: Image.Image, name: str) -> Samples:

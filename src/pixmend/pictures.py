@@ -100,7 +100,8 @@ class Picture:
         if self.samples.dtype == np.uint8:
             return self
         if (lacking := self.lacking()).any():
-            known = ~lacking if known is None else known & ~lacking
+            measured = ~lacking if known is None else known & ~lacking
+            known = measured if self.is_float or measured.any() else known  # whole numbers are what they are
         colours = self.samples[..., : self.channels]
         return replace(self, colour_span=span_of(colours if known is None else colours[known]))
 
@@ -182,11 +183,9 @@ class Picture:
         return lacking
 
     def is_no_data(self, colours: Samples) -> NDArray[np.bool_]:
-        """Where colours (..., C) are `no_data`; floats within rounding, for files tell it in decimals."""
-        value = math.nan if self.no_data is None else self.no_data
-        near = 1e-6 * abs(value) if self.is_float else 0
-        same: NDArray[np.bool_] = (np.abs(colours - np.float32(value)) <= near).all(axis=-1)
-        return same
+        """Where colours (..., C) are `no_data`."""
+        value = np.float32(math.nan if self.no_data is None else self.no_data)
+        return np.asarray((colours == value).all(axis=-1))
 
     def told_hole(self) -> NDArray[np.bool_] | None:
         """(H, W) bools: what the picture itself says is missing, less than half opaque or `lacking`; None where it says
@@ -283,11 +282,11 @@ def composite(picture: Picture, fill: Floats, soft: Floats, opaque: bool = False
         colours[:] = np.where(colours >= white / 2, white, 0)
     if opaque and picture.has_alpha:
         old[:, -1:] += weight * (picture.levels - old[:, -1:])  # whole numbers below 2^16 are exact here
-    if not picture.is_float:
-        old = np.rint(old)
-        if picture.no_data is not None:  # a fill must not say that it is none
-            missing = picture.is_no_data(old[:, : picture.channels])
-            old[missing, 0] += 1 if picture.no_data < picture.levels else -1
+    old = old if picture.is_float else np.rint(old)
+    if picture.no_data is not None:  # a fill must not say that it is none
+        value, up = np.float32(picture.no_data), picture.no_data <= (white + black) / 2
+        beside = np.nextafter(value, np.float32(np.inf if up else -np.inf)) if picture.is_float else value + 2 * up - 1
+        old[picture.is_no_data(old[:, : picture.channels]), 0] = beside
     samples[touched] = old
     return replace(picture, samples=samples)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import mmap
 import struct
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from pixmend.pictures import Samples
 
 SUBFILE = 254  # what a page is; of bits: 1 a reduced copy of another, 4 a mask of another (TIFF 6.0, section 8)
 _REDUCED, MASK = 1, 4
+MOST_TAGS, MOST_COPIES = 4096, 64  # of a page; of a picture: there are about 60, and 10 each of it and its mask
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _CHANNELS, _ROWS = 256, 257, 258, 259, 262, 277, 278
 _PLANAR, _PREDICTOR, _COLOUR_MAP, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT = 284, 317, 320, 322, 323, 338, 339
 _EXTREMES = (280, 281, 340, 341)  # the least and the largest sample, one a channel
@@ -35,15 +35,18 @@ _DTYPES = {(16, _UNSIGNED): "u2", (32, _FLOAT): "f4"}
 
 
 class Directory:
-    """The first directory of a TIFF, in a copy of the file that may be changed. Raises ValueError for what is none."""
+    """A directory of a TIFF, in a copy of the file that may be changed. Raises ValueError for what is none."""
 
-    def __init__(self, data: bytearray | mmap.mmap) -> None:
+    def __init__(self, data: bytearray | mmap.mmap, at: int | None = None) -> None:
+        """at: where it is; by default the first."""
         self.data = data
         self.order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(data[:4]), "")
         if not self.order:
             raise ValueError("no TIFF of 32-bit offsets")
-        (at,) = self._unpack("I", 4)
+        at = self._unpack("I", 4)[0] if at is None else at
         (count,) = self._unpack("H", at)
+        if count > MOST_TAGS:
+            raise ValueError(f"{count} tags are too many")
         self.places = {self._unpack("H", place)[0]: place for place in range(at + 2, at + 2 + 12 * count, 12)}
         (self.next,) = self._unpack("I", at + 2 + 12 * count)  # where the next page's directory is, or 0
 
@@ -53,17 +56,21 @@ class Directory:
         except struct.error:
             raise ValueError("an offset points out of the file") from None
 
-    def pages_behind(self) -> Iterator[int]:
-        """What the pages behind the first are, as `SUBFILE` tells."""
-        at, seen = self.next, set()
-        while at and at not in seen:
-            seen.add(at)
-            (count,) = self._unpack("H", at)
-            places = range(at + 2, at + 2 + 12 * count, 12)
-            yield next(
-                (self._unpack("I", place + 8)[0] for place in places if self._unpack("H", place) == (SUBFILE,)), 0
-            )
-            (at,) = self._unpack("I", at + 2 + 12 * count)
+    def copies_behind(self) -> list[int] | None:
+        """The `SUBFILE` of all further pages, if these are reduced copies or masks of this one, as overviews are.
+
+        None where one is a page of its own, or they are damaged or too many.
+        """
+        page, kinds = self, []
+        while page.next:
+            try:
+                page = Directory(self.data, page.next)
+                kinds.append(page.number(SUBFILE, 0))
+            except ValueError:
+                return None
+            if not kinds[-1] & (_REDUCED | MASK) or len(kinds) > MOST_COPIES:
+                return None
+        return kinds
 
     def numbers(self, tag: int, default: int) -> tuple[int, ...]:
         """The whole numbers of a tag."""
@@ -143,11 +150,6 @@ def with_white_as_zero(data: bytes) -> bytes:
     return bytes(copy)
 
 
-def goes_with_another(kind: int) -> bool:
-    """Whether a page, by its `SUBFILE`, is a reduced copy or a mask of another: as GDAL keeps overviews."""
-    return bool(kind & (_REDUCED | MASK))
-
-
 def is_unknown_to_pillow(directory: Directory) -> bool:
     """Whether a file of one page, but for copies and masks of it, has samples that are read here, and not by Pillow."""
     bits, formats = directory.numbers(_BITS, 1), directory.numbers(_FORMAT, _UNSIGNED)
@@ -157,7 +159,7 @@ def is_unknown_to_pillow(directory: Directory) -> bool:
     known_elsewhere = dtype == "u2" and channels != 2 and planar != _PLANES and not (tiled and plain)
     if dtype is None or known_elsewhere or len({*bits}) != 1 or len({*formats}) != 1:
         return False
-    if not all(map(goes_with_another, directory.pages_behind())):
+    if directory.copies_behind() is None:
         return False
     if (directory.number(_PHOTOMETRIC, 0), channels) not in ((1, 2), (2, 3), (2, 4)):
         return False

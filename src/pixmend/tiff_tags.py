@@ -1,13 +1,12 @@
 """Tags of a TIFF that would no longer be true: of what was one page of several, was turned, or has grown.
 
 Where on Earth a picture lies: GeoTIFF 1.1, chapter 7 (OGC 19-008r4). Descriptions: ImageJ's lines, OME-XML, and the
-JSON of tifffile. What was not measured: GDAL's tag, https://gdal.org/drivers/raster/gtiff.html#nodata-value.
+JSON of tifffile.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,14 +17,13 @@ from pixmend.pictures import Picture
 if TYPE_CHECKING:
     from PIL import Image
 
-DESCRIPTION, NO_DATA = 270, 42113
+DESCRIPTION = 270
 _TIE_POINTS, _TRANSFORMATION = 33922, 34264  # (I, J, K, X, Y, Z) each; 4 x 4, row by row: both from pixel to world
 _PLACE = (33550, _TIE_POINTS, _TRANSFORMATION, 34735, 34736, 34737)  # how large pixels are; the coordinates' system
 _IMAGEJ = "ImageJ="
 _IMAGEJ_LAYOUT = re.compile(r"^(images|channels|slices|frames|hyperstack|mode|loop)=.*\n?", re.MULTILINE)
 _IMAGEJ_STACK = re.compile(r"^images=(?!1\s*$)", re.MULTILINE)
 _OME = re.compile(r"<(\w+:)?OME[\s>]")
-LARGEST_FLOAT = 3.402824e38  # of 32 bits, as text may round it
 _TIFFFILE_LAYOUT = ("shape", "axes", "truncated")
 
 NO_PLACE = (
@@ -49,25 +47,7 @@ def as_one_page(picture: Picture, *, several: bool = False, first: object = None
     notes = _describe(tags, picture, several=several, changed=several or is_turned)
     if is_turned:
         notes += _leave_place_out(tags)
-    return _with_no_data(_with_tags(picture, tags, before, notes), no_data(tags.get(NO_DATA)))
-
-
-def no_data(told: object) -> float | None:
-    """The sample that stands for nothing in all colours, by the text of GDAL's tag; None where it is none."""
-    try:
-        value = float(told.strip(" \0")) if isinstance(told, str) else math.nan
-    except ValueError:
-        return None
-    return value if abs(value) <= LARGEST_FLOAT else None  # what is not finite needs no telling
-
-
-def _with_no_data(picture: Picture, value: float | None) -> Picture:
-    """The picture with a sample that stands for nothing, if its samples are those of the file."""
-    read = picture.original
-    if value is None or read is None or read.stored is not None or read.white_is_zero:
-        return picture
-    picture = replace(picture, no_data=value)
-    return picture.spanned() if picture.is_float else picture
+    return _with_tags(picture, tags, before, notes)
 
 
 def as_extended(picture: Picture, left: int, top: int) -> Picture:
