@@ -127,8 +127,8 @@ def save_preview(picture: Picture, hole: Floats | None, path: Path, overwrite: b
 def mask_preview(image: Source, mask: Source | None = None, **how: Any) -> Picture:
     """The picture with what would be filled covered half in red, its soft edge less; 8 bits, without alpha or metadata.
 
-    mask: as in `inpainting`; without one, what the picture itself says is missing. how: `blur`, by default none, `grow`,
-    `invert` and `soft` of `load_mask`.
+    mask: as in `inpainting`; without one, what the picture itself says is missing. how: `blur`, by default none,
+    `grow`, `invert` and `soft` of `load_mask`.
     """
     return mask_preview_and_share(image, mask, **how)[0]
 
