@@ -40,8 +40,8 @@ def gradients(norm: nn.Module, x: Tensor, g: Tensor) -> tuple[Tensor, ...]:
 @given(
     st.integers(1, 3),
     st.sampled_from([(1, 2), (2, 4), (4, 4), (16, 48)]),
-    st.integers(1, 7),
-    st.integers(1, 7),
+    st.sampled_from([1, 2, 3, 7, 31, 32]),
+    st.sampled_from([1, 2, 3, 7, 32, 33]),
 )
 def test_group_norm_is_torchs(batch: int, groups_of: tuple[int, int], height: int, width: int) -> None:
     groups, channels = groups_of
@@ -61,8 +61,9 @@ def test_gradient_is_the_derivative() -> None:
 
 
 @pytest.mark.parametrize("middle", [0.0, 0.5])
-def test_bfloat16_is_as_near_to_the_truth_as_torchs(middle: float) -> None:
-    shape = (4, 48, 32, 32)
+@pytest.mark.parametrize("side", [8, 32])
+def test_bfloat16_is_as_near_to_the_truth_as_torchs(side: int, middle: float) -> None:
+    shape = (4, 48, side, side)
     x, g = features(shape, torch.bfloat16), (features(shape).flip(0, 1) + middle).to(torch.bfloat16)
     ours, theirs = norms(16, 48, torch.float32)
     truth = gradients(norms(16, 48)[1], x.double().contiguous(), g.double())
