@@ -119,10 +119,11 @@ def test_training_in_bfloat16_goes_in_channels_last() -> None:
     network = UNet(UNetConfig(in_channels=3, channels=(16, 32), attention=(False, False)))
     seen: list[bool] = []
     network.norm.register_forward_hook(lambda _, inputs, __: seen.append(is_channels_last(inputs[0])))
-    x, t = torch.randn(2, 3, 16, 16), torch.zeros(2)
+    x, t = torch.randn(2, 3, 48, 48), torch.zeros(2)
     network(x, t)
     with torch.autocast("cpu", torch.bfloat16):
         network(x, t)
         with torch.no_grad():
             network(x, t)
-    assert seen == [False, True, False]
+        network(x[..., :32, :32], t)
+    assert seen == [False, True, False, False]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+WORTH = 2048  # pixels: at 32x32 a network trains 4 % slower in channels-last, at 64x64 10 % faster
 SMALL = 1024  # pixels: of fewer torch's forward pass, too, takes ten times as long in channels-last as in NCHW
 
 
@@ -33,7 +34,8 @@ class GroupNorm(nn.GroupNorm):
 def as_trained(x: Tensor) -> Tensor:
     """Return x in the layout that trains fastest: channels-last for bfloat16 on a processor, else as it is."""
     rounded = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-    return x.contiguous(memory_format=torch.channels_last) if rounded and torch.is_grad_enabled() else x
+    faster = rounded and torch.is_grad_enabled() and x.shape[2] * x.shape[3] >= WORTH
+    return x.contiguous(memory_format=torch.channels_last) if faster else x
 
 
 def is_channels_last(x: Tensor) -> bool:
