@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-WORTH = 2048  # pixels: at 32x32 a network trains 4 % slower in channels-last, at 64x64 10 % faster
+WORTH = 2048  # pixels: channels-last trains slower at 32x32, and faster at 64x64 (docs/results/measures.md)
 SMALL = 1024  # pixels: of fewer torch's forward pass, too, takes ten times as long in channels-last as in NCHW
 
 
