@@ -433,3 +433,17 @@ def test_bad_training(run: Run, folder: Path, photographs: Path, tiny_model: Pat
     fails(run(*training(photographs, tiny_model, folder / "mine.pt")), 2, "give mine.safetensors")
     assert not list(folder.glob("mine*"))
     assert {name: data for name, data in contents(folder).items() if name in before} == before
+
+
+def test_a_fill_that_stays_transparent_is_noted(run: Run, folder: Path, tiny_model: Path) -> None:
+    with Image.open(folder / "picture.png") as image, Image.open(folder / "mask.png") as mask:
+        clear = image.convert("RGBA")
+        clear.putalpha(mask.convert("L").point(lambda level: 0 if level > 127 else 255))
+        clear.save(folder / "picture.png")
+    done = run(*inpaint(folder, tiny_model, "-o", folder / "out.png"))
+    assert done.code == 0
+    assert "transparent, and stays so" in done.err
+    half = run(
+        "inpaint", folder / "picture.png", "--mask", folder / "mask.png", "--invert-mask", "-o", folder / "b.png"
+    )
+    assert "stays so" not in half.err

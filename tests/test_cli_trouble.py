@@ -18,7 +18,7 @@ from PIL import Image
 
 from command_line import SIZE, Run, contents, fails, inpaint, picture_and_mask
 from pixmend import cli
-from pixmend.errors import ModelFileError
+from pixmend.errors import ModelFileError, OutputError
 
 
 @pytest.fixture
@@ -278,3 +278,22 @@ def test_defects_are_not_hidden(folder: Path, tiny_model: Path, monkeypatch: pyt
     monkeypatch.setattr(importlib.import_module("pixmend.inpainting"), "inpainting", broken)
     with pytest.raises(ZeroDivisionError):
         cli.main([str(a) for a in inpaint(folder, tiny_model, "-o", folder / "out.png")])
+
+
+def test_what_was_written_is_told_though_its_explanation_fails(
+    run: Run, folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OutputError("why.png could not be written: the disk is full")
+
+    monkeypatch.setattr("pixmend.explain.save_picture", full)
+    for command in (
+        inpaint(folder, tiny_model),
+        ("extend", folder / "picture.png", "--left", 3, "--model", tiny_model),
+    ):
+        out = folder / f"{command[0]}.png"
+        done = run(*command, "-o", out, "--explain", folder / "why.png")
+        assert (done.code, done.err.count("\n")) == (OutputError.exit_code, 1)
+        assert f"the result is in {out}" in done.out
+        assert out.exists()
+        assert not (folder / "why.json").exists()

@@ -23,7 +23,7 @@ from pixmend.checkpoint import load_model
 from pixmend.data import InpaintingDataset
 from pixmend.errors import ModelFileError, OutputError, TrainingError
 from pixmend.files import write_atomically
-from pixmend.images import open_thumbnail, picture_files
+from pixmend.images import open_thumbnails, picture_files
 from pixmend.run_folder import RunFolder
 from pixmend.sealed import DamagedError, sealed, unsealed
 
@@ -205,7 +205,7 @@ def test_a_full_disk_is_told_before_all_pictures_are_decoded(tmp_path: Path) -> 
         decoded.append(file)
         if len(decoded) > 20:
             slow.wait(60)  # until the error is there: who waits for the rest waits for ever
-        return open_thumbnail(file, side)
+        return open_thumbnails(file, side)
 
     class Full:
         def __init__(self, stream: Any) -> None:
@@ -216,7 +216,7 @@ def test_a_full_disk_is_told_before_all_pictures_are_decoded(tmp_path: Path) -> 
             breaking.full()
 
     with (
-        mock.patch.object(picture_cache, "open_thumbnail", count),
+        mock.patch.object(picture_cache, "open_thumbnails", count),
         mock.patch.object(
             picture_cache,
             "write_atomically",
@@ -277,7 +277,7 @@ def test_two_that_decode_the_same_pictures_do_it_once(tmp_path: Path) -> None:
     def decode_when_the_other_waits(file: Path, side: int) -> Any:
         assert waits.wait(60)
         decoded.append(file)
-        return open_thumbnail(file, side)
+        return open_thumbnails(file, side)
 
     def say(kind: str, line: str) -> None:
         told.append(line)
@@ -287,7 +287,7 @@ def test_two_that_decode_the_same_pictures_do_it_once(tmp_path: Path) -> None:
         found.append(InpaintingDataset(stage.photos, 16, cache=tmp_path / "cache"))
 
     with (
-        mock.patch.object(picture_cache, "open_thumbnail", decode_when_the_other_waits),
+        mock.patch.object(picture_cache, "open_thumbnails", decode_when_the_other_waits),
         mock.patch.object(picture_cache, "say", say),
     ):
         both = [threading.Thread(target=work) for _ in range(2)]

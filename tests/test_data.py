@@ -187,7 +187,7 @@ def test_pictures_are_decoded_once(folder: Path, monkeypatch: pytest.MonkeyPatch
         raise AssertionError("decoded again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(picture_cache, "open_thumbnail", never)
+        patch.setattr(picture_cache, "open_thumbnails", never)
         assert same(dataset(folder)[0], first)
     Image.new("RGB", (40, 40), (250, 0, 0)).save(folder / "new.png")
     assert len(dataset(folder)) == 7

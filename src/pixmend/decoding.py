@@ -7,14 +7,15 @@ import logging
 import mmap
 import os
 import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from pixmend import tiff_bytes
 from pixmend.errors import FileMissingError, OptionError, PictureError, PixmendError
@@ -127,10 +128,29 @@ def decode_thumbnail(path: str | os.PathLike[str], side: int) -> NDArray[np.uint
     `Picture.spanned`), and lays transparent pictures on white. Large JPEGs are decoded at a fraction of their size,
     which is several times faster.
     """
+    with closing(_thumbnails(path, side)) as pages:
+        return next(pages)
+
+
+def decode_thumbnails(path: str | os.PathLike[str], side: int) -> list[NDArray[np.uint8]]:
+    """`decode_thumbnail` of each page of a TIFF, such as the slices of a stack; of another file its first frame alone.
+
+    Frames of an animation show the same thing again and again; the pages of a TIFF are pictures of their own.
+    """
+    return list(_thumbnails(path, side))
+
+
+def _thumbnails(path: str | os.PathLike[str], side: int) -> Generator[NDArray[np.uint8]]:
     if (picture := _odd_tiff(path)) is not None:
-        return _reduced(_eight_bits(picture, str(path)), side)
+        yield _reduced(_eight_bits(picture, str(path)), side)
+        return
     with _opened(path) as (image, stream):
-        return _thumbnail(image, stream, str(path), side)
+        yield _thumbnail(image, stream, str(path), side)
+        pages = image.n_frames if isinstance(image, TiffImageFile) and _copies(image, path) is None else 1
+        for page in range(1, pages):
+            image.seek(page)
+            _check_size(image, str(path))
+            yield _thumbnail(image, stream, str(path), side, page)
 
 
 def decode_thumbnail_of(content: bytes, name: str, side: int) -> NDArray[np.uint8]:
@@ -149,9 +169,9 @@ def picture_size(content: bytes, name: str) -> tuple[int, int]:
         return image.size
 
 
-def _thumbnail(image: Image.Image, stream: IO[bytes], name: str, side: int) -> NDArray[np.uint8]:
+def _thumbnail(image: Image.Image, stream: IO[bytes], name: str, side: int, frame: int = 0) -> NDArray[np.uint8]:
     width, height = _reduced_size(image.size, side)
-    wide = read_wide(image, stream, 0)
+    wide = read_wide(image, stream, frame)
     if wide is not None:
         flat = _eight_bits(Picture(wide, no_data=no_data_of(image)), name)
     else:

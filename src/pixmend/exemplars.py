@@ -38,7 +38,7 @@ FEWEST = 200  # known patches of which a fill can be made
 NEAR = 512  # pixels around a hole that are looked at, at most; of one more than twice as long, half its length
 NOISE = 0.1  # in brightness, in the first round: of more the colours of the sketch are forgotten
 # About what a mosaic takes, as measured: by pixel of its finest level, of what is around the hole, and of the hole.
-AREA_BYTES, BOX_BYTES, HOLE_BYTES, OTHER_BYTES = 24, 74, 90, 30_000_000
+AREA_BYTES, BOX_BYTES, HOLE_BYTES, OTHER_BYTES = 24, 130, 80, 30_000_000
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Mosaic:
             yield _shown(now, patches)
             if now is self.levels[-1]:
                 patches = patches.doubled(x[0], finer.hole, FIRST_RADIUS, generator)
-                patches.settle(rounds // 2, NOISE, generator, tick)
+                patches.settle(rounds // 4, NOISE, generator, tick)
             else:
                 patches = patches.doubled(x[0], finer.hole, RADIUS, generator)
                 for _ in range(passes):

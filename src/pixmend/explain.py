@@ -157,6 +157,6 @@ def save_explanation(result: Inpainted, path: str | os.PathLike[str], *, overwri
     """Write FILE.json, or FILE.png with FILE.json beside it."""
     numbers, *picture = explanation_files(Path(path))
     content = json.dumps(explanation(result), indent=2).encode()
-    write_atomically(numbers, lambda stream: stream.write(content), overwrite=overwrite)
-    for file in picture:
+    for file in picture:  # first: where there is no room for it, nothing is left
         save_picture(open_picture(drawing(result)), file, overwrite=overwrite)
+    write_atomically(numbers, lambda stream: stream.write(content), overwrite=overwrite)

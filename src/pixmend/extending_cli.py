@@ -87,15 +87,15 @@ def extend(
         )
     for path, extended_picture in zip(outputs, result.pictures, strict=True):
         save_picture(extended_picture, path, overwrite=overwrite, note=lambda text: say("note", text))
-    if explain:
-        from pixmend.explain import save_explanation
-
-        save_explanation(result, explain, overwrite=overwrite)
     height, width = result.pictures[0].size
     if as_json:
         figures = {name: getattr(result, name) for name in ("hole_share", "network_calls", "seconds", "backend")}
         print(json.dumps({"outputs": [str(path) for path in outputs], "width": width, "height": height, **figures}))
-        return
-    print(f"{width} x {height} pixels, {result.hole_share:.1%} of them new")
-    print(f"{result.seconds:.1f} s, {result.network_calls} network calls")
-    print("the result is in", *outputs)
+    else:
+        print(f"{width} x {height} pixels, {result.hole_share:.1%} of them new")
+        print(f"{result.seconds:.1f} s, {result.network_calls} network calls")
+        print("the result is in", *outputs)
+    if explain:
+        from pixmend.explain import save_explanation
+
+        save_explanation(result, explain, overwrite=overwrite)

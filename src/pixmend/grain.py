@@ -20,7 +20,6 @@ SMOOTHER = 0.8  # of the surroundings' grain: a fill that has more is left alone
 LEAST = 0.5 / 127.5  # a standard deviation of half a level of 8 bits: less is not seen
 QUARTILE = 0.3186  # of the absolute value of a standard normal number
 FEWEST = 64  # pixels that tell anything
-OPERATOR = torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]])
 
 
 def match_grain(fill: Tensor, hole: Tensor, unknown: Tensor, generator: torch.Generator) -> Tensor:
@@ -39,9 +38,14 @@ def match_grain(fill: Tensor, hole: Tensor, unknown: Tensor, generator: torch.Ge
 
 
 def _answers(x: Tensor) -> Tensor:
-    """Of Immerkaer's operator to the luminance: (1, 1, H, W), of standard deviation 6 to white noise of 1."""
+    """Of Immerkaer's operator to the luminance: (1, 1, H, W), of standard deviation 6 to white noise of 1.
+
+    That is the second difference along rows of that along columns. (torch's convolution takes ten times the memory.)
+    """
     light = (x * torch.from_numpy(LUMA)[None, :, None, None]).sum(1, keepdim=True)
-    return F.conv2d(F.pad(light, (1, 1, 1, 1), mode="replicate"), OPERATOR[None, None])
+    y = F.pad(light, (1, 1, 1, 1), mode="replicate")
+    y = (y[..., :-2, :] + y[..., 2:, :]).sub_(y[..., 1:-1, :], alpha=2)
+    return (y[..., :-2] + y[..., 2:]).sub_(y[..., 1:-1], alpha=2)
 
 
 def _deviation(answers: Tensor) -> float:

@@ -19,7 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
-from pixmend.decoding import decode_file, decode_image, decode_thumbnail, decode_thumbnail_of, picture_size
+from pixmend.decoding import (
+    decode_file,
+    decode_image,
+    decode_thumbnail,
+    decode_thumbnail_of,
+    decode_thumbnails,
+    picture_size,
+)
 from pixmend.encoding import check_savable, encode, fitted, save_animation, save_picture
 from pixmend.errors import FileMissingError, MaskError, OptionError, PictureError
 from pixmend.heif import register_heif
@@ -47,6 +54,7 @@ __all__ = [
     "mask_strength",
     "open_picture",
     "open_thumbnail",
+    "open_thumbnails",
     "picture_files",
     "picture_size",
     "picture_suffixes",
@@ -229,6 +237,11 @@ def save_tensor_as_image(
 def open_thumbnail(path: str | os.PathLike[str], side: int) -> NDArray[np.uint8]:
     """A file as (h, w, 3) uint8 RGB with a shorter side of at most `side`: see `decoding.decode_thumbnail`."""
     return decode_thumbnail(path, side)
+
+
+def open_thumbnails(path: str | os.PathLike[str], side: int) -> list[NDArray[np.uint8]]:
+    """The same of every page of a TIFF: see `decoding.decode_thumbnails`."""
+    return decode_thumbnails(path, side)
 
 
 @cache

@@ -280,7 +280,7 @@ class _Work:
         return {False: (self.job.soft > 0) & ~self.job.narrow, True: self.job.narrow}
 
     @cached_property
-    def _softs(self) -> dict[bool, NDArray[np.float32]]:
+    def _softs(self) -> dict[bool, NDArray[np.float32] | Hole]:
         """The soft masks that wide and narrow holes are filled by, (H, W) of the whole picture.
 
         An edge lets what was drawn run into what was there. Where a hole is narrow nothing is drawn, and the pixels
@@ -290,7 +290,7 @@ class _Work:
         if True not in self.fillings:
             return {False: job.soft}
         wide = np.where(job.narrow, np.float32(0), job.soft)
-        return {False: wide, True: job.hole.astype(np.float32)}
+        return {False: wide, True: job.hole}
 
     def _drawn_for(self, part: Part) -> list[int]:
         """The seeds that a part is filled with: one where all would give the same."""

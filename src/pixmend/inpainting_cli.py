@@ -147,6 +147,7 @@ def inpaint(
             print(json.dumps({"preview": str(preview), "hole_share": share}))
     if not outputs:
         return
+    from pixmend.images import save_picture
     from pixmend.inpainting import inpainting
 
     with progress_bar() as tell, warnings_as_lines():
@@ -160,17 +161,20 @@ def inpaint(
             save_steps=save_steps is not None,
             progress=tell,
         )
-    _write(result, outputs, save_steps, overwrite)
+    for path, one in zip(outputs, result.pictures, strict=True):
+        save_picture(one, path, overwrite=overwrite, note=lambda text: say("note", text))
+    print_result(result, outputs, as_json=as_json)
     if candidates > 1 and all(part.narrow for part in result.job.parts):
         say(
             "note",
             "the fills are alike: of narrow holes there is one that is likeliest; --steps 4 draws different ones",
         )
+    if save_steps:
+        _save_steps(result, len(outputs), save_steps, overwrite)
     if explain:
         from pixmend.explain import save_explanation
 
         save_explanation(result, explain, overwrite=overwrite)
-    print_result(result, outputs, as_json=as_json)
 
 
 def numbered(output: Path, candidates: int) -> list[Path]:
@@ -198,17 +202,13 @@ def check_outputs(outputs: Sequence[Path], folder: Path | None, overwrite: bool)
         raise OutputError(f"the folder {folder.parent} does not exist; make it first, or choose another for the steps")
 
 
-def _write(result: Inpainted, outputs: Sequence[Path], folder: Path | None, overwrite: bool) -> None:
+def _save_steps(result: Inpainted, candidates: int, folder: Path, overwrite: bool) -> None:
     from pixmend.images import save_animation, save_picture
 
-    for path, picture in zip(outputs, result.pictures, strict=True):
-        save_picture(picture, path, overwrite=overwrite, note=lambda text: say("note", text))
-    if folder is None:
-        return
     with errors_as_one_line(folder):
         folder.mkdir(exist_ok=True)
-    for candidate in range(len(outputs)):
-        end = f"-{candidate + 1}" if len(outputs) > 1 else ""
+    for candidate in range(candidates):
+        end = f"-{candidate + 1}" if candidates > 1 else ""
 
         def saved(candidate: int = candidate, end: str = end) -> Iterator[Picture]:
             for step in range(len(result.steps[candidate])):

@@ -96,6 +96,9 @@ def read_inputs(
         notes.append(line)
     if not options.soft:
         reading.require_light(inverted=options.invert)
+    alpha, marked = picture.alpha(), reading.strength > 0.5
+    if alpha is not None and marked.any() and not alpha[marked].any():
+        notes.append("all that the mask marks is transparent, and stays so; without a mask, that is filled and opaque")
     return picture, reading.strength, notes
 
 

@@ -101,16 +101,19 @@ def plan_levels(touched: Hole, part: Part, size: int) -> list[Level]:
     return [Level(2**k, area, area.of(hole), size) for k, (area, hole) in enumerate(zip(areas, holes, strict=True))]
 
 
-def level_tensors(picture: Picture, soft: Floats, part: Part, levels: list[Level]) -> list[tuple[Tensor, Tensor]]:
+def level_tensors(
+    picture: Picture, soft: Floats | Hole, part: Part, levels: list[Level]
+) -> list[tuple[Tensor, Tensor]]:
     """X (1, 3, H, W) in [-1, 1] and its soft mask (1, 1, H, W) of each level; what x holds in the hole is never used.
 
-    soft: (H, W), of the whole picture; coarser levels have a hole without a soft edge. levels: all, or without the
-    finest ones.
+    soft: (H, W), of the whole picture, or bools; coarser levels have a hole without a soft edge. levels: all, or
+    without the finest ones.
     """
     tensors, coarser = [], levels
     if levels[0].scale == 1:
         finest = levels[0].in_picture(part.window)
-        tensors, coarser = [(window_colour(picture, finest), torch.from_numpy(finest.of(soft))[None, None])], levels[1:]
+        own = torch.from_numpy(finest.of(soft))[None, None].float()
+        tensors, coarser = [(window_colour(picture, finest), own)], levels[1:]
     all_coarser = islice(_coarser(picture, soft, part), part.halvings - len(coarser), None)
     for level, x in zip(coarser, all_coarser, strict=True):
         area = level.area
@@ -124,8 +127,8 @@ def level_tensors(picture: Picture, soft: Floats, part: Part, levels: list[Level
 
 def halved_hole(hole: Hole) -> Hole:
     """The next coarser level of a hole: where less than half of the four pixels is known. Half sizes are rounded up."""
-    known = _sum_of_four(torch.from_numpy(~hole)[None, None].float())
-    count = _sum_of_four(torch.ones(1, 1, *hole.shape))  # beyond the edge there are no pixels
+    known = _sum_of_four(torch.from_numpy((~hole).view(np.uint8))[None, None])
+    count = _sum_of_four(torch.ones(1, 1, *hole.shape, dtype=torch.uint8))  # beyond the edge there are no pixels
     coarser: Hole = (2 * known < count)[0, 0].numpy()
     return coarser
 
@@ -144,7 +147,7 @@ def _sum_of_four(x: Tensor) -> Tensor:
     return x[..., ::2] + x[..., 1::2]
 
 
-def _coarser(picture: Picture, soft: Floats, part: Part) -> Iterator[Tensor]:
+def _coarser(picture: Picture, soft: Floats | Hole, part: Part) -> Iterator[Tensor]:
     """The window at each coarser level, (1, 3, h, w); at the picture's own size only a band of it is in floats."""
     if not part.halvings:
         return

@@ -53,8 +53,12 @@ def samples_of(image: Image.Image, name: str) -> Samples:
         return np.array(image, np.float32)[..., None]
     if image.mode in SIXTEEN or image.mode == "I":
         levels = _levels(image)
-        if (image.format == "TIFF" and image.mode == "I") or levels.min() < 0 or levels.max() > 65535:
-            raise PictureError(f"{name} holds whole numbers of 32 bits or below zero; save it with 8 or 16 bits")
+        if levels.min() < 0:
+            raise PictureError(
+                f"{name} holds numbers below zero; add as much to all that none is, or save it as floats"
+            )
+        if (image.format == "TIFF" and tag_of(image, BITS) in (32, (32,))) or levels.max() > 65535:
+            raise PictureError(f"{name} holds whole numbers of 32 bits; save it with 8 or 16 bits")
         grey = levels.astype(np.uint16)[..., None]
         clear = image.info.get("transparency")
         if not isinstance(clear, int):

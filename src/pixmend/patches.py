@@ -75,11 +75,10 @@ class Patches:
         some = COMPARED // len(self.open)
         known = self._some_known(max(LEAST, min(some, MOST)) if is_first else MOST, generator)
         if is_first or len(known) <= some:
-            theirs, self.uses = self._patches(known), torch.zeros(len(self.known))
-            axes = _main_axes(theirs)
+            among, self.uses = Among(known, self._patches(known)), torch.zeros(len(self.known))
             for k in range(rounds):
                 self._add_noise(noise * (1 - (k + 1) / rounds), generator)
-                self._compare(known, theirs, axes)
+                self._compare(among)
                 self._cohere()
                 self.vote()
                 tick()
@@ -178,10 +177,10 @@ class Patches:
         values += deviation * torch.randn((len(values), 1), generator=generator)
         self.pixels[self.in_hole] = packed(values.T[..., None])
 
-    def _compare(self, known: Tensor, theirs: Tensor, axes: Tensor) -> None:
-        """Find the best match of each patch among these, (K,), by comparing all along these axes, (196, D).
+    def _compare(self, among: Among) -> None:
+        """Find the best match of each patch among these, by comparing all along their main axes.
 
-        theirs: (K, 196), their pixels. Of distances |a - b|^2 = |a|^2 + |b|^2 - 2ab, counted from the
+        Of distances |a - b|^2 = |a|^2 + |b|^2 - 2ab, counted from the
         mean patch, only ab is taken along the axes: a patch with detail beyond them is not nearer for it.
 
         Rows count as one more value of a patch: in photographs sky is above and ground below, and what is at the same
@@ -189,22 +188,19 @@ class Patches:
         which would be the smoother for it.
         """
         weight = float(ROWS * self.distance.median()) ** 0.5 / self.height  # 0 in the first round
-        row, detail = weight * (known // self.width), LOST * _detail(theirs)
-        mean = theirs.mean(0)
-        half = ((theirs - mean).square().sum(1) + row.square() + self._overuse(known)) / 2
-        values = torch.cat([(theirs - mean) @ axes, row[:, None], detail[:, None] / 2], 1).T
-        padding = 0, -len(known) % BLOCK
+        row = weight * (among.middles // self.width)
+        half = (among.far + row.square() + self._overuse(among.middles)) / 2
+        values = torch.cat([among.along, row[:, None], LOST * among.detail[:, None] / 2], 1).T
+        padding = 0, -len(row) % BLOCK
         half, values = F.pad(half, padding, value=torch.inf), F.pad(values, padding)
-        rows = max(1, PAIRS // len(known))
+        rows = max(1, PAIRS // len(row))
         for start in range(0, len(self.open), rows):
             some = np.s_[start : start + rows]
             here = self.open[some]
             ours = self._patches(here)
-            wanted = torch.cat(
-                [(ours - mean) @ axes, weight * (here // self.width)[:, None], self.filled[some, None]], 1
-            )
+            wanted = torch.cat([among.places(ours), weight * (here // self.width)[:, None], self.filled[some, None]], 1)
             which = _least(torch.addmm(half, wanted, values, alpha=-1))
-            self.match[some], self.distance[some] = known[which], _distance(theirs[which], ours)
+            self.match[some], self.distance[some] = among.middles[which], _distance(among.pixels[which], ours)
 
     def _cohere(self, *, sparse: bool = False) -> None:
         """Take the match of a neighbour, moved along, where it is not much worse: whole pieces are copied.
@@ -313,6 +309,22 @@ def _detail(patches: Tensor) -> Tensor:
     """How far patches (N, K) are from flat ones of their mean colours: the distance, (N,)."""
     colours = patches.view(len(patches), patches.shape[1] // 4, 4)
     return patches.square().sum(1) - colours.sum(1).square_().sum(1) / colours.shape[1]
+
+
+class Among:
+    """Known patches that all others are compared with, round after round."""
+
+    def __init__(self, middles: Tensor, pixels: Tensor, axes: Tensor | None = None) -> None:
+        """middles: (K,); pixels: (K, 196) of them; axes: (196, D), along which they are compared, or the main ones."""
+        self.middles, self.pixels = middles, pixels
+        self.mean, self.axes = pixels.mean(0), _main_axes(pixels) if axes is None else axes
+        self.along = self.places(pixels)  # (K, D)
+        self.far = (pixels - self.mean).square().sum(1)  # (K,), from the mean patch
+        self.detail = _detail(pixels)  # (K,)
+
+    def places(self, pixels: Tensor) -> Tensor:
+        """Where patches (N, 196) lie along the main axes, (N, D)."""
+        return (pixels - self.mean) @ self.axes
 
 
 def _main_axes(patches: Tensor) -> Tensor:

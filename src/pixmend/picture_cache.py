@@ -26,12 +26,13 @@ from numpy.typing import NDArray
 from pixmend.console import say
 from pixmend.errors import FileMissingError, PictureError, PixmendError, TrainingError
 from pixmend.files import errors_as_one_line, remove_leftovers, write_atomically
-from pixmend.images import open_thumbnail, picture_files
+from pixmend.images import open_thumbnails, picture_files
 from pixmend.locks import holder, locked
 
 Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]  # done, of how many
 
+VERSION = 2  # of what is decoded from a folder: another one is decoded anew
 SMALLEST_SIDE = 16  # pixels; smaller pictures are skipped
 ADVICE = "set XDG_CACHE_HOME to a folder on another disk"
 
@@ -39,6 +40,7 @@ ADVICE = "set XDG_CACHE_HOME to a folder on another disk"
 class PictureCache:
     """The pictures of a folder, decoded once: one flat file of RGB bytes, and an index of names and shapes in JSON.
 
+    Every page of a TIFF is a picture; all of a file have the file's hash, and are held out together or not at all.
     Its name is a hash of names, sizes and dates of all files: a folder that changed is decoded anew. So is one whose
     cache was damaged, or some of whose files could not be read and now can.
     """
@@ -51,7 +53,7 @@ class PictureCache:
         outside = {file: None for file in found if _leads_out(file, folder)}
         files = [file for file in found if file not in outside]
         stats = [(str(f.relative_to(folder)), *_size_and_date(f)) for f in files]
-        name = hashlib.sha256(json.dumps([str(folder.resolve()), side, stats]).encode()).hexdigest()[:24]
+        name = hashlib.sha256(json.dumps([VERSION, str(folder.resolve()), side, stats]).encode()).hexdigest()[:24]
         self.pixels_file, self.index_file = cache / f"{name}.rgb", cache / f"{name}.json"
         index = self._index() or self._decode_alone(files, cache / f"{name}.lock", progress)
         self.entries: list[dict[str, Any]] = index["entries"]
@@ -106,12 +108,13 @@ class PictureCache:
                         index["skipped"].append(found.reason)
                         index["unreadable"] += [name] if found.by_system else []
                     else:
-                        pixels, digest = found
-                        height, width = pixels.shape[:2]
-                        shape = {"offset": index["bytes"], "height": height, "width": width}
-                        entries.append({"name": name, "hash": digest, **shape})
-                        stream.write(pixels.tobytes())
-                        index["bytes"] += pixels.nbytes
+                        pages, digest = found
+                        for pixels in pages:
+                            height, width = pixels.shape[:2]
+                            shape = {"offset": index["bytes"], "height": height, "width": width}
+                            entries.append({"name": name, "hash": digest, **shape})
+                            stream.write(pixels.tobytes())
+                            index["bytes"] += pixels.nbytes
                     if progress:
                         progress(done, len(files))
 
@@ -146,7 +149,7 @@ def _say_who_decodes(lock: Path) -> None:
     say("note", f"waiting for {holder(lock) or 'another process'}, which decodes the same pictures")
 
 
-def _decoded(files: list[Path], side: int) -> Generator[tuple[Path, tuple[Pixels, str] | _Skipped]]:
+def _decoded(files: list[Path], side: int) -> Generator[tuple[Path, tuple[list[Pixels], str] | _Skipped]]:
     pool = ThreadPoolExecutor(os.cpu_count())  # Pillow decodes outside of Python's lock
     try:
         yield from zip(files, pool.map(partial(_decoded_one, side=side), files), strict=True)
@@ -154,20 +157,22 @@ def _decoded(files: list[Path], side: int) -> Generator[tuple[Path, tuple[Pixels
         pool.shutdown(cancel_futures=True)  # who is interrupted does not wait for all pictures that are left
 
 
-def _decoded_one(file: Path, side: int) -> tuple[Pixels, str] | _Skipped:
-    """The picture as RGB, and a hash of the file's bytes."""
+def _decoded_one(file: Path, side: int) -> tuple[list[Pixels], str] | _Skipped:
+    """The picture as RGB, or all pages of a TIFF, and a hash of the file's bytes."""
     try:
-        pixels, digest = open_thumbnail(file, side), content_hash(file)
+        found, digest = open_thumbnails(file, side), content_hash(file)
     except PictureError as error:  # damage has no number, failures of the system have one
         return _Skipped(str(error), by_system=getattr(error.__cause__, "errno", None) is not None)
     except PixmendError as error:
         return _Skipped(str(error), by_system=True)
     except OSError as error:
         return _Skipped(f"{file} cannot be read: {error.strerror}", by_system=True)
-    if min(pixels.shape[:2]) < SMALLEST_SIDE:
-        reason = f"{file}: {pixels.shape[1]} x {pixels.shape[0]} pixels are fewer than {SMALLEST_SIDE} a side"
+    pages = [pixels for pixels in found if min(pixels.shape[:2]) >= SMALLEST_SIDE]
+    if not pages:
+        height, width = found[0].shape[:2]
+        reason = f"{file}: {width} x {height} pixels are fewer than {SMALLEST_SIDE} a side"
         return _Skipped(reason, by_system=False)
-    return pixels, digest
+    return pages, digest
 
 
 class _PicturesInFile(Sequence[Pixels]):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pixmend.denoising.unpickling import RefusedPickle, load_plain
 from pixmend.errors import DataError, FileMissingError, PixmendError
-from pixmend.images import open_thumbnail, picture_files
+from pixmend.images import open_thumbnails, picture_files
 from pixmend.tars import BrokenArchiveError, plain_members
 
 Pixels = NDArray[np.uint8]
@@ -189,16 +189,18 @@ def _is_for_testing(pixels: Pixels) -> bool:
 def _read_all(folder: Path) -> tuple[list[Pixels], tuple[str, ...]]:
     """The middle squares of all pictures of a folder, (3, 32, 32) each, and why others were left out."""
 
-    def read(file: Path) -> Pixels | str:
+    def read(file: Path) -> list[Pixels | str]:
         try:
-            pixels = open_thumbnail(file, SIDE)  # (h, w, 3)
+            return [middle(pixels, file) for pixels in open_thumbnails(file, SIDE)]  # (h, w, 3) each
         except PixmendError as error:
-            return str(error)
+            return [str(error)]
+
+    def middle(pixels: Pixels, file: Path) -> Pixels | str:
         top, left = ((n - SIDE) // 2 for n in pixels.shape[:2])
         if min(top, left) < 0:
             return f"{file}: {pixels.shape[1]} x {pixels.shape[0]} pixels are fewer than {SIDE} a side"
         return np.ascontiguousarray(pixels[top : top + SIDE, left : left + SIDE].transpose(2, 0, 1))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(read, picture_files(folder)))
+        found = [one for some in pool.map(read, picture_files(folder)) for one in some]
     return [p for p in found if not isinstance(p, str)], tuple(p for p in found if isinstance(p, str))

@@ -45,7 +45,8 @@ class _PictureByDefault(TyperGroup):
 
 denoise = typer.Typer(
     cls=_PictureByDefault,
-    help="Take noise out of a picture: pixmend denoise IMAGE -o OUT. Or train and measure denoisers.",
+    help="Take noise out of a picture: pixmend denoise IMAGE -o OUT; its options: pixmend denoise picture --help. "
+    "Or train and measure denoisers.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

@@ -39,7 +39,10 @@ def overfit(
     what a training leaves, and comparison.png: clean, noisy at the middle level, denoised in one step.
     """
     if not 1 <= count <= len(pictures.train):
-        raise DataError(f"{count} pictures to learn by heart are asked for and {len(pictures.train)} are there")
+        there = len(pictures.train)
+        raise DataError(
+            f"{count} pictures to learn by heart are asked for, and {there} are there; give --pictures 1 to {there}"
+        )
     handful = PictureSet(pictures.train[:count], pictures.train[:count])
     config = document_config(count, epochs=steps, batch=count, lr=lr, seed=seed)
     kimg = config.total_kimg

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from pixmend.errors import DataError, PictureError
 from pixmend.evaluation.metrics import LEVEL
-from pixmend.images import open_thumbnail, picture_files
+from pixmend.images import open_thumbnails, picture_files
 
 COVERED = 0.75  # of the patch must be hole, or there is nothing to tell
 Progress = Callable[[int, int], None]
@@ -42,10 +42,12 @@ class TrainingPatches:
         files = picture_files(folder)
         for done, file in enumerate(files, 1):
             try:
-                pixels = torch.from_numpy(open_thumbnail(file, size).copy()).permute(2, 0, 1)[None].float()
+                pages = open_thumbnails(file, size)
             except PictureError:
                 continue
-            self.pictures.append(F.avg_pool2d(pixels, 2).round().byte())
+            for page in pages:
+                pixels = torch.from_numpy(page.copy()).permute(2, 0, 1)[None].float()
+                self.pictures.append(F.avg_pool2d(pixels, 2).round().byte())
             if progress:
                 progress(done, len(files))
         if not self.pictures:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmend.components import Hole
+from pixmend.console import say
 from pixmend.errors import DataError, OptionError, PictureError
 from pixmend.images import open_thumbnail, picture_files
 from pixmend.masks import OWN_AREA, draw_mask
@@ -169,15 +170,22 @@ def read_pictures(folder: Path, count: int, size: int, part: str = "report") -> 
         raise OptionError(f"part {part!r} is not known; choose {', '.join(PARTS)}")
     names = {path.relative_to(folder).as_posix(): path for path in picture_files(folder)}
     found: list[tuple[str, Pixels]] = []
+    left_out: list[str] = []
     for name in sorted(names, key=_order):
         if part in ("all", part_of(name)) and len(found) < count:
             middle = _middle(names[name], size)
-            found += [] if middle is None else [(name, middle)]
+            if isinstance(middle, str):
+                left_out.append(middle)
+            else:
+                found.append((name, middle))
     if len(found) < 2:
+        first = f" ({len(left_out)} were left out, the first: {left_out[0]})" if left_out else ""
         raise DataError(
-            f"{folder} holds fewer than two pictures of {size} x {size} pixels in the part {part!r}; "
+            f"{folder} holds fewer than two pictures of {size} x {size} pixels in the part {part!r}{first}; "
             "give another folder, or --part all"
         )
+    if left_out:
+        say("note", f"{len(left_out)} left out: {left_out[0]}" + ("; and others" if len(left_out) > 1 else ""))
     return found
 
 
@@ -203,14 +211,15 @@ def choose_families(names: Sequence[str]) -> list[str]:
     return [name for name in FAMILIES if name in wanted]
 
 
-def _middle(path: Path, size: int) -> Pixels | None:
+def _middle(path: Path, size: int) -> Pixels | str:
+    """The middle of a picture, or why there is none."""
     try:
         pixels = open_thumbnail(path, size)
-    except PictureError:
-        return None
+    except PictureError as error:
+        return str(error)
     top, left = ((length - size) // 2 for length in pixels.shape[:2])
     if min(top, left) < 0:
-        return None
+        return f"{path}: {pixels.shape[1]} x {pixels.shape[0]} pixels are fewer than {size} a side"
     return np.ascontiguousarray(pixels[top : top + size, left : left + size])
 
 

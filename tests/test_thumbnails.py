@@ -1,0 +1,117 @@
+"""Reading pictures small, for training: lenient where `decode_file` is strict, and every page of a stack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from picture_files import noise, png
+from pixmend.data import InpaintingDataset
+from pixmend.decoding import decode_file, decode_thumbnail, decode_thumbnails
+from pixmend.denoising.cifar import read_pictures
+from pixmend.errors import PictureError
+from pixmend.picture_cache import PictureCache
+from test_decoding import saved, several_frames, written
+
+
+def test_thumbnail_sizes(tmp_path: Path) -> None:
+    path = saved(tmp_path, Image.new("RGB", (1200, 400), (10, 200, 30)), "JPEG")
+    small = decode_thumbnail(path, 100)
+    assert small.shape == (100, 300, 3)
+    assert np.abs(small.astype(int) - [10, 200, 30]).max() <= 3
+    assert decode_thumbnail(path, 4000).shape == (400, 1200, 3)
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (Image.new("1", (4, 4), 1), 255),
+        (Image.new("L", (4, 4), 99), 99),
+        (Image.new("I;16", (4, 4), 0x6342), 0x63),
+        (Image.new("LA", (4, 4), (0, 0)), 255),  # transparent: white
+        (Image.new("RGBA", (4, 4), (7, 7, 7, 255)), 7),
+    ],
+    ids=lambda value: getattr(value, "mode", ""),
+)
+def test_thumbnails_of_all_modes(tmp_path: Path, image: Image.Image, expected: int) -> None:
+    assert (decode_thumbnail(saved(tmp_path, image, "PNG"), 2) == expected).all()
+
+
+def test_thumbnails_are_lenient(tmp_path: Path) -> None:
+    assert decode_thumbnail(written(tmp_path, several_frames("GIF")), 8).shape == (8, 8, 3)
+    deep = png(1, 1, 16, 2, b"\x10\x10\x20\x20\xf0\xf0")
+    assert decode_thumbnail(written(tmp_path, deep), 1).tolist() == [[[0x10, 0x20, 0xF0]]]
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+def test_thumbnails_show_what_cameras_put_into_sixteen_bits(tmp_path: Path, file_format: str, bits: int) -> None:
+    white = 2**bits - 1
+    levels = np.array([[0, white // 2, white]], np.uint16)
+    path = saved(tmp_path, Image.fromarray(levels), file_format)
+    assert decode_thumbnail(path, 1)[0, :, 0].tolist() == [0, 127, 255]
+    assert decode_file(path).span == (0, 65535)
+
+
+# ------------------------------------------------------------------------------------------------------------- pages
+
+
+def stack(path: Path, pages: int, **options: Any) -> list[np.ndarray[Any, Any]]:
+    """A TIFF of grey pages of 16 bits, and what they hold."""
+    slices = [noise(60 + 10 * k, 70 + 10 * k, dtype=np.uint16, seed=k) for k in range(pages)]
+    first, *others = (Image.fromarray(one) for one in slices)
+    first.save(path, "TIFF", save_all=True, append_images=others, **options)
+    return slices
+
+
+def test_every_page_of_a_stack_is_read_as_if_alone(tmp_path: Path) -> None:
+    slices = stack(tmp_path / "stack.tif", 3)
+    found = decode_thumbnails(tmp_path / "stack.tif", 1000)
+    assert len(found) == 3
+    for one, pixels in zip(slices, found, strict=True):
+        Image.fromarray(one).save(tmp_path / "alone.tif")
+        assert np.array_equal(pixels, decode_thumbnail(tmp_path / "alone.tif", 1000))
+
+
+def test_an_animation_is_its_first_frame(tmp_path: Path) -> None:
+    assert len(decode_thumbnails(written(tmp_path, several_frames("GIF")), 8)) == 1
+
+
+def test_training_takes_all_pages_and_holds_a_stack_out_as_a_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    stack(folder / "stack.tif", 3)
+    Image.new("RGB", (40, 30)).save(folder / "other.png")
+    assert len(InpaintingDataset(folder, 16, cache=tmp_path / "cache")) == 4
+    cache = PictureCache(folder, 48, tmp_path / "cache", None)
+    assert sorted(p.shape[:2] for p in cache.split(0.0, held_out=False)) == [(30, 40), (48, 54), (48, 55), (48, 56)]
+    sides = [int(digest, 16) / 16**16 for digest in sorted(set(cache.hashes))]
+    between = [len(cache.split(sum(sides) / 2, held_out=held_out)) for held_out in (False, True)]
+    assert sorted(between) == [1, 3]
+
+
+def test_a_denoiser_takes_all_pages(tmp_path: Path) -> None:
+    stack(tmp_path / "stack.tif", 5)
+    found = read_pictures(tmp_path)
+    assert len(found.train) + len(found.test) == 5
+
+
+def test_a_stack_with_a_damaged_page_is_left_out_with_a_reason(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "stack.tif"
+    path.parent.mkdir()
+    stack(path, 3, compression="tiff_deflate")
+    good = tmp_path / "folder" / "good.png"
+    Image.new("RGB", (40, 30)).save(good)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle - 2000 : middle + 2000] = bytes(4000)
+    path.write_bytes(content)
+    with pytest.raises(PictureError):
+        decode_thumbnails(path, 50)
+    samples = InpaintingDataset(path.parent, 16, cache=tmp_path / "cache")
+    assert len(samples) == 1
+    assert "stack.tif" in samples.skipped[0]
