@@ -258,6 +258,18 @@ def test_xmp_and_resolution_are_turned_along(tmp_path: Path) -> None:
     assert metadata.dpi == (150, 300)
 
 
+def test_signed_numbers_are_read_where_none_is_below_zero(tmp_path: Path) -> None:
+    levels = noise(7, 5, dtype=np.uint16) % 4096
+    path = written(tmp_path, tiff((levels, {339: 2})), "signed.tif")
+    assert np.array_equal(decode_file(path).samples[..., 0], levels)
+    path = written(tmp_path, tiff((levels.astype(np.int16) - 4096, {339: 2})), "below.tif")
+    with pytest.raises(PictureError, match="below zero"):
+        decode_file(path)
+    path = written(tmp_path, tiff((levels.astype(np.uint32), {})), "long.tif")
+    with pytest.raises(PictureError, match="32 bits"):
+        decode_file(path)
+
+
 # --------------------------------------------------------------------------------------------------- what is no picture
 
 

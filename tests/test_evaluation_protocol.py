@@ -74,10 +74,13 @@ def test_parts_are_disjoint_and_of_the_promised_sizes() -> None:
     assert {protocol.part_of(name) for name in names} == {"choice", "report"}
 
 
-def test_what_is_too_small_or_broken_is_left_out(folder: Path) -> None:
+def test_what_is_too_small_or_broken_is_left_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "broken.png").write_bytes(b"no picture")
     save_picture(open_picture(picture(9, 8)), folder / "small.png")
     assert len(protocol.read_pictures(folder, 100, SIZE, "all")) == 6
+    told = capsys.readouterr().err
+    assert "2 left out: " in told
+    assert told.count("\n") == 1
     with pytest.raises(DataError, match="fewer than two pictures of 32 x 32"):
         protocol.read_pictures(folder, 100, 32, "all")
 
