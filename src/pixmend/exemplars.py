@@ -54,7 +54,7 @@ class Mosaic:
         """The fill at each level, from coarse to fine: its part `around_hole`, and (1, 3, h, w) of that.
 
         sketch: (1, 3, h, w), the network's fill of `level`, at the scale of one of the levels here. rounds: how often
-        patches are matched at the coarsest level, and half as often at the next; passes: at each that is finer.
+        patches are matched at the coarsest level, and a quarter as often at the next; passes: at each that is finer.
         """
         now = self.levels[-1]
         patches = Patches(self._begun(sketch, level)[0], now.hole, FIRST_RADIUS)
