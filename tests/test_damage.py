@@ -201,11 +201,11 @@ def test_a_full_disk_is_told_before_all_pictures_are_decoded(tmp_path: Path) -> 
     decoded: list[Path] = []
     slow = threading.Event()
 
-    def count(file: Path, side: int) -> Any:
+    def count(file: Path, *how: Any) -> Any:
         decoded.append(file)
         if len(decoded) > 20:
             slow.wait(60)  # until the error is there: who waits for the rest waits for ever
-        return open_thumbnails(file, side)
+        return open_thumbnails(file, *how)
 
     class Full:
         def __init__(self, stream: Any) -> None:
@@ -274,10 +274,10 @@ def test_two_that_decode_the_same_pictures_do_it_once(tmp_path: Path) -> None:
     stage, waits = victim.Stage(tmp_path / "stage"), threading.Event()
     decoded, found, told = [], [], []
 
-    def decode_when_the_other_waits(file: Path, side: int) -> Any:
+    def decode_when_the_other_waits(file: Path, *how: Any) -> Any:
         assert waits.wait(60)
         decoded.append(file)
-        return open_thumbnails(file, side)
+        return open_thumbnails(file, *how)
 
     def say(kind: str, line: str) -> None:
         told.append(line)

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from picture_files import noise, png
+from picture_files import noise, png, tiff
 from pixmend.data import InpaintingDataset
 from pixmend.decoding import decode_file, decode_thumbnail, decode_thumbnails
 from pixmend.denoising.cifar import read_pictures
-from pixmend.errors import PictureError
 from pixmend.picture_cache import PictureCache
 from test_decoding import saved, several_frames, written
 
@@ -70,15 +69,75 @@ def stack(path: Path, pages: int, **options: Any) -> list[np.ndarray[Any, Any]]:
 
 def test_every_page_of_a_stack_is_read_as_if_alone(tmp_path: Path) -> None:
     slices = stack(tmp_path / "stack.tif", 3)
-    found = decode_thumbnails(tmp_path / "stack.tif", 1000)
-    assert len(found) == 3
+    found, left_out = decode_thumbnails(tmp_path / "stack.tif", 1000)
+    assert (len(found), left_out) == (3, None)
     for one, pixels in zip(slices, found, strict=True):
         Image.fromarray(one).save(tmp_path / "alone.tif")
         assert np.array_equal(pixels, decode_thumbnail(tmp_path / "alone.tif", 1000))
 
 
+def test_colours_of_sixteen_bits_are_read_on_every_page(tmp_path: Path) -> None:
+    pages = [noise(30, 40, 3, dtype=np.uint16, seed=k) for k in range(3)]
+    path = written(tmp_path, tiff(*((page, {}) for page in pages)), "stack.tif")
+    found, _ = decode_thumbnails(path, 30)
+    for page, pixels in zip(pages, found, strict=True):
+        assert np.abs(pixels - page / 257).max() <= 0.51
+
+
+@pytest.mark.parametrize("kind", [1, 4, 5])
+def test_reduced_copies_and_masks_are_no_pictures(tmp_path: Path, kind: int) -> None:
+    """Also where there are several pages, each with such a copy behind it."""
+    page, copy = noise(30, 40), noise(15, 20)
+    pages: Any = ((page, {}), (copy, {254: kind}), (255 - page, {}), (copy > 99, {254: 4, 262: 4}))
+    found, left_out = decode_thumbnails(written(tmp_path, tiff(*pages), "cog.tif"), 1000)
+    assert left_out is None
+    assert [pixels[..., 0].tolist() for pixels in found] == [page.tolist(), (255 - page).tolist()]
+
+
 def test_an_animation_is_its_first_frame(tmp_path: Path) -> None:
-    assert len(decode_thumbnails(written(tmp_path, several_frames("GIF")), 8)) == 1
+    found, left_out = decode_thumbnails(written(tmp_path, several_frames("GIF")), 8)
+    assert (len(found), left_out) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("second", "reason"),
+    [
+        (np.full((30, 40), np.nan, np.float32), "page 2 of"),
+        (noise(30, 40, dtype=np.uint16).astype(np.uint32), "32 bits"),
+        (np.zeros((30, 40, 3), np.float32), "of a kind that is not read"),
+        (noise(15, 15), "15 x 15 pixels are fewer than 16 a side"),
+    ],
+    ids=["nothing measured", "32 bits", "colours in floats", "small"],
+)
+def test_a_page_that_cannot_be_used_is_named_and_the_others_are_used(tmp_path: Path, second: Any, reason: str) -> None:
+    path = tmp_path / "folder" / "stack.tif"
+    path.parent.mkdir()
+    path.write_bytes(tiff((noise(30, 40), {}), (second, {}), (noise(31, 41), {})))
+    samples = InpaintingDataset(path.parent, 16, cache=tmp_path / "cache")
+    assert sorted(p.shape[:2] for p in samples.pictures) == [(30, 40), (31, 41)]
+    (told,) = samples.skipped
+    assert reason in told
+    assert told.startswith("page 2 of")
+
+
+def test_of_a_stack_that_was_cut_off_the_first_pages_are_used(tmp_path: Path) -> None:
+    content = tiff(*((noise(30, 40, seed=k), {}) for k in range(4)))
+    for share in (0.6, 0.8, 0.95):
+        path = written(tmp_path, content[: int(share * len(content))], "stack.tif")
+        found, left_out = decode_thumbnails(path, 30)
+        assert len(found) == int(4 * share)
+        assert left_out is not None
+
+
+def test_decoding_a_stack_can_be_ended(tmp_path: Path) -> None:
+    stack(tmp_path / "stack.tif", 5)
+    asked: list[bool] = []
+
+    def go_on() -> bool:
+        asked.append(True)
+        return len(asked) < 2
+
+    assert len(decode_thumbnails(tmp_path / "stack.tif", 9, 1, go_on)[0]) == 2
 
 
 def test_training_takes_all_pages_and_holds_a_stack_out_as_a_whole(tmp_path: Path) -> None:
@@ -94,24 +153,11 @@ def test_training_takes_all_pages_and_holds_a_stack_out_as_a_whole(tmp_path: Pat
     assert sorted(between) == [1, 3]
 
 
-def test_a_denoiser_takes_all_pages(tmp_path: Path) -> None:
-    stack(tmp_path / "stack.tif", 5)
+def test_a_denoiser_takes_all_pages_and_tests_on_a_stack_as_a_whole(tmp_path: Path) -> None:
+    for k in range(30):
+        slices = [noise(40, 40, seed=9 * k + page) for page in range(4)]
+        (tmp_path / f"{k}.tif").write_bytes(tiff(*((one, {}) for one in slices)))
     found = read_pictures(tmp_path)
-    assert len(found.train) + len(found.test) == 5
-
-
-def test_a_stack_with_a_damaged_page_is_left_out_with_a_reason(tmp_path: Path) -> None:
-    path = tmp_path / "folder" / "stack.tif"
-    path.parent.mkdir()
-    stack(path, 3, compression="tiff_deflate")
-    good = tmp_path / "folder" / "good.png"
-    Image.new("RGB", (40, 30)).save(good)
-    content = bytearray(path.read_bytes())
-    middle = len(content) // 2
-    content[middle - 2000 : middle + 2000] = bytes(4000)
-    path.write_bytes(content)
-    with pytest.raises(PictureError):
-        decode_thumbnails(path, 50)
-    samples = InpaintingDataset(path.parent, 16, cache=tmp_path / "cache")
-    assert len(samples) == 1
-    assert "stack.tif" in samples.skipped[0]
+    assert len(found.train) + len(found.test) == 120
+    assert len(found.train) % 4 == 0
+    assert len(found.test) > 0

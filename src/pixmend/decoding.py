@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import mmap
 import os
 import struct
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import IO
@@ -15,6 +16,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from pixmend import tiff_bytes
@@ -129,28 +131,79 @@ def decode_thumbnail(path: str | os.PathLike[str], side: int) -> NDArray[np.uint
     which is several times faster.
     """
     with closing(_thumbnails(path, side)) as pages:
-        return next(pages)
+        _, first = next(pages)
+        assert not isinstance(first, str), "a first page that cannot be read raises"
+        return first
 
 
-def decode_thumbnails(path: str | os.PathLike[str], side: int) -> list[NDArray[np.uint8]]:
-    """`decode_thumbnail` of each page of a TIFF, such as the slices of a stack; of another file its first frame alone.
+def decode_thumbnails(
+    path: str | os.PathLike[str], side: int, least: int = 1, go_on: Callable[[], bool] = lambda: True
+) -> tuple[list[NDArray[np.uint8]], str | None]:
+    """`decode_thumbnail` of each page of a TIFF, such as the slices of a stack, and a line on those that were left out.
 
-    Frames of an animation show the same thing again and again; the pages of a TIFF are pictures of their own.
+    Frames of an animation show the same thing again and again, the pages of a TIFF are pictures of their own: of other
+    files it is the first frame alone. Left out are pages that cannot be read, those with fewer than `least` pixels a
+    side, and, without a word, reduced copies of others and masks. go_on: asked after every page. Raises PictureError
+    where the first cannot be read, or none is left.
     """
-    return list(_thumbnails(path, side))
+    found: list[NDArray[np.uint8]] = []
+    reasons: list[str] = []
+    with closing(_thumbnails(path, side)) as pages:
+        for name, page in pages:
+            if isinstance(page, str):
+                reasons.append(page)
+            elif min(page.shape[:2]) < least:
+                reasons.append(f"{name}: {page.shape[1]} x {page.shape[0]} pixels are fewer than {least} a side")
+            else:
+                found.append(page)
+            if not go_on():
+                break
+    if not found:
+        raise PictureError(reasons[0])
+    if len(reasons) > 1:
+        return found, f"{len(reasons)} pages of {path}, the first: {reasons[0]}"
+    return found, reasons[0] if reasons else None
 
 
-def _thumbnails(path: str | os.PathLike[str], side: int) -> Generator[NDArray[np.uint8]]:
+def _thumbnails(path: str | os.PathLike[str], side: int) -> Generator[tuple[str, NDArray[np.uint8] | str]]:
+    """The name of every page, and what `decode_thumbnail` gives, or why there is nothing."""
     if (picture := _odd_tiff(path)) is not None:
-        yield _reduced(_eight_bits(picture, str(path)), side)
+        yield str(path), _reduced(_eight_bits(picture, str(path)), side)
         return
     with _opened(path) as (image, stream):
-        yield _thumbnail(image, stream, str(path), side)
-        pages = image.n_frames if isinstance(image, TiffImageFile) and _copies(image, path) is None else 1
-        for page in range(1, pages):
-            image.seek(page)
-            _check_size(image, str(path))
-            yield _thumbnail(image, stream, str(path), side, page)
+        yield str(path), _thumbnail(image, stream, str(path), side)
+        if not isinstance(image, TiffImageFile):
+            return
+        with Image.open(stream) as again:
+            for page in itertools.count(1):
+                name = f"page {page + 1} of {path}"
+                try:
+                    image.seek(page)
+                except EOFError:
+                    return
+                except SyntaxError as error:  # a kind that Pillow does not know; those behind it can be read
+                    if not _is_copy(image):
+                        yield name, f"{name} is of a kind that is not read: {error}"
+                    continue
+                except Exception as error:  # noqa: BLE001  # damage; where the next page would be is not known
+                    yield name, f"{name} cannot be read ({error}), nor what is behind it"
+                    return
+                if _is_copy(image):
+                    continue
+                try:
+                    with _errors_as_one_line(name):
+                        _check_size(image, name)
+                        pixels = _thumbnail(image, stream, name, side, page, again)
+                except PictureError as error:
+                    yield name, str(error)
+                else:
+                    yield name, pixels
+
+
+def _is_copy(image: TiffImageFile) -> bool:
+    """Whether the page that a TIFF stands at is a reduced copy of another one, or its mask."""
+    kind = tag_of(image, tiff_bytes.SUBFILE)
+    return isinstance(kind, int) and bool(kind & (tiff_bytes.REDUCED | tiff_bytes.MASK))
 
 
 def decode_thumbnail_of(content: bytes, name: str, side: int) -> NDArray[np.uint8]:
@@ -169,9 +222,17 @@ def picture_size(content: bytes, name: str) -> tuple[int, int]:
         return image.size
 
 
-def _thumbnail(image: Image.Image, stream: IO[bytes], name: str, side: int, frame: int = 0) -> NDArray[np.uint8]:
+def _thumbnail(
+    image: Image.Image,
+    stream: IO[bytes],
+    name: str,
+    side: int,
+    frame: int = 0,
+    again: ImageFile | None = None,
+) -> NDArray[np.uint8]:
+    """frame, again: as for `read_wide`."""
     width, height = _reduced_size(image.size, side)
-    wide = read_wide(image, stream, frame)
+    wide = read_wide(image, stream, frame, again)
     if wide is not None:
         flat = _eight_bits(Picture(wide, no_data=no_data_of(image)), name)
     else:

@@ -21,7 +21,7 @@ class Effort:
     first: float  # times the model's own number of steps, at the coarsest level
     finer_from: float  # of all noise levels: where the finer levels start
     finer: tuple[int, ...]  # calls at the finer levels, from coarse to fine; the last for all that follow
-    rounds: int  # of matching at the first level of a mosaic
+    rounds: int  # of matching at the first level of a mosaic, and a quarter as many at the next
     passes: int  # over the matches at each finer level
     # Beside what is rough, how much more noise than the network is told (`texture`):
     noise: float = 0.0  # at each step of the coarsest level
@@ -61,8 +61,8 @@ DETAILS = ("picture", "model")  # where it comes from: a mosaic of known patches
 
 QUALITIES = {
     "fast": Effort(0.67, 0.5, (1,), 12, 1),
-    "balanced": Effort(1, 0.75, (4, 3, 2), 12, 1),
-    "best": Effort(2, 0.9, (6,), 24, 2),
+    "balanced": Effort(1, 0.75, (4, 3, 2), 24, 1),
+    "best": Effort(2, 0.9, (6,), 48, 2),
 }
 
 

@@ -34,6 +34,8 @@ from pixmend.mask_reading import MaskReading, near_colour, read_mask_array, read
 from pixmend.pictures import SLACK, Floats, Metadata, Picture, composite, from_array, from_values
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
 __all__ = [
@@ -239,9 +241,11 @@ def open_thumbnail(path: str | os.PathLike[str], side: int) -> NDArray[np.uint8]
     return decode_thumbnail(path, side)
 
 
-def open_thumbnails(path: str | os.PathLike[str], side: int) -> list[NDArray[np.uint8]]:
-    """The same of every page of a TIFF: see `decoding.decode_thumbnails`."""
-    return decode_thumbnails(path, side)
+def open_thumbnails(
+    path: str | os.PathLike[str], side: int, least: int = 1, go_on: Callable[[], bool] = lambda: True
+) -> tuple[list[NDArray[np.uint8]], str | None]:
+    """The same of every page of a TIFF, and what was left out: see `decoding.decode_thumbnails`."""
+    return decode_thumbnails(path, side, least, go_on)
 
 
 @cache

@@ -18,6 +18,7 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import IO, Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from pixmend.locks import holder, locked
 
 Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]  # done, of how many
+Decoded = tuple[list[Pixels], str, str | None]  # the pages, a hash of the file's bytes, and what was left out
 
 VERSION = 2  # of what is decoded from a folder: another one is decoded anew
 SMALLEST_SIDE = 16  # pixels; smaller pictures are skipped
@@ -108,7 +110,8 @@ class PictureCache:
                         index["skipped"].append(found.reason)
                         index["unreadable"] += [name] if found.by_system else []
                     else:
-                        pages, digest = found
+                        pages, digest, left_out = found
+                        index["skipped"] += [left_out] if left_out else []
                         for pixels in pages:
                             height, width = pixels.shape[:2]
                             shape = {"offset": index["bytes"], "height": height, "width": width}
@@ -149,30 +152,27 @@ def _say_who_decodes(lock: Path) -> None:
     say("note", f"waiting for {holder(lock) or 'another process'}, which decodes the same pictures")
 
 
-def _decoded(files: list[Path], side: int) -> Generator[tuple[Path, tuple[list[Pixels], str] | _Skipped]]:
-    pool = ThreadPoolExecutor(os.cpu_count())  # Pillow decodes outside of Python's lock
+def _decoded(files: list[Path], side: int) -> Generator[tuple[Path, Decoded | _Skipped]]:
+    pool, ends = ThreadPoolExecutor(os.cpu_count()), Event()  # Pillow decodes outside of Python's lock
+    work = partial(_decoded_one, side=side, go_on=lambda: not ends.is_set())
     try:
-        yield from zip(files, pool.map(partial(_decoded_one, side=side), files), strict=True)
-    finally:
-        pool.shutdown(cancel_futures=True)  # who is interrupted does not wait for all pictures that are left
+        yield from zip(files, pool.map(work, files), strict=True)
+    finally:  # who is interrupted does not wait for all pictures that are left, nor for all pages of one
+        ends.set()
+        pool.shutdown(cancel_futures=True)
 
 
-def _decoded_one(file: Path, side: int) -> tuple[list[Pixels], str] | _Skipped:
-    """The picture as RGB, or all pages of a TIFF, and a hash of the file's bytes."""
+def _decoded_one(file: Path, side: int, go_on: Callable[[], bool]) -> Decoded | _Skipped:
+    """The picture as RGB, or all pages of a TIFF; what is smaller than `SMALLEST_SIDE` is left out."""
     try:
-        found, digest = open_thumbnails(file, side), content_hash(file)
+        (pages, left_out), digest = open_thumbnails(file, side, SMALLEST_SIDE, go_on), content_hash(file)
     except PictureError as error:  # damage has no number, failures of the system have one
         return _Skipped(str(error), by_system=getattr(error.__cause__, "errno", None) is not None)
     except PixmendError as error:
         return _Skipped(str(error), by_system=True)
     except OSError as error:
         return _Skipped(f"{file} cannot be read: {error.strerror}", by_system=True)
-    pages = [pixels for pixels in found if min(pixels.shape[:2]) >= SMALLEST_SIDE]
-    if not pages:
-        height, width = found[0].shape[:2]
-        reason = f"{file}: {width} x {height} pixels are fewer than {SMALLEST_SIDE} a side"
-        return _Skipped(reason, by_system=False)
-    return pages, digest
+    return pages, digest, left_out
 
 
 class _PicturesInFile(Sequence[Pixels]):

@@ -21,7 +21,7 @@ from PIL import Image
 from pixmend.pictures import Samples
 
 SUBFILE = 254  # what a page is; of bits: 1 a reduced copy of another, 4 a mask of another (TIFF 6.0, section 8)
-_REDUCED, MASK = 1, 4
+REDUCED, MASK = 1, 4
 MOST_TAGS, MOST_COPIES = 4096, 64  # of a page; of a picture: there are about 60, and 10 each of it and its mask
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _CHANNELS, _ROWS = 256, 257, 258, 259, 262, 277, 278
 _PLANAR, _PREDICTOR, _COLOUR_MAP, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT = 284, 317, 320, 322, 323, 338, 339
@@ -68,7 +68,7 @@ class Directory:
                 kinds.append(page.number(SUBFILE, 0))
             except ValueError:
                 return None
-            if not kinds[-1] & (_REDUCED | MASK) or len(kinds) > MOST_COPIES:
+            if not kinds[-1] & (REDUCED | MASK) or len(kinds) > MOST_COPIES:
                 return None
         return kinds
 

@@ -11,6 +11,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import IO, Any
 
 import numpy as np
@@ -26,10 +27,13 @@ _PLANAR = 284  # the tag that tells whether samples lie pixel by pixel, 1, or in
 _BAND = 1 << 22  # bytes of samples that are filtered at once
 
 
-def read_wide(image: Image.Image, stream: IO[bytes], frame: int) -> Samples | None:
+def read_wide(
+    image: Image.Image, stream: IO[bytes], frame: int, again: ImageFile.ImageFile | None = None
+) -> Samples | None:
     """The samples (H, W, C) uint16 of a PNG or TIFF of 16-bit colours, which is loaded on the way; of others None.
 
-    frame: the one at which the image stands, counted from 0. A transparent colour becomes an alpha channel.
+    frame: the one at which the image stands, counted from 0. again: the same file, opened once more; to open it for
+    every page of a long stack would take the square of the time. A transparent colour becomes an alpha channel.
     """
     if not isinstance(image, ImageFile.ImageFile) or image.format not in ("PNG", "TIFF") or len(image.tile) != 1:
         return None
@@ -44,10 +48,10 @@ def read_wide(image: Image.Image, stream: IO[bytes], frame: int) -> Samples | No
     if mode not in ("RGB", "RGBA") or depth not in ("16B", "16L", "16N"):
         return None
     high = np.asarray(image).astype(np.uint16)
-    with Image.open(stream) as again:
-        again.seek(frame)
-        _set_raw_mode(again, f"{mode};16{_OTHER_ORDER[depth[-1]]}")
-        samples: Samples = high * np.uint16(256) + np.asarray(again)
+    with nullcontext(again) if again else Image.open(stream) as other:
+        other.seek(frame)
+        _set_raw_mode(other, f"{mode};16{_OTHER_ORDER[depth[-1]]}")
+        samples: Samples = high * np.uint16(256) + np.asarray(other)
     key = image.info.get("transparency")
     if isinstance(key, tuple) and samples.shape[2] == 3:
         alpha = np.where((samples == np.array(key)).all(2, keepdims=True), 0, 65535)

@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,39 +168,41 @@ def _from_folder(folder: Path) -> PictureSet:
         (train, bad), (test, bad_too) = (_read_all(part) for part in parts)
         skipped = (*bad, *bad_too)
     else:
-        pictures, skipped = _read_all(folder)
-        train = [p for p in pictures if not _is_for_testing(p)]
-        test = [p for p in pictures if _is_for_testing(p)]
+        files, skipped = _read_all(folder)
+        train = [pages for pages in files if not _is_for_testing(pages)]
+        test = [pages for pages in files if _is_for_testing(pages)]
     if not train:
         raise DataError(
             f"{folder} holds no picture"
             + (f" ({len(skipped)} were left out, the first: {skipped[0]})" if skipped else "")
             + f"; {EXPECTED}"
         )
-    arrays = [np.array(pictures, np.uint8).reshape(-1, 3, SIDE, SIDE) for pictures in (train, test)]
+    arrays = [np.array([p for pages in files for p in pages], np.uint8) for files in (train, test)]
+    arrays = [pixels.reshape(-1, 3, SIDE, SIDE) for pixels in arrays]
     return PictureSet(arrays[0], arrays[1], skipped)
 
 
-def _is_for_testing(pixels: Pixels) -> bool:
-    """A picture's content alone decides, so that it stays on its side when others come or go."""
-    return int(hashlib.sha256(pixels.tobytes()).hexdigest()[:8], 16) < TEST_SHARE * 2**32
+def _is_for_testing(pages: Sequence[Pixels]) -> bool:
+    """A picture's content alone decides, so that it stays on its side when others come or go; the first page's of a
+    stack, whose pages are much alike.
+    """
+    return int(hashlib.sha256(pages[0].tobytes()).hexdigest()[:8], 16) < TEST_SHARE * 2**32
 
 
-def _read_all(folder: Path) -> tuple[list[Pixels], tuple[str, ...]]:
-    """The middle squares of all pictures of a folder, (3, 32, 32) each, and why others were left out."""
+def _read_all(folder: Path) -> tuple[list[list[Pixels]], tuple[str, ...]]:
+    """The middle squares of all pictures of a folder, (3, 32, 32) each, by file, and why others were left out."""
 
-    def read(file: Path) -> list[Pixels | str]:
+    def read(file: Path) -> tuple[list[Pixels], str | None]:
         try:
-            return [middle(pixels, file) for pixels in open_thumbnails(file, SIDE)]  # (h, w, 3) each
+            pages, left_out = open_thumbnails(file, SIDE, SIDE)
         except PixmendError as error:
-            return [str(error)]
+            return [], str(error)
+        return [middle(pixels) for pixels in pages], left_out
 
-    def middle(pixels: Pixels, file: Path) -> Pixels | str:
+    def middle(pixels: Pixels) -> Pixels:
         top, left = ((n - SIDE) // 2 for n in pixels.shape[:2])
-        if min(top, left) < 0:
-            return f"{file}: {pixels.shape[1]} x {pixels.shape[0]} pixels are fewer than {SIDE} a side"
         return np.ascontiguousarray(pixels[top : top + SIDE, left : left + SIDE].transpose(2, 0, 1))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = [one for some in pool.map(read, picture_files(folder)) for one in some]
-    return [p for p in found if not isinstance(p, str)], tuple(p for p in found if isinstance(p, str))
+        found = list(pool.map(read, picture_files(folder)))
+    return [pages for pages, _ in found if pages], tuple(reason for _, reason in found if reason)

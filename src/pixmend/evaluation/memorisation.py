@@ -42,7 +42,7 @@ class TrainingPatches:
         files = picture_files(folder)
         for done, file in enumerate(files, 1):
             try:
-                pages = open_thumbnails(file, size)
+                pages, _ = open_thumbnails(file, size)
             except PictureError:
                 continue
             for page in pages:
