@@ -61,7 +61,7 @@ DETAILS = ("picture", "model")  # where it comes from: a mosaic of known patches
 
 QUALITIES = {
     "fast": Effort(0.67, 0.5, (1,), 12, 1),
-    "balanced": Effort(1, 0.75, (4, 3, 2), 24, 1),
+    "balanced": Effort(1, 0.75, (4, 3, 2), 18, 1),
     "best": Effort(2, 0.9, (6,), 48, 2),
 }
 
