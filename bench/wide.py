@@ -5,7 +5,7 @@
 
 Crops of some photographs of the sorted folder; holes that grow with the crop: a
 square of 0.35 of its side in the middle, brush strokes of 0.05 to 0.08 in width, stripes of 0.04 in 0.1; no soft edge,
-one fill each with every seed. Beside ours: the picture shrunk until the hole is narrow enough, filled there and enlarged;
+one fill each with every seed. Beside ours: the picture shrunk until the hole is narrow enough, filled and enlarged;
 the network in tiles at the picture's own size alone; OpenCV's Telea. With --settings, ours with other settings of the
 levels instead; with --matching, ours with so many rounds of matching at a mosaic's first level and so many passes at
 the others. Every figure is printed: hole PSNR in dB; the energy of three Laplacian bands, finest first, as a
