@@ -37,13 +37,13 @@ else:
     watching = contextlib.nullcontext()
 with watching:  # what is imported here tells atheris where it comes by
     from fuzz_files import LOADERS, mutated
-    from pixmend import decoding
+    from pixmend import opening
     from pixmend.errors import PixmendError
 
 LONGEST = 1 << 20  # bytes of a file
 SLOW = 20  # seconds that one file may take
 GROWTH = 1500  # MB that the process may grow by
-PIXELS = 1 << 23  # what decoding.MAX_PIXELS is meanwhile, so that a run is short
+PIXELS = 1 << 23  # what opening.MAX_PIXELS is meanwhile, so that a run is short
 
 
 def main() -> int:
@@ -131,7 +131,7 @@ class Trial:
 
 def _child(name: str, options: argparse.Namespace) -> None:
     faulthandler.enable()
-    decoding.MAX_PIXELS = PIXELS
+    opening.MAX_PIXELS = PIXELS
     signal.signal(signal.SIGALRM, _too_slow)
     trial = Trial(name, options.keep)
     end = time.monotonic() + 60 * options.minutes

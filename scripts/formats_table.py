@@ -23,7 +23,7 @@ from PIL import Image, ImageCms
 from pixmend.decoding import decode_file
 from pixmend.encoding import encode, save_picture
 from pixmend.heif import register_heif
-from pixmend.pictures import Metadata, Picture, composite
+from pixmend.pictures import Metadata, Original, Picture, composite
 
 DOCS = Path(__file__).parents[1] / "docs"
 BEGIN, END = "<!-- scripts/formats_table.py writes from here -->\n", "<!-- to here -->\n"
@@ -141,6 +141,15 @@ def write_floats(path: Path) -> None:
     save_picture(Picture(floats, metadata=metadata), path, overwrite=True)
 
 
+def write_signed(path: Path) -> None:
+    """A TIFF of grey of signed numbers."""
+    given = described("TIFF", "L")
+    heights = samples(1, np.uint16).astype(np.float32) - 2**15
+    metadata = Metadata(given["icc_profile"], given["exif"].tobytes(), XMP, (300, 300))
+    picture = Picture(heights, metadata=metadata, original=Original(heights, metadata, signed=True))
+    save_picture(picture, path, overwrite=True)
+
+
 CASES = [
     *(by_pillow("PNG", mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA")),
     by_pillow("PNG", "P", "P, transparent", transparency=bytes([0, 99, 255])),
@@ -149,6 +158,7 @@ CASES = [
     *(by_pixmend("PNG", channels) for channels in (1, 2, 3, 4)),
     *(by_pillow("TIFF", mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA")),
     *(by_pixmend("TIFF", channels) for channels in (1, 2, 3, 4)),
+    Case("TIFF", "L, 16 bit signed", ".tiff", write_signed),
     by_pillow("TIFF", "F", "float, 32 bit"),
     Case("TIFF", "RGB, float, 32 bit", ".tiff", write_floats),
     *(by_pillow("TIFF", mode) for mode in ("CMYK", "LAB", "YCbCr")),
@@ -179,11 +189,12 @@ def row(case: Case, folder: Path, words: dict[str, Any]) -> list[str]:
     new = after.metadata
     texts = [case.file_format in ("PNG", "JPEG", "GIF"), TEXT in str(new.png_chunks) or new.comment == TEXT.encode()]
     floats = ", float, 32 bit" if after.is_float and after.channels == 3 else ""
+    modes = {"I;16": "L, 16 bit", "I": "L, 16 bit signed" if after.is_signed else "I", "F": "float, 32 bit"}
     return [
         case.file_format if case.file_format != "HEIF" else "HEIC",
         case.mode,
         known(before, after, soft == 0, told, words),
-        {"I;16": "L, 16 bit", "F": "float, 32 bit"}.get(after.mode, after.mode) + deep + floats,
+        modes.get(after.mode, after.mode) + deep + floats,
         *(kept(one(before), one(after), words) for one in (profile_of, exif_of, xmp_of, resolution_of)),
         words["yes" if texts[1] else "no"] if texts[0] else "–",
     ]

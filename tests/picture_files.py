@@ -81,7 +81,7 @@ def tiff(*pages: tuple[NDArray[Any], dict[int, Any]]) -> bytes:
         bits = (1 if is_bits else 8 * samples.dtype.itemsize,) * channels
         data = (np.packbits(samples, axis=1) if is_bits else samples).tobytes()
         tags = {256: width, 257: height, 258: bits, 259: 1, 262: 1 if channels == 1 else 2, 277: channels}
-        tags |= {278: height, 339: (3 if samples.dtype.kind == "f" else 1,) * channels} | more
+        tags |= {278: height, 339: ({"f": 3, "i": 2}.get(samples.dtype.kind, 1),) * channels} | more
         struct.pack_into("<I", out, link, len(out))
         entries = sorted({**tags, 273: 0, 279: 0}.items())
         at = len(out) + 2 + 12 * len(entries) + 4  # of what does not fit into an entry

@@ -16,10 +16,11 @@ import pytest
 from PIL import Image
 
 from picture_files import exif_block, noise, png, tiff
-from pixmend import decoding
-from pixmend.decoding import NO_MASK, NOT_KEPT, bits_told, decode_file, decode_image, decode_thumbnail
+from pixmend import opening
+from pixmend.decoding import NO_MASK, NOT_KEPT, bits_told, decode_file, decode_image
 from pixmend.errors import FileMissingError, PictureError
 from pixmend.heif import register_heif
+from pixmend.thumbnails import decode_thumbnail
 
 STORED = np.array([[10, 20, 30], [40, 50, 60]], np.uint8)
 UPRIGHT = {  # what a viewer shows of STORED, by orientation
@@ -258,16 +259,15 @@ def test_xmp_and_resolution_are_turned_along(tmp_path: Path) -> None:
     assert metadata.dpi == (150, 300)
 
 
-def test_signed_numbers_are_read_where_none_is_below_zero(tmp_path: Path) -> None:
-    levels = noise(7, 5, dtype=np.uint16) % 4096
-    path = written(tmp_path, tiff((levels, {339: 2})), "signed.tif")
-    assert np.array_equal(decode_file(path).samples[..., 0], levels)
-    path = written(tmp_path, tiff((levels.astype(np.int16) - 4096, {339: 2})), "below.tif")
+def test_whole_numbers_that_are_refused(tmp_path: Path) -> None:
+    levels = noise(7, 5)
+    for dtype, reason in ((np.uint32, "32 bits"), (np.int32, "32 bits")):
+        with pytest.raises(PictureError, match=reason):
+            decode_file(written(tmp_path, tiff((levels.astype(dtype), {})), "long.tif"))
     with pytest.raises(PictureError, match="below zero"):
-        decode_file(path)
-    path = written(tmp_path, tiff((levels.astype(np.uint32), {})), "long.tif")
-    with pytest.raises(PictureError, match="32 bits"):
-        decode_file(path)
+        decode_file(written(tmp_path, tiff((levels.astype(np.int32) - 1000, {})), "below.tif"))
+    with pytest.raises(PictureError, match="of a kind that is not read"):
+        decode_file(written(tmp_path, tiff((levels.astype(np.int16), {262: 0})), "white.tif"))
 
 
 # --------------------------------------------------------------------------------------------------- what is no picture
@@ -418,12 +418,12 @@ def test_bomb_in_a_text_chunk(tmp_path: Path) -> None:
 def test_limit_can_be_set_and_pillow_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path, Image.new("L", (100, 100)), "PNG")
     before, filters = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 9_999)
+    monkeypatch.setattr(opening, "MAX_PIXELS", 9_999)
     with pytest.raises(PictureError, match="9,999"):
         decode_file(path)
     with pytest.raises(PictureError, match="9,999"):
         decode_image(Image.new("L", (100, 100)))
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 10_000)
+    monkeypatch.setattr(opening, "MAX_PIXELS", 10_000)
     assert decode_file(path).size == (100, 100)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # somebody else's limit counts no more than ours
     assert decode_file(path).size == (100, 100)

@@ -38,7 +38,7 @@ READERS = sorted(bench_module("fuzz_files").LOADERS)
 @pytest.mark.parametrize("name", READERS)
 def test_changed_files_are_read_or_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fuzz_files = bench_module("fuzz_files")
-    monkeypatch.setattr("pixmend.decoding.MAX_PIXELS", 1 << 20)
+    monkeypatch.setattr("pixmend.opening.MAX_PIXELS", 1 << 20)
     loader = fuzz_files.LOADERS[name]()
     loader.prepare(tmp_path)
     read = 0

@@ -14,13 +14,14 @@ from PIL import Image
 
 from picture_files import RNG, noise, tiff
 from pixmend import heif, tiff_bytes
-from pixmend.decoding import decode_file, decode_thumbnail
+from pixmend.decoding import decode_file
 from pixmend.denoising.picture import denoise
 from pixmend.encoding import check_savable, save_picture
 from pixmend.errors import MaskError, OutputError, PictureError
 from pixmend.images import mask_from_alpha, read_mask
 from pixmend.inpainting import inpainting
 from pixmend.pictures import Picture, composite
+from pixmend.thumbnails import decode_thumbnail
 from programs import imagemagick
 from small_model import MODEL
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from picture_files import noise, tiff
-from pixmend.decoding import decode_file, decode_thumbnail
+from pixmend.decoding import decode_file
 from pixmend.denoising.picture import denoise
 from pixmend.encoding import save_picture
 from pixmend.errors import MaskError, PictureError
@@ -19,6 +19,7 @@ from pixmend.images import mask_from_alpha, read_mask
 from pixmend.inpainting import inpainting
 from pixmend.loading import NO_DATA, no_data
 from pixmend.pictures import Picture, composite
+from pixmend.thumbnails import decode_thumbnail
 from small_model import MODEL
 
 HOLE = np.zeros((20, 30), bool)
@@ -37,6 +38,8 @@ def raster(tmp_path: Path, samples: NDArray[np.generic], told: str) -> Path:
         (np.uint8, 1, 255, "255 \0"),
         (np.uint16, 3, 0, "0"),
         (np.uint16, 1, 65535, "65535.0"),
+        (np.int16, 1, -32768, "-32768"),
+        (np.int16, 1, -9999, "-9999"),
         (np.float32, 1, -9999, "-9999"),
         (np.float32, 1, np.finfo(np.float32).min, "-3.40282346638529e+38"),
         (np.float32, 3, -0.1, "-0.1"),

@@ -11,9 +11,10 @@ from PIL import Image
 
 from picture_files import noise, png, tiff
 from pixmend.data import InpaintingDataset
-from pixmend.decoding import decode_file, decode_thumbnail, decode_thumbnails
+from pixmend.decoding import decode_file
 from pixmend.denoising.cifar import read_pictures
 from pixmend.picture_cache import PictureCache
+from pixmend.thumbnails import decode_thumbnail, decode_thumbnails
 from test_decoding import saved, several_frames, written
 
 

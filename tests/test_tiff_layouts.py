@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pixmend.decoding import decode_file, decode_thumbnail, decode_thumbnail_of
+from pixmend.decoding import decode_file
 from pixmend.errors import PictureError
+from pixmend.thumbnails import decode_thumbnail, decode_thumbnail_of
 
 tifffile = pytest.importorskip("tifffile")
 

@@ -198,7 +198,7 @@ def encode(picture: Picture, stream: IO[bytes], file_format: str) -> str | None:
         if lost := _too_long(picture.metadata, file_format):
             picture = picture.with_metadata(_without(picture.metadata, lost))
             told.append(_left_out(lost, file_format))
-        is_wide = picture.samples.dtype != np.uint8 and picture.samples.shape[2] > 1
+        is_wide = picture.is_signed or (picture.samples.dtype != np.uint8 and picture.samples.shape[2] > 1)
         image = None if is_wide else stored_image(picture, file_format)
         options = _options(picture, file_format, image)
         if image is not None and read is not None and read.icc_profile:

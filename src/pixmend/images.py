@@ -1,8 +1,8 @@
 """Pictures and masks in and out: files, Pillow images, arrays and tensors <-> pictures and tensors.
 
-The public face of `pictures` (samples and arithmetic), `decoding`, `encoding` and `metadata`; together they are the
-only home of Pillow, of uint8 and uint16, and of [0, 255] <-> [-1, 1]. torch is loaded where a tensor is made, so that
-a wrong file name is told at once.
+The public face of `pictures` (samples and arithmetic), `decoding`, `thumbnails`, `encoding` and `metadata`; together
+they are the only home of Pillow, of uint8 and uint16, and of [0, 255] <-> [-1, 1]. torch is loaded where a tensor is
+made, so that a wrong file name is told at once.
 """
 
 from __future__ import annotations
@@ -19,19 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
-from pixmend.decoding import (
-    decode_file,
-    decode_image,
-    decode_thumbnail,
-    decode_thumbnail_of,
-    decode_thumbnails,
-    picture_size,
-)
+from pixmend.decoding import decode_file, decode_image
 from pixmend.encoding import check_savable, encode, fitted, save_animation, save_picture
 from pixmend.errors import FileMissingError, MaskError, OptionError, PictureError
 from pixmend.heif import register_heif
 from pixmend.mask_reading import MaskReading, near_colour, read_mask_array, read_mask_picture
+from pixmend.opening import picture_size
 from pixmend.pictures import SLACK, Floats, Metadata, Picture, composite, from_array, from_values
+from pixmend.thumbnails import decode_thumbnail, decode_thumbnail_of, decode_thumbnails
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -237,14 +232,14 @@ def save_tensor_as_image(
 
 
 def open_thumbnail(path: str | os.PathLike[str], side: int) -> NDArray[np.uint8]:
-    """A file as (h, w, 3) uint8 RGB with a shorter side of at most `side`: see `decoding.decode_thumbnail`."""
+    """A file as (h, w, 3) uint8 RGB with a shorter side of at most `side`: see `thumbnails.decode_thumbnail`."""
     return decode_thumbnail(path, side)
 
 
 def open_thumbnails(
     path: str | os.PathLike[str], side: int, least: int = 1, go_on: Callable[[], bool] = lambda: True
 ) -> tuple[list[NDArray[np.uint8]], str | None]:
-    """The same of every page of a TIFF, and what was left out: see `decoding.decode_thumbnails`."""
+    """The same of every page of a TIFF, and what was left out: see `thumbnails.decode_thumbnails`."""
     return decode_thumbnails(path, side, least, go_on)
 
 

@@ -21,6 +21,7 @@ from pixmend.pictures import Samples
 EXACT = {"1": "1", "L": "L", "LA": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBA": "RGBA"}
 SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
 PHOTOMETRIC, WHITE_IS_ZERO, BITS, CHANNELS, PLANAR = 262, 0, 258, 277, 284  # tags of TIFF, and a value
+SAMPLE_FORMAT, SIGNED = 339, 2  # the same
 NO_DATA = 42113  # GDAL's: https://gdal.org/drivers/raster/gtiff.html#nodata-value
 
 
@@ -47,9 +48,14 @@ def no_data(told: object) -> float | None:
     return min(max(value, -largest), largest) if abs(value) < 1.001 * largest else None  # text may round it
 
 
+def is_signed(image: Image.Image) -> bool:
+    """Whether it is a TIFF of grey whose samples are signed numbers of 16 bits, as of heights above the sea."""
+    return image.mode == "I" and tag_of(image, BITS) == (16,) and tag_of(image, SAMPLE_FORMAT) == (SIGNED,)
+
+
 def samples_of(image: Image.Image, name: str) -> Samples:
-    """The image's samples as (H, W, C)."""
-    if image.mode == "F":
+    """The image's samples as (H, W, C); signed numbers of 16 bits become floats, which hold them exactly."""
+    if image.mode == "F" or is_signed(image):
         return np.array(image, np.float32)[..., None]
     if image.mode in SIXTEEN or image.mode == "I":
         levels = _levels(image)

@@ -55,6 +55,7 @@ class Original:
     jpeg: bytes | None = None  # the whole file, if it is one
     orientation: int = 1  # in which that file holds its samples, 1 to 8
     white_is_zero: bool = False  # whether a TIFF of grey has its samples the other way round: 0 for white
+    signed: bool = False  # whether floats stand for a TIFF's signed numbers of 16 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +81,11 @@ class Picture:
     def is_float(self) -> bool:
         """Whether samples are floats, and not 8 or 16 bits."""
         return self.samples.dtype.kind == "f"
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether these floats stand for signed numbers of 16 bits, in which a TIFF is written again."""
+        return self.is_float and self.original is not None and self.original.signed
 
     @property
     def span(self) -> tuple[float, float]:
@@ -282,10 +288,11 @@ def composite(picture: Picture, fill: Floats, soft: Floats, opaque: bool = False
         colours[:] = np.where(colours >= white / 2, white, 0)
     if opaque and picture.has_alpha:
         old[:, -1:] += weight * (picture.levels - old[:, -1:])  # whole numbers below 2^16 are exact here
-    old = old if picture.is_float else np.rint(old)
+    fine = picture.is_float and not picture.is_signed
+    old = old if fine else np.rint(old)
     if picture.no_data is not None:  # a fill must not say that it is none
         value, up = np.float32(picture.no_data), picture.no_data <= (white + black) / 2
-        beside = np.nextafter(value, np.float32(np.inf if up else -np.inf)) if picture.is_float else value + 2 * up - 1
+        beside = np.nextafter(value, np.float32(np.inf if up else -np.inf)) if fine else value + 2 * up - 1
         old[picture.is_no_data(old[:, : picture.channels]), 0] = beside
     samples[touched] = old
     return replace(picture, samples=samples)

@@ -2,7 +2,8 @@
 
 Reading: asked for such samples, Pillow keeps the first byte of each where they are stored big-endian, and the second
 where they are little-endian. So the file is decoded twice, the second time with the byte order turned round.
-Writing: the container is Pillow's own, the samples are put in here; in a TIFF these may be floats as well.
+Writing: the container is Pillow's own, the samples are put in here; in a TIFF these may be floats and signed numbers
+as well.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from pixmend import png_bytes
+from pixmend.loading import SAMPLE_FORMAT, SIGNED
 from pixmend.pictures import Picture, Samples
 
 _OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if np.little_endian else "L"}
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # PNG's, by the number of channels
 _PLANAR = 284  # the tag that tells whether samples lie pixel by pixel, 1, or in planes, 2
+_UNSIGNED, _FLOAT = 1, 3  # TIFF's names of what samples are, beside SIGNED
 _BAND = 1 << 22  # bytes of samples that are filtered at once
 
 
@@ -117,7 +120,10 @@ def _filtered(samples: Samples) -> Iterator[bytes]:
 
 
 def _write_tiff(picture: Picture, stream: IO[bytes], options: dict[str, Any]) -> None:
-    samples = picture.samples
+    samples: NDArray[Any] = picture.samples
+    kind = _FLOAT if picture.is_float else _UNSIGNED
+    if picture.is_signed:
+        samples, kind = np.rint(samples).astype(np.int16), SIGNED
     height, width, channels = samples.shape
     packed = zlib.compress(samples.astype(samples.dtype.newbyteorder("<")).tobytes(), 6)
     tags = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
@@ -126,7 +132,7 @@ def _write_tiff(picture: Picture, stream: IO[bytes], options: dict[str, Any]) ->
         tags[tag] = described.get_ifd(tag) if tag in (34665, 34853) else described[tag]
     colour, bits = 1 if channels <= 2 else 2, 8 * samples.dtype.itemsize
     stored = {256: width, 257: height, 258: (bits,) * channels, 259: 8, 262: colour, 273: 0, 277: channels, 278: height}
-    stored |= {279: len(packed), 284: 1, 339: (3 if picture.is_float else 1,) * channels}
+    stored |= {279: len(packed), 284: 1, SAMPLE_FORMAT: (kind,) * channels}
     stored |= {338: 2} if picture.has_alpha else {}  # extra samples: alpha, unassociated
     for tag, value in stored.items():
         tags[tag] = value

@@ -16,10 +16,11 @@ import anyio.to_thread
 
 from pixmend.backends import open_network
 from pixmend.checkpoint import Model
-from pixmend.decoding import decode_file, header_size
+from pixmend.decoding import decode_file
 from pixmend.denoising.model_file import Denoiser
 from pixmend.errors import PixmendError
 from pixmend.images import Picture, mask_strength
+from pixmend.opening import header_size
 from pixmend.web.errors import EndingError, FullError, GoneError, TooLargeError, UnknownError, without_options
 from pixmend.web.jobs import Job, Jobs
 from pixmend.web.limits import Limits
