@@ -19,11 +19,11 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from legs import TERMS, Printer, add_leg_options, end_leg, leg_config
 from PIL import Image
 from rich.progress import track
 
@@ -35,7 +35,6 @@ from pixmend.denoising.networks import PICTURE_DEVIATION, ScaledUNet, embedded_l
 from pixmend.diffusion import Conditioning
 from pixmend.errors import PixmendError
 from pixmend.images import open_thumbnail, picture_files
-from pixmend.loop import Report
 from pixmend.model_files import DEFAULT_MODEL
 from pixmend.picture_cache import content_hash, is_held_out
 from pixmend.training import NARROW_VIEWS, TrainConfig, train_model
@@ -44,11 +43,6 @@ from pixmend.unet import sinusoidal_embedding
 PACK_LIMIT = 40 << 20  # bytes
 PACKED_SIDE = 144  # pixels, of the shorter side
 LITTLE = 0.05  # noise, in units of [-1, 1]: about as much as smooth fills of narrow holes are off
-TERMS = (
-    "Trained on about 5,000 photographs of public research collections; most of them state no licence, some allow "
-    "non-commercial use only. Use the weights for research and private, non-commercial work; docs/model-card.md has "
-    "the list."
-)
 
 
 def pack(photos: Path, packed: Path) -> None:
@@ -93,18 +87,9 @@ def run(options: argparse.Namespace) -> None:
     """Train the legs, one after the other."""
     options.runs.mkdir(parents=True, exist_ok=True)
     before = options.init
-    for number, (size, kimg) in enumerate(options.leg, 1):
+    for number, (size, _) in enumerate(options.leg, 1):
         output = options.runs / f"leg-{number}-{size}.safetensors"
-        last = number == len(options.leg)
-        config = TrainConfig(
-            total_kimg=kimg,
-            batch_size=options.batch,
-            lr=options.lr,
-            lr_end=0.0 if last else 0.3,  # a leg that is not the last hands on a network that still moves
-            ema_halflife_kimg=min(20.0, kimg / 20) if last else 5.0,
-            seed=options.seed + number - 1,
-            save_minutes=2.0,
-        )
+        config = leg_config(options, number)
         resume = (output.with_suffix(".run") / "state.safetensors").exists()
         model = _start_mean(before) if options.mean else _start(before, options.conditioning, config.seed)
         data = InpaintingDataset(
@@ -126,11 +111,9 @@ def run(options: argparse.Namespace) -> None:
             size=size,
             device=options.device,
             balance=options.balance,
-            progress=_Printer(),
+            progress=Printer(),
         )
-        print(f"leg {number}: {model.legs[-1]}", flush=True)
-        if round(model.legs[-1]["kimg"] * 1000 / config.batch_size) < config.steps:
-            sys.exit("stopped; start again with the same arguments to go on")
+        end_leg(number, model.legs[-1], config)
         before = output
 
 
@@ -185,35 +168,12 @@ def from_denoiser(denoiser: Denoiser) -> Model:
     return model
 
 
-class _Printer:
-    """A line for the log every half minute."""
-
-    def __init__(self) -> None:
-        self.last = 0.0
-
-    def __call__(self, report: Report) -> None:
-        if report.held_out is None and time.monotonic() - self.last < 30 and report.step != report.steps:
-            return
-        self.last = time.monotonic()
-        held_out = "" if report.held_out is None else f", held out {report.held_out:.4f}"
-        print(
-            f"{time.strftime('%H:%M:%S')} step {report.step}/{report.steps}: loss {report.loss:.4f}{held_out}, "
-            f"lr {report.lr:.2e}, {report.samples_per_second:.0f} samples/s, {report.seconds_left / 60:.0f} min left",
-            flush=True,
-        )
-
-
 def ship(file: Path, steps: int | None, sampler: str | None, mean: bool) -> None:
     """Put a model file into the package as the default or as its part that answers the mean, with its terms of use."""
     before, model = load_model(), _mean_of(load_model(file), file) if mean else load_model(file)
     model.steps, model.sampler, model.terms = steps or model.steps, sampler or model.sampler, TERMS
     model = replace(before, mean=model) if mean else replace(model, mean=model.mean or before.mean)
     print(save_model(DEFAULT_MODEL, model, overwrite=True), f"{DEFAULT_MODEL.stat().st_size / 2**20:.1f} MiB")
-
-
-def _leg(text: str) -> tuple[int, float]:
-    size, kimg = text.split(":")
-    return int(size), float(kimg)
 
 
 def main() -> None:
@@ -224,19 +184,11 @@ def main() -> None:
     packing.add_argument("photos", type=Path)
     packing.add_argument("packed", type=Path)
     running = commands.add_parser("run")
-    running.add_argument("photos", type=Path)
-    running.add_argument("runs", type=Path)
-    running.add_argument("--leg", type=_leg, action="append", required=True, metavar="SIZE:KIMG")
-    running.add_argument("--init", type=Path)
+    add_leg_options(running)
     running.add_argument(
         "--conditioning", choices=list(INPUT_CHANNELS), help="left out: that of the model begun with; mean: residual"
     )
-    running.add_argument("--batch", type=int, default=32)
-    running.add_argument("--lr", type=float, default=5e-4)
-    running.add_argument("--seed", type=int, default=0)
     running.add_argument("--balance", type=float, default=1.0, help="0: every value counts alike; 1: every hole does")
-    running.add_argument("--device")
-    running.add_argument("--cache", type=Path)
     shipping = commands.add_parser("ship")
     shipping.add_argument("file", type=Path)
     shipping.add_argument("--steps", type=int, help="left out: those in FILE")
