@@ -12,7 +12,8 @@ from unittest import mock
 
 import pytest
 
-from pixmend.files import remove_leftovers, write_atomically
+from pixmend import files
+from pixmend.files import remove_leftovers, write_atomically, write_folder_atomically
 from pixmend.locks import holder, locked
 
 pytest.importorskip("fcntl", reason="processes are forked and killed as on Linux and macOS")
@@ -55,6 +56,46 @@ def test_a_file_that_is_replaced_can_be_kept(tmp_path: Path) -> None:
     with mock.patch.object(os, "link", side_effect=OSError(1, "no hard links here")):
         write_atomically(path, lambda stream: stream.write(b"4"), overwrite=True, keep=kept)
     assert (path.read_text(), kept.read_text()) == ("4", "3")
+
+
+def test_modes_are_those_of_any_new_file_and_of_the_file_that_is_replaced(tmp_path: Path) -> None:
+    def mode_of(path: Path) -> int:
+        return path.stat().st_mode & 0o777
+
+    def write(stream: Any) -> None:
+        (part,) = tmp_path.glob("*.part")
+        seen.append(mode_of(part))
+
+    before, seen = os.umask(0o027), list[int]()
+    try:
+        with mock.patch.object(os, "umask", side_effect=AssertionError("to ask for it is to change it")):
+            path = write_atomically(tmp_path / "a", write, overwrite=False)
+            assert mode_of(path) == 0o640
+            for mode in (0o600, 0o666, 0o444):
+                path.chmod(mode)
+                write_atomically(path, write, overwrite=True)
+                assert mode_of(path) == mode
+            folder = write_folder_atomically(tmp_path / "b", lambda part: (part / "c").touch())
+            assert mode_of(folder) == 0o750
+    finally:
+        os.umask(before)
+    assert seen == [0o640, 0o600, 0o640, 0o440], "while it is written nobody may more than before"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the system does not tell what is open")
+def test_no_handle_is_open_when_a_file_gets_its_name_where_that_would_be_refused(tmp_path: Path) -> None:
+    def opened() -> list[str]:
+        links = [os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+        return [os.readlink(link) for link in links if os.path.lexists(link)]
+
+    def replace(name: str, path: Path) -> None:
+        assert not [link for link in opened() if link.endswith(".part")]
+        os.rename(name, path)
+
+    with mock.patch.object(files, "RENAMES_OPEN_FILES", new=False), mock.patch.object(os, "replace", replace):
+        path = write_atomically(tmp_path / "a", lambda stream: stream.write(b"1"), overwrite=True)
+    assert path.read_bytes() == b"1"
+    assert [*tmp_path.iterdir()] == [path]
 
 
 def test_file_systems_without_modes_and_without_synced_folders_will_do(tmp_path: Path) -> None:

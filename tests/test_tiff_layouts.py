@@ -46,6 +46,20 @@ def test_strips_and_tiles_in_planes_and_by_pixel(
             assert np.abs(small - levels).max() <= 0.51, (planar, compression, order)
 
 
+@pytest.mark.parametrize("mode", KINDS)
+@pytest.mark.parametrize("order", "<>")
+def test_strips_and_pages_without_compression(tmp_path: Path, mode: str, order: str) -> None:
+    """As OpenCV and libtiff write them by themselves; the last strip is shorter."""
+    samples = np.random.default_rng(2).integers(0, 4096, (70, 50, KINDS[mode][0]), np.uint16)
+    path = written(tmp_path / "a.tif", samples, mode, "contig", rowsperstrip=16, byteorder=order)
+    assert np.array_equal(decode_file(path).samples, samples)
+    if mode == "RGB":
+        assert np.abs(decode_thumbnail(path, 1000) - samples / 4095 * 255).max() <= 0.51, "12 bits are not nearly black"
+        pages = np.stack([samples, samples[::-1]])
+        tifffile.imwrite(path, pages, photometric="rgb", rowsperstrip=16, byteorder=order, metadata=None)
+        assert np.array_equal(decode_file(path, 2).samples, samples[::-1])
+
+
 def test_planes_that_pillow_garbles_are_refused(tmp_path: Path) -> None:
     """In a file of two pages they are left to Pillow, which takes every byte for a sample."""
     path, samples = tmp_path / "two.tif", np.zeros((2, 3, 20, 30), np.uint16)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+import secrets
 import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +21,7 @@ STATE_KEY = "pixmend-state"  # of a state's metadata
 
 ADVICE = "choose another output"
 LONGEST_NAME = 100  # bytes that a temporary file takes over from the name of the file it will be
+RENAMES_OPEN_FILES = os.name == "posix"  # Windows does not, whoever has opened them
 
 
 def check_output(path: Path, overwrite: bool, example: str = "mended.png") -> None:
@@ -148,10 +149,10 @@ def write_folder_atomically(path: str | os.PathLike[str], write: Callable[[Path]
     path = Path(path)
     check_output_folder(path)
     with errors_as_one_line(path):
-        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part"))
+        part = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")
+        part.mkdir()
         try:
             write(part)
-            os.chmod(part, 0o777 & ~_umask())
             os.rename(part, path)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
@@ -168,11 +169,14 @@ def _part_of(path: Path) -> Iterator[tuple[int, str]]:
     Where there are no locks (Windows, some network file systems) they stay.
     """
     _remove_abandoned(path)
+    if not RENAMES_OPEN_FILES:
+        yield _new_part(path)
+        return
     while True:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=".part")
+        handle, name = _new_part(path)
         guard = os.dup(handle)  # it holds the lock until the file has its name
         _try_lock(guard)
-        if os.name != "posix" or os.fstat(guard).st_nlink:
+        if os.fstat(guard).st_nlink:
             break
         for one in (handle, guard):  # another process took it for abandoned before it was locked
             os.close(one)
@@ -180,6 +184,19 @@ def _part_of(path: Path) -> Iterator[tuple[int, str]]:
         yield handle, name
     finally:
         os.close(guard)
+
+
+def _new_part(path: Path) -> tuple[int, str]:
+    """The handle and the name of a new file, which others may read and write as little as the one that it replaces.
+
+    Else as any new file: the system sees to that, for to ask a process what it keeps from others (its umask) is to
+    change it for a moment, in all threads.
+    """
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666
+    while True:
+        name = path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}.part")
+        with suppress(FileExistsError):
+            return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode), str(name)
 
 
 def _try_lock(handle: int) -> bool:
@@ -239,9 +256,9 @@ def _keep(path: Path, kept: Path) -> None:
 
 
 def _take_over_mode(name: str, path: Path) -> None:
-    """Let a file be readable and writable as the one that it replaces, or as any new one."""
-    with suppress(PermissionError):  # file systems without modes (FAT) refuse some
-        os.chmod(name, (path.stat().st_mode if path.exists() else 0o666 & ~_umask()) & 0o777)
+    """Let a file be readable and writable as the one that it replaces."""
+    with suppress(PermissionError, FileNotFoundError):  # file systems without modes (FAT) refuse some; it is a new one
+        os.chmod(name, path.stat().st_mode & 0o777)
 
 
 def _rename(name: str, path: Path, overwrite: bool) -> None:
@@ -262,12 +279,6 @@ def _rename_to_new(name: str, path: Path) -> None:
         os.rename(name, path)
         return
     os.unlink(name)
-
-
-def _umask() -> int:
-    mask = os.umask(0)  # there is no way to read it without setting it
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:

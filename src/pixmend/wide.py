@@ -38,7 +38,7 @@ def read_wide(
     frame: the one at which the image stands, counted from 0. again: the same file, opened once more; to open it for
     every page of a long stack would take the square of the time. A transparent colour becomes an alpha channel.
     """
-    if not isinstance(image, ImageFile.ImageFile) or image.format not in ("PNG", "TIFF") or len(image.tile) != 1:
+    if not isinstance(image, ImageFile.ImageFile) or image.format not in ("PNG", "TIFF"):
         return None
     if image.format == "TIFF" and image.tag_v2.get(_PLANAR) == 2:  # type: ignore[attr-defined]
         return None  # of samples in planes Pillow gives the first byte in any case
@@ -63,14 +63,16 @@ def read_wide(
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:
-    arguments = image.tile[0][3]
-    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    return first if isinstance(first, str) else ""
+    """How all parts of the file, such as a TIFF's strips, store their samples; "" where that is not told."""
+    modes = {tile.args[0] if isinstance(tile.args, tuple) and tile.args else tile.args for tile in image.tile}
+    raw = modes.pop() if len(modes) == 1 else ""
+    return raw if isinstance(raw, str) else ""
 
 
 def _set_raw_mode(image: ImageFile.ImageFile, raw: str) -> None:
-    tile = image.tile[0]
-    image.tile = [tile._replace(args=(raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw)]
+    image.tile = [
+        tile._replace(args=(raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw) for tile in image.tile
+    ]
 
 
 # -------------------------------------------------------------------------------------------------------------- writing
