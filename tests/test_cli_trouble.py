@@ -297,3 +297,15 @@ def test_what_was_written_is_told_though_its_explanation_fails(
         assert f"the result is in {out}" in done.out
         assert out.exists()
         assert not (folder / "why.json").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names there are no mere bytes")
+@pytest.mark.parametrize(("encoding", "name"), [("utf-8:strict", b"odd \xff.png"), ("cp1252", "修补.png".encode())])
+def test_names_that_cannot_be_printed_are_escaped(tmp_path: Path, encoding: str, name: bytes) -> None:
+    command = [sys.executable, "-m", "pixmend", "mask", "thin", "16", "-o", str(tmp_path / os.fsdecode(name))]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert b"is white" in done.stdout
+    assert b"\\u" in done.stdout
+    assert not done.stderr
+    assert os.listdir(os.fsencode(tmp_path)) == [name]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch.utils.data import DataLoader
 from pixmend import picture_cache
 from pixmend.data import InpaintingDataset, Views
 from pixmend.errors import DataError, FileMissingError
+from pixmend.images import open_thumbnails
 
 
 def drawn(folder: Path, count: int = 6, side: int = 40) -> Path:
@@ -215,3 +218,55 @@ def test_nothing_to_train_on_is_said(tmp_path: Path) -> None:
     (tmp_path / "empty" / "a.png").write_text("no picture")
     with pytest.raises(DataError, match=r"1 were skipped.*a\.png"):
         dataset(tmp_path / "empty")
+
+
+# ------------------------------------------------------------------------------------------------------------ trouble
+
+
+def test_one_picture_is_enough_whatever_would_be_held_out(tmp_path: Path) -> None:
+    samples = dataset(drawn(tmp_path / "one", 1), holdout=0.999999)
+    assert len(samples) == 1
+    assert samples.held_out() is None
+    assert samples.identity["holdout"] == 0
+    assert len(dataset(drawn(tmp_path / "many", 6), holdout=0.5)) in range(1, 6)
+
+
+def test_folders_that_cannot_be_read_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "closed").mkdir()
+    scandir = os.scandir
+
+    def closed(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    assert dataset(folder).skipped == [f"{folder / 'closed'} cannot be read: Permission denied"]
+
+
+def test_a_picture_for_which_there_was_no_memory_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short_of_memory(image: Image.Image, *_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pixmend.thumbnails.loaded", short_of_memory)
+        with pytest.raises(DataError, match=r"0\.png needs more memory than there is"):
+            dataset(folder)
+    assert len(dataset(folder)) == 6
+
+
+def test_decoding_does_not_run_far_ahead(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a picture that takes long, the decoded ones would fill memory."""
+    drawn(folder, 40)
+    begun, most = [], 2 * (os.cpu_count() or 1)
+    decode = open_thumbnails
+
+    def slow(file: Path, *options: object) -> object:
+        begun.append(file)
+        if len(begun) == 1:
+            time.sleep(0.3)
+            assert len(begun) <= most
+        return decode(file, *options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(picture_cache, "open_thumbnails", slow)
+    assert len(dataset(folder)) == len(begun) == 40

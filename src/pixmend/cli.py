@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,6 +59,8 @@ COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; what a user can mend is one line on stderr, never a traceback."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may have letters that cannot be printed
+        sys.stdout.reconfigure(errors="backslashreplace")
     with end_on_signal() as stopped:
         try:
             if "" in arguments:  # a path of no letters would be the current folder
@@ -127,8 +129,9 @@ def train(
     device: Device = None,
 ) -> None:
     """Train a model on a folder of pictures. Ctrl-C saves and leaves; --resume goes on."""
-    run = check_training(output, overwrite=overwrite, resume=resume)
-    refuse_if_held(run / RUN_LOCK)
+    run = check_training(output, overwrite=overwrite, resume=resume, sources=(init, distill))
+    if rank() == 0:
+        refuse_if_held(run / RUN_LOCK)
     check_inputs(init, distill)
     if (distill is None) != (steps is None):
         raise OptionError("--distill MODEL and --steps N go together: N steps for what MODEL does in 2N; give both")
@@ -152,8 +155,7 @@ def train(
         def tell(report: Report) -> None:
             nonlocal last
             last = report
-            with suppress(OSError):  # a terminal that was closed stops no training before it is saved
-                update(report.step, report.steps, _training_line(report))
+            update(report.step, report.steps, _training_line(report))
             if report.held_out is not None and not sys.stderr.isatty():
                 show(_training_line(report))
 

@@ -42,7 +42,10 @@ def warnings_as_lines() -> Iterator[None]:
 
 @contextmanager
 def progress_bar(shown: bool = True) -> Iterator[Callable[..., None]]:
-    """`update(done, total, text)` of a progress bar on stderr with the time left; of nothing where nobody looks."""
+    """`update(done, total, text)` of a progress bar on stderr with the time left; of nothing where nobody looks.
+
+    A terminal that is closed meanwhile stops no work.
+    """
     if not (shown and sys.stderr.isatty()):
         yield lambda done, total, text="": None
         return
@@ -54,8 +57,9 @@ def progress_bar(shown: bool = True) -> Iterator[Callable[..., None]]:
         task = progress.add_task("", total=None)
 
         def update(done: int, total: int, text: str = "") -> None:
-            if total != progress.tasks[0].total:  # other work, with a speed of its own
-                progress.reset(task, total=total)
-            progress.update(task, completed=done, description=text)
+            with suppress(OSError):
+                if total != progress.tasks[0].total:  # other work, with a speed of its own
+                    progress.reset(task, total=total)
+                progress.update(task, completed=done, description=text)
 
         yield update

@@ -83,6 +83,9 @@ class InpaintingDataset(Dataset[Sample]):
         self._holdout = holdout
         self.skipped = self._cache.skipped
         self.pictures = self._cache.split(holdout, held_out=False)
+        if not self.pictures:  # of one picture, or two, all may be among those held out: better to train on them
+            self._holdout = 0.0
+            self.pictures = self._cache.split(0.0, held_out=False)
         if not self.pictures:
             raise DataError(
                 f"{folder} holds no picture to train on"

@@ -22,6 +22,7 @@ from PIL import Image, ImageColor
 from pixmend.decoding import decode_file, decode_image
 from pixmend.encoding import check_savable, encode, fitted, save_animation, save_picture
 from pixmend.errors import FileMissingError, MaskError, OptionError, PictureError
+from pixmend.files import was_begun
 from pixmend.heif import register_heif
 from pixmend.mask_reading import MaskReading, near_colour, read_mask_array, read_mask_picture
 from pixmend.opening import picture_size
@@ -250,16 +251,19 @@ def picture_suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN)
 
 
-def picture_files(folder: str | os.PathLike[str]) -> list[Path]:
+def picture_files(folder: str | os.PathLike[str], unlisted: Callable[[str], object] = lambda line: None) -> list[Path]:
     """All files in a folder, and in the folders in it, that are named as pictures which Pillow reads; sorted.
 
-    Hidden files are left out. Links to folders are not followed. Raises FileMissingError if there is no such folder.
+    Hidden files are left out, and what a training has drawn into its folder. Links to folders are not followed.
+    unlisted: is told in a line of every folder that cannot be read. Raises FileMissingError if there is no such folder.
     """
     if not os.path.isdir(folder):
         raise FileMissingError(f"{folder} is not a folder; give a folder of pictures")
     found = []
-    for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    for root, folders, names in os.walk(
+        folder, onerror=lambda error: unlisted(f"{error.filename} cannot be read: {error.strerror}")
+    ):
+        folders[:] = [name for name in folders if not name.startswith(".") and not was_begun(Path(root, name))]
         found += [Path(root, name) for name in names if is_picture_name(name)]
     return sorted(found)
 

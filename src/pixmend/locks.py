@@ -11,9 +11,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pixmend.errors import TrainingError
+from pixmend.errors import OutputExistsError, TrainingError
 
 RUN_LOCK = "lock"  # its name in a run folder
+BEGINS = b"process "  # what stands in a lock, if anything does
 POLL_SECONDS = 0.2
 LOCKED_BYTE = 1 << 30  # on Windows, which keeps others from reading what is locked: far behind the holder's name
 
@@ -43,13 +44,18 @@ def locked(path: Path, *, waiting: Callable[[], object] | None = None) -> Iterat
 
     The system gives it up when the process ends, be it by SIGKILL or by a power failure: no lock is ever stale, and a
     file that is left behind locks nobody out. Where another holds it, `waiting()` is told once and its end waited for;
-    without it, that raises BlockingIOError. Raises OSError where the file cannot be made.
+    without it, that raises BlockingIOError. Raises OSError where the file cannot be made, and OutputExistsError for a
+    file that is no lock.
     """
     lock = _take(path, waiting)
     try:
+        if os.read(lock.handle, len(BEGINS)) not in (b"", BEGINS):
+            _close(lock.handle)
+            raise OutputExistsError(f"{path} is no lock of pixmend and is left as it is; choose another output")
+        os.lseek(lock.handle, 0, os.SEEK_SET)
         with suppress(OSError):  # it helps people, and is not needed
             os.ftruncate(lock.handle, 0)
-            os.write(lock.handle, f"process {os.getpid()} on {platform.node()}".encode())
+            os.write(lock.handle, BEGINS + f"{os.getpid()} on {platform.node()}".encode())
         yield lock
     finally:
         if lock.handle in _held:  # and not in a forked child, which has closed it
@@ -61,16 +67,18 @@ def locked(path: Path, *, waiting: Callable[[], object] | None = None) -> Iterat
 
 def holder(path: Path) -> str | None:
     """Who holds a lock, in words; None where nobody does."""
-    if not os.path.exists(path):
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:  # not there, or not ours to open
         return None
     try:
-        _close(_take(path, None).handle)
+        _try_lock(handle, shared=True)
     except BlockingIOError:
         with suppress(OSError):
             return path.read_text(errors="replace").strip() or "another process"
         return "another process"
-    except OSError:  # not ours to open
-        return None
+    finally:
+        os.close(handle)
     return None
 
 
@@ -112,8 +120,11 @@ def _take(path: Path, waiting: Callable[[], object] | None) -> Lock:
         _close(handle)  # its last holder has deleted it in between
 
 
-def _try_lock(handle: int) -> bool:
-    """Lock an open file or raise BlockingIOError; False where the file system (some network shares) knows no locks."""
+def _try_lock(handle: int, *, shared: bool = False) -> bool:
+    """Lock an open file or raise BlockingIOError; False where the file system (some network shares) knows no locks.
+
+    shared: not against others that ask so too, where the system has such locks.
+    """
     if sys.platform == "win32":
         import msvcrt
 
@@ -128,7 +139,7 @@ def _try_lock(handle: int) -> bool:
     import fcntl
 
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         raise
     except OSError:

@@ -16,7 +16,7 @@ ALMOST_ALL = 0.9  # filling a larger share than this is rarely meant: the mask m
 MUCH_GREY = 0.01  # of a mask: more than the edges of a brush or the noise of a JPEG
 STOPPED = 130  # the exit code of Ctrl-C, as shells and typer have it
 
-Seed = Annotated[int, typer.Option(min=0, metavar="N", help="The same seed gives the same result.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, metavar="N", help="The same seed gives the same result.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; left out, the best there is.", show_default=False)]
 Backend = Annotated[
     str | None,

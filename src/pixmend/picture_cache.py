@@ -12,8 +12,9 @@ import os
 import sys
 import weakref
 import zlib
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -51,7 +52,8 @@ class PictureCache:
         if not folder.is_dir():
             raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on")
         self.folder, self.side = folder, side
-        found = picture_files(folder)
+        unlisted: list[str] = []
+        found = picture_files(folder, unlisted.append)
         outside = {file: None for file in found if _leads_out(file, folder)}
         files = [file for file in found if file not in outside]
         stats = [(str(f.relative_to(folder)), *_size_and_date(f)) for f in files]
@@ -64,6 +66,7 @@ class PictureCache:
             links = "link that leads" if len(outside) == 1 else "links that lead"
             told = f"{len(outside)} {links} out of {folder}, such as {next(iter(outside))}: not followed"
             self.skipped = [*self.skipped, f"{told}; copy the files there"]
+        self.skipped = [*self.skipped, *unlisted]
 
     @property
     def hashes(self) -> list[str]:
@@ -153,10 +156,19 @@ def _say_who_decodes(lock: Path) -> None:
 
 
 def _decoded(files: list[Path], side: int) -> Generator[tuple[Path, Decoded | _Skipped]]:
-    pool, ends = ThreadPoolExecutor(os.cpu_count()), Event()  # Pillow decodes outside of Python's lock
+    threads, ends = os.cpu_count() or 1, Event()
+    pool = ThreadPoolExecutor(threads)  # Pillow decodes outside of Python's lock
+    most = 2 * threads  # behind a picture that takes long, so many wait and no more
     work = partial(_decoded_one, side=side, go_on=lambda: not ends.is_set())
+    ahead: deque[tuple[Path, Future[Decoded | _Skipped]]] = deque()
     try:
-        yield from zip(files, pool.map(work, files), strict=True)
+        for file in files:
+            ahead.append((file, pool.submit(work, file)))
+            if len(ahead) == most:
+                first, result = ahead.popleft()
+                yield first, result.result()
+        for first, result in ahead:
+            yield first, result.result()
     finally:  # who is interrupted does not wait for all pictures that are left, nor for all pages of one
         ends.set()
         pool.shutdown(cancel_futures=True)
@@ -167,7 +179,10 @@ def _decoded_one(file: Path, side: int, go_on: Callable[[], bool]) -> Decoded | 
     try:
         (pages, left_out), digest = open_thumbnails(file, side, SMALLEST_SIDE, go_on), content_hash(file)
     except PictureError as error:  # damage has no number, failures of the system have one
-        return _Skipped(str(error), by_system=getattr(error.__cause__, "errno", None) is not None)
+        cause = error.__cause__
+        if isinstance(cause, MemoryError):
+            return _Skipped(f"{file} needs more memory than there is", by_system=True)
+        return _Skipped(str(error), by_system=getattr(cause, "errno", None) is not None)
     except PixmendError as error:
         return _Skipped(str(error), by_system=True)
     except OSError as error:
@@ -245,7 +260,8 @@ def _size_and_date(file: Path) -> tuple[int, int]:
 
 def content_hash(file: Path) -> str:
     """Sixteen hexadecimal digits of a file's content."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 def is_held_out(content_hash: str, holdout: float) -> bool:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from pixmend import files
 from pixmend.errors import TrainingError
 from pixmend.files import (
     EARLIER_FILE,
+    LOG_FILE,
     STATE_FILE,
     STATE_KEY,
     check_run_folder,
@@ -114,7 +115,7 @@ class RunFolder:
         self.path = path
         self.state_file = path / STATE_FILE
         self.earlier_file = path / EARLIER_FILE  # the one saved before that, should a disk fail
-        self.log_file = path / "log.csv"
+        self.log_file = path / LOG_FILE
         self.notes_file = path / "notes.txt"
         self.lock_file = path / RUN_LOCK
         self._lock: Lock | None = None
@@ -130,8 +131,9 @@ class RunFolder:
         """
         with ExitStack() as stack:
             with errors_as_one_line(self.path, ADVICE if was_begun(self.path) else files.ADVICE):
-                self.path.mkdir(parents=True, exist_ok=True)
-                stack.callback(_remove_if_empty, self.path)
+                if not self.path.exists():
+                    self.path.mkdir(parents=True, exist_ok=True)
+                    stack.callback(_remove_if_empty, self.path)
                 try:
                     self._lock = stack.enter_context(locked(self.lock_file))
                 except BlockingIOError as error:
@@ -144,8 +146,8 @@ class RunFolder:
         with errors_as_one_line(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             remove_leftovers(self.path)
-            if not resume:  # what a run left that was killed before it saved anything
-                self.log_file.unlink(missing_ok=True)
+            if not resume and self.log_file.exists():  # what a run left that was killed before it saved anything
+                self.log_file.unlink()
                 self.notes_file.unlink(missing_ok=True)
         if self._lock is not None and not self._lock.guarded:
             self.note("this file system knows no locks: a second training into this folder would not be noticed")
@@ -256,7 +258,7 @@ class RunFolder:
 
     def note(self, text: str) -> None:
         """Append one line to notes.txt: what happened that should not."""
-        with errors_as_one_line(self.notes_file, ADVICE), open(self.notes_file, "a", encoding="utf-8") as stream:
+        with errors_as_one_line(self.notes_file, ADVICE), _appended(self.notes_file) as stream:
             stream.write(text + "\n")
 
     def require_in_place(self) -> None:
@@ -286,6 +288,11 @@ class RunFolder:
                 self.log_file.unlink()
                 return
         write_atomically(self.log_file, lambda stream: stream.write(kept), overwrite=True, advice=ADVICE)
+
+
+def _appended(file: Path) -> IO[str]:
+    """A text file at its end; letters that are none, as names of files may have, are written by their numbers."""
+    return open(file, "a", encoding="utf-8", errors="backslashreplace")
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -89,7 +89,7 @@ def train_model(
         raise OptionError("a model that answers the mean learns from no teacher: it takes a single step; leave one out")
     if model is not None and init is not None:
         raise OptionError("a training starts from a model or from the file `init`; give one of them, or none")
-    folder = RunFolder(check_training(output, overwrite=overwrite, resume=resume))
+    folder = RunFolder(check_training(output, overwrite=overwrite, resume=resume, sources=(init, teacher)))
     with joined() as processes, folder.lock() if processes.first else nullcontext():
         config.part_size(processes.count)
         if processes.first:

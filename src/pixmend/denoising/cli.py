@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pixmend.console import progress_bar, say
+from pixmend.console import progress_bar, say, show
 from pixmend.denoising.folder import DenoiseWork
 from pixmend.errors import OptionError
 from pixmend.files import check_output, errors_as_one_line
@@ -131,7 +131,7 @@ def train(
             line = average.line(report, epochs)
             update(report.step, report.steps, line)
             if average.ended and not sys.stderr.isatty():
-                print(line, file=sys.stderr)
+                show(line)
 
         fresh = Denoiser.new(network, seed=seed)  # type: ignore[arg-type]  # checked above
         train_denoiser(pictures, output, config, denoiser=fresh, resume=resume, device=device, progress=tell)
@@ -182,12 +182,17 @@ def evaluate(
     pictures: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N test pictures.")] = None,
     many_steps: Annotated[int, typer.Option(min=0, metavar="N", help="Many-step denoising too, on N pictures.")] = 0,
     figures: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw what it does at every level here.")] = None,
+    overwrite: Overwrite = False,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a denoiser on the test pictures: loss, PSNR, SSIM and sharpness by level."""
     check_inputs(model)
     if figures is not None:
+        from pixmend.denoising.figures import BOTH, draw_both
+
+        for name in BOTH if figures.is_dir() else ():
+            check_output(figures / name, overwrite)
         with errors_as_one_line(figures):
             figures.mkdir(parents=True, exist_ok=True)
     found = _pictures(data).test[:pictures]
@@ -201,8 +206,6 @@ def evaluate(
         result = measure(denoiser.network, found, denoiser.law, many_steps=many_steps, device=where, progress=update)
     _print_measures(result, as_json)
     if figures is not None:
-        from pixmend.denoising.figures import draw_both
-
         draw_both(denoiser.network, found[0], denoiser.law, figures, where)
 
 

@@ -17,6 +17,7 @@ ENLARGE = 3  # CIFAR's 32 pixels are small on a screen
 NOISE_SHOWN = 3.0  # standard deviations from black to grey, and from grey to white
 GAP = 2  # white pixels between the pictures
 SEED = 0
+BOTH = "levels.png", "many-steps.png"
 
 
 @torch.no_grad()
@@ -50,10 +51,10 @@ def draw_ways(network: nn.Module, x0: Tensor, law: NoiseLaw, path: Path) -> None
 
 
 def draw_both(network: nn.Module, picture: Pixels, law: NoiseLaw, folder: Path, device: torch.device) -> None:
-    """`draw_levels` and `draw_ways` of one picture (3, H, W) uint8, as levels.png and many-steps.png in a folder."""
+    """`draw_levels` and `draw_ways` of one picture (3, H, W) uint8, as the files BOTH in a folder."""
     x0 = torch.from_numpy(picture)[None].to(device).float() / 127.5 - 1
-    draw_levels(network, x0, law, folder / "levels.png")
-    draw_ways(network, x0, law, folder / "many-steps.png")
+    for draw, name in zip((draw_levels, draw_ways), BOTH, strict=True):
+        draw(network, x0, law, folder / name)
 
 
 @torch.no_grad()

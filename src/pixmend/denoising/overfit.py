@@ -15,8 +15,9 @@ from pixmend.denoising.figures import draw_handful
 from pixmend.denoising.measure import evaluate
 from pixmend.denoising.model_file import Denoiser
 from pixmend.denoising.task import document_config, train_denoiser
-from pixmend.errors import DataError
-from pixmend.loop import Progress
+from pixmend.errors import DataError, TrainingError
+from pixmend.files import was_begun
+from pixmend.loop import Progress, Report
 
 FIGURE = "comparison.png"
 
@@ -36,7 +37,8 @@ def overfit(
     """Train on the first `count` pictures alone, `steps` steps of all of them, and measure on the same.
 
     Returns what `evaluate` returns, of those pictures with noise that the training did not see. The folder `run` gets
-    what a training leaves, and comparison.png: clean, noisy at the middle level, denoised in one step.
+    what a training leaves, and comparison.png: clean, noisy at the middle level, denoised in one step. Ctrl-C ends it
+    with KeyboardInterrupt: what is not learnt to the end tells nothing.
     """
     if not 1 <= count <= len(pictures.train):
         there = len(pictures.train)
@@ -47,7 +49,19 @@ def overfit(
     config = document_config(count, epochs=steps, batch=count, lr=lr, seed=seed)
     kimg = config.total_kimg
     config = dataclasses.replace(config, measure_kimg=kimg, save_kimg=kimg, held_out_samples=count)
-    trained = train_denoiser(handful, run, config, denoiser=denoiser, device=device, progress=progress)
+    last: Report | None = None
+
+    def tell(report: Report) -> None:
+        nonlocal last
+        last = report
+        if progress is not None:
+            progress(report)
+
+    if was_begun(Path(run)):
+        raise TrainingError(f"{run} holds a training that was begun; choose another output")
+    trained = train_denoiser(handful, run, config, denoiser=denoiser, device=device, progress=tell)
+    if last is not None and last.step < last.steps:
+        raise KeyboardInterrupt
     x0 = torch.from_numpy(handful.train).float() / 127.5 - 1
     draw_handful(trained.network, x0, trained.law.T // 2, trained.law, Path(run) / FIGURE)
     return evaluate(trained.network, handful.train, trained.law)

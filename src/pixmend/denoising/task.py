@@ -7,6 +7,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from pixmend.denoising.figures import draw_levels
 from pixmend.denoising.law import NoiseLaw
 from pixmend.denoising.model_file import Denoiser, load_denoiser, save_denoiser
 from pixmend.denoising.samples import NoisyCrops, NoisyPictures
-from pixmend.errors import OptionError
-from pixmend.files import check_output
+from pixmend.errors import OptionError, OutputExistsError
+from pixmend.files import check_run_folder
 from pixmend.loop import Batch, Progress, Report, TrainConfig, fit
 from pixmend.run_folder import RunFolder
 from pixmend.runtime import pick_device
@@ -111,9 +112,11 @@ def _run(
     task: DenoisingTask, run: Path, config: TrainConfig, resume: bool, device: str | None, progress: Progress | None
 ) -> Denoiser:
     folder = RunFolder(run)
+    check_run_folder(run, resume)
     with folder.lock():
+        if task.output.exists() and not resume:
+            raise OutputExistsError(f"{task.output} exists and is left as it is; choose another folder")
         folder.prepare(resume)
-        check_output(task.output, overwrite=resume)
         where = pick_device(device)
         with stop_on_signal() as stopped:
             fit(task, config, folder, device=where, resume=resume, progress=progress, stop=stopped)
@@ -242,8 +245,9 @@ class EpochAverage:
         )
 
     def _begin_in_log(self, images: int) -> None:
-        """Take the steps of this epoch in that were done before the training was stopped."""
-        with open(self.log, newline="", encoding="utf-8") as stream:
+        """Take the steps of this epoch in that were done before the training was stopped, where the log tells."""
+        unread = suppress(OSError, LookupError, ValueError, TypeError, csv.Error)  # somebody edited or removed it
+        with unread, open(self.log, newline="", encoding="utf-8") as stream:
             for row in csv.DictReader(stream):
                 seen, value = round(float(row["kimg"]) * 1000), float(row["batch_loss"])
                 if seen < images and _epoch(seen, self.pictures) == self.epoch and math.isfinite(value):

@@ -71,14 +71,18 @@ def evaluate(
             f"{fills} fills of {pictures} pictures of {size} pixels are too few; give at least 1, 2 and 16"
         )
     chosen = protocol.choose_families(families)
+    if not chosen:
+        raise OptionError("no family of holes is chosen; name some, or all")
     _check_reference(reference, methods)
     found = protocol.read_pictures(Path(folder), pictures, size, part)
     with errors_as_one_line(output):
         output.mkdir(parents=True, exist_ok=True)
     cases: dict[str, Sequence[Case]] = {family: protocol.cases_of(family, found) for family in chosen}
-    whole = make_fills(methods, cases, output / "fills", fills, progress)
     patches = None if training is None else TrainingPatches(Path(training), size, _named(progress, "training pictures"))
-    settings = Settings(frozenset(classify), patches, "" if training is None else str(Path(training).resolve()))
+    whole = make_fills(methods, cases, output / "fills", fills, progress)
+    if not whole:
+        raise OptionError("all methods failed, for the reasons above; choose another one as well, such as mean")
+    settings = Settings(frozenset(classify), patches)
     results = _measured(whole, cases, output, fills, settings, progress)
     figures = summarize(results, reference)
     told = [line for name in ("LPIPS", "FID") if (line := learned.missing(name)) is not None]
@@ -130,7 +134,7 @@ def _write(output: Path, facts: dict[str, Any], figures: Sequence[Figure], resul
         "cases.csv": cases_as_csv(results),
     }
     for name, text in texts.items():
-        content = text.encode()
+        content = text.encode("utf-8", "backslashreplace")  # names of files may have letters that are none
         write_atomically(output / name, lambda stream, content=content: stream.write(content), overwrite=True)  # type: ignore[misc]
 
 

@@ -44,7 +44,10 @@ def outside_command(template: str) -> Method:
     It is run without a shell, once for each fill. With {seed} in it, it is asked for several fills.
     Raises OptionError for a template without the three names.
     """
-    parts = shlex.split(template)
+    try:
+        parts = shlex.split(template)
+    except ValueError as error:
+        raise OptionError(f"the command {template!r} is not understood: {error}; check its quotes") from error
     for name in ("{image}", "{mask}", "{output}"):
         if not any(name in part for part in parts):
             raise OptionError(
@@ -92,8 +95,9 @@ def onnx(file: Path) -> Method:
     except Exception as error:  # its errors share no base of their own
         why = " ".join(str(error).split())[:160]
         raise ModelFileError(f"{file} is no ONNX file that onnxruntime reads ({why}); give another") from error
-    inputs = {"picture" if put.shape[1] == 3 else "mask": put for put in session.get_inputs()}
-    if set(inputs) != {"picture", "mask"}:
+    put = session.get_inputs()
+    inputs = {"picture" if one.shape[1] == 3 else "mask": one for one in put if len(one.shape) == 4}
+    if set(inputs) != {"picture", "mask"} or len(put) != 2:
         raise ModelFileError(f"{file} does not take a picture of 3 channels and a mask of 1; give another")
     sides = inputs["picture"].shape[2:]
 
@@ -141,7 +145,9 @@ def _filled_in(part: str, values: dict[str, Any]) -> str:
 
 def _run(arguments: list[str]) -> None:
     try:
-        done = subprocess.run(arguments, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        done = subprocess.run(
+            arguments, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, check=False
+        )
     except OSError as error:
         raise OptionError(f"the command {arguments[0]} cannot be run: {error.strerror}; check its name") from error
     if done.returncode:

@@ -39,13 +39,13 @@ class Settings:
 
     classify: frozenset[str] = frozenset()  # families
     training: TrainingPatches | None = None
-    training_name: str = ""
 
     @property
     def identity(self) -> dict[str, Any]:
         """All that measures depend on beside the fills, as JSON."""
         found = [name for name in ("LPIPS", "FID") if learned.missing(name) is None]
-        return {"version": VERSION, "classify": sorted(self.classify), "training": self.training_name, "learned": found}
+        training = "" if self.training is None else self.training.fingerprint
+        return {"version": VERSION, "classify": sorted(self.classify), "training": training, "learned": found}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ the classical methods in the same table are the measure to compare with.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pixmend.errors import DataError, PictureError
+from pixmend.errors import DataError, PixmendError
 from pixmend.evaluation.metrics import LEVEL
 from pixmend.images import open_thumbnails, picture_files
 
@@ -42,8 +43,8 @@ class TrainingPatches:
         files = picture_files(folder)
         for done, file in enumerate(files, 1):
             try:
-                pages, _ = open_thumbnails(file, size)
-            except PictureError:
+                pages, _ = open_thumbnails(file, size, least=2)
+            except PixmendError:
                 continue
             for page in pages:
                 pixels = torch.from_numpy(page.copy()).permute(2, 0, 1)[None].float()
@@ -52,6 +53,10 @@ class TrainingPatches:
                 progress(done, len(files))
         if not self.pictures:
             raise DataError(f"{folder} holds no picture that can be read; give the folder that was trained on")
+        digest = hashlib.sha256()
+        for one in self.pictures:
+            digest.update(one.numpy().tobytes())
+        self.fingerprint = digest.hexdigest()[:16]
 
     def nearest(self, x: Tensor, windows: Windows) -> Tensor:
         """Root mean square distances (n,), in 8-bit levels, of the patches of x (B, 3, H, W) to the nearest ones."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pixmend.components import Hole
 from pixmend.console import say
-from pixmend.errors import DataError, OptionError, PictureError
+from pixmend.errors import DataError, OptionError, PixmendError
 from pixmend.images import open_thumbnail, picture_files
 from pixmend.masks import OWN_AREA, draw_mask
 from pixmend.strokes import Rng, draw_count
@@ -168,9 +168,9 @@ def read_pictures(folder: Path, count: int, size: int, part: str = "report") -> 
     """
     if part not in PARTS:
         raise OptionError(f"part {part!r} is not known; choose {', '.join(PARTS)}")
-    names = {path.relative_to(folder).as_posix(): path for path in picture_files(folder)}
     found: list[tuple[str, Pixels]] = []
     left_out: list[str] = []
+    names = {path.relative_to(folder).as_posix(): path for path in picture_files(folder, left_out.append)}
     for name in sorted(names, key=_order):
         if part in ("all", part_of(name)) and len(found) < count:
             middle = _middle(names[name], size)
@@ -215,7 +215,7 @@ def _middle(path: Path, size: int) -> Pixels | str:
     """The middle of a picture, or why there is none."""
     try:
         pixels = open_thumbnail(path, size)
-    except PictureError as error:
+    except PixmendError as error:
         return str(error)
     top, left = ((length - size) // 2 for length in pixels.shape[:2])
     if min(top, left) < 0:
@@ -224,7 +224,12 @@ def _middle(path: Path, size: int) -> Pixels | str:
 
 
 def _order(name: str) -> int:
-    return int(_digest(name.encode()), 16)
+    return int(_digest(_bytes_of(name)), 16)
+
+
+def _bytes_of(name: str) -> bytes:
+    """A name as the file system has it, be it UTF-8 or not."""
+    return name.encode("utf-8", "surrogateescape")
 
 
 def _digest(*parts: bytes) -> str:
