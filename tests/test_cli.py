@@ -447,3 +447,29 @@ def test_a_fill_that_stays_transparent_is_noted(run: Run, folder: Path, tiny_mod
         "inpaint", folder / "picture.png", "--mask", folder / "mask.png", "--invert-mask", "-o", folder / "b.png"
     )
     assert "stays so" not in half.err
+
+
+def test_a_picture_that_is_erased_in_places_becomes_a_jpeg(run: Run, folder: Path, tiny_model: Path) -> None:
+    """What is transparent is filled and opaque, and a JPEG holds that; what is nearly opaque it does not."""
+    alpha = 255 - samples(folder / "mask.png")
+    picture = np.dstack([samples(folder / "picture.png"), alpha])
+    Image.fromarray(picture).save(folder / "erased.png")
+    command = ["inpaint", folder / "erased.png", "--model", tiny_model, "-o", folder / "out.jpg"]
+    done = run(*command)
+    assert done.code == 0, done.err
+    with Image.open(folder / "out.jpg") as image:
+        assert (image.mode, image.size) == ("RGB", (SIZE[1], SIZE[0]))
+    picture[0, 0, 3] = 200
+    Image.fromarray(picture).save(folder / "erased.png")
+    fails(run(*command, "--overwrite"), OutputError.exit_code, "cannot keep the picture's alpha")
+    done = run(*command[:-1], folder / "out.png")
+    assert done.code == 0
+    assert "less than half transparent stays" in done.err
+    assert samples(folder / "out.png")[0, 0, 3] == 200
+
+
+def test_a_preview_tells_the_share_of_a_soft_mask(run: Run, folder: Path) -> None:
+    Image.fromarray(samples(folder / "mask.png") // 255 * np.uint8(200)).save(folder / "grey.png")
+    command = ["inpaint", folder / "picture.png", "--mask", folder / "grey.png", "--soft-mask"]
+    done = run(*command, "--preview", folder / "p.png")
+    assert f"{(samples(folder / 'mask.png') > 0).mean():.1%} of the picture is marked" in done.err

@@ -43,7 +43,7 @@ def known_at(mosaic: Mosaic, level: Level) -> Tensor:
 def planned(hole: Hole, size: int = 64) -> tuple[Mosaic | None, list[tuple[int, int]]]:
     """The mosaic of a hole in a pattern, and the shapes of its levels."""
     [part] = find_parts(hole, size)
-    _, own = plan_mosaic(hole, part, plan_levels(hole, part, size))
+    _, own = plan_mosaic(hole, part, plan_levels(hole, hole, part, size))
     samples = ((pattern(hole.shape[0], hole.shape[1], 16).permute(1, 2, 0).numpy() + 1) * 127).round().astype(np.uint8)
     mosaic = mosaic_of(open_picture(samples), part, own) if own else None
     return mosaic, [level.area.shape for level in own]
@@ -85,7 +85,7 @@ def test_a_ruled_page_goes_on_to_the_pixel() -> None:
 def test_levels_double_and_end_one_below_the_sketch() -> None:
     hole = square(501, 91, 128)
     [part] = find_parts(hole, 64)
-    levels = plan_levels(hole, part, 64)
+    levels = plan_levels(hole, hole, part, 64)
     sketch, own = plan_mosaic(hole, part, levels)
     assert sketch == len(levels) - 1
     assert len(own) == len(levels) + 1

@@ -435,3 +435,18 @@ def test_quality_is_network_calls() -> None:
     assert steps["fast"][0] < steps["balanced"][0] == 6 < steps["best"][0]
     assert sum(steps["fast"]) < sum(steps["balanced"]) < sum(steps["best"])
     assert mend(image, hole, model=model, steps=3).records[0].levels[0].times == [999, 666, 332]
+
+
+@pytest.mark.parametrize("edge", ["--blur 5", "a halo of 25 pixels"])
+def test_what_a_soft_edge_leaves_is_known_to_the_fill(edge: str) -> None:
+    """With the model that ships: colours that run into each other go on in the hole, however wide its edge."""
+    down, right = np.mgrid[:160, :160] / 160
+    truth = np.stack([200 * down + 20, 90 + 80 * np.sin(4 * right + 2 * down), 220 - 150 * right], -1).astype(np.uint8)
+    hole = box(160, 160, 65, 65, 95, 95)
+    given = np.where(hole[..., None], np.array([255, 0, 0], np.uint8), truth)
+    if edge == "--blur 5":
+        result = mend(given, hole, blur=5, model=None)
+    else:
+        apart = np.maximum.reduce([65 - 160 * down, 160 * down - 94, 65 - 160 * right, 160 * right - 94])
+        result = mend(given, (1 - apart / 25).clip(0, 1).astype(np.float32), soft_mask=True, model=None)
+    assert np.abs(result.pictures[0].samples[hole].astype(float) - truth[hole]).mean() < 6

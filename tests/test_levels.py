@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixmend.images import open_picture
-from pixmend.levels import BAND, halved, level_tensors, plan_levels
-from pixmend.windows import find_parts
+from pixmend.levels import BAND, Level, halved, level_tensors, part_of, plan_levels
+from pixmend.windows import Window, find_parts
 
 SIZE = 16
 
@@ -33,9 +33,9 @@ def test_levels_of_a_ramp_are_the_ramp(h: int, w: int, seed: int) -> None:
     hole = np.zeros((h, w), bool)
     hole[top : top + 60, left : left + 50] = True
     for part in find_parts(hole, SIZE):
-        levels = plan_levels(hole, part, SIZE)
+        levels = plan_levels(hole, hole, part, SIZE)
         for level, (x, soft) in zip(
-            levels, level_tensors(open_picture(samples), hole.astype("f4"), part, levels), strict=True
+            levels, level_tensors(open_picture(samples), hole.astype("f4"), hole, part, levels), strict=True
         ):
             assert x.shape[-2:] == soft.shape[-2:] == level.shape
             height = level.area.shape[0]
@@ -57,8 +57,8 @@ def test_a_window_that_is_turned_to_floats_in_bands_is_the_same() -> None:
     hole = np.zeros(picture.size, bool)
     hole[BAND - 20 : BAND + 21, 20:50] = True
     (part,) = find_parts(hole, SIZE)
-    levels = plan_levels(hole, part, SIZE)
-    x, _ = level_tensors(picture, hole.astype("f4"), part, levels)[1]
+    levels = plan_levels(hole, hole, part, SIZE)
+    x, _ = level_tensors(picture, hole.astype("f4"), hole, part, levels)[1]
     whole = torch.from_numpy(part.window.of(picture.colour())).permute(2, 0, 1)[None]
     known = torch.from_numpy(~part.window.of(hole))[None, None].float()
     area = levels[1].area
@@ -69,7 +69,7 @@ def test_the_guide_is_the_coarser_fill_in_its_place() -> None:
     hole = np.zeros((100, 90), bool)
     hole[33:60, 41:70] = True
     (part,) = find_parts(hole, SIZE)
-    levels = plan_levels(hole, part, SIZE)
+    levels = plan_levels(hole, hole, part, SIZE)
     for fine, coarse in pairwise(levels):
         rows = torch.arange(coarse.area.top, coarse.area.bottom)[:, None] + 0.5
         columns = torch.arange(coarse.area.left, coarse.area.right)[None] + 0.5
@@ -79,3 +79,16 @@ def test_the_guide_is_the_coarser_fill_in_its_place() -> None:
         assert guide.shape[-2:] == fine.area.shape
         inner = (slice(2, -2), slice(2, -2))  # at its edge the enlargement repeats
         torch.testing.assert_close(guide[0, 0][inner], rows.expand(fine.area.shape)[inner])
+
+
+def test_beyond_what_a_level_has_its_border_goes_on() -> None:
+    """A level whose surroundings are wider than those of the coarser one is guided by what that has."""
+    x = torch.arange(12.0).reshape(1, 1, 3, 4)
+    assert torch.equal(part_of(x, Window(1, 1, 3, 3)), x[..., 1:3, 1:3])
+    assert part_of(x, Window(-2, 1, 1, 6))[0, 0].tolist() == [[1.0, 2, 3, 3, 3]] * 3
+    coarse = Level(2, Window(4, 4, 10, 10), np.ones((6, 6), bool), SIZE)
+    fill = torch.arange(6.0).repeat(6, 1).T[None, None]  # rows 4 to 9 tell their place
+    fine = Level(1, Window(4, 8, 24, 20), np.ones((20, 12), bool), SIZE)
+    rows = fine.cut(fine.guide(fill, coarse))[0, 0, :, 0]
+    place = (torch.arange(4, 24) + 0.5) / 2 - 0.5 - 4
+    assert torch.allclose(rows, place.clamp(0, 5))

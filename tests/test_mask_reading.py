@@ -24,7 +24,8 @@ from pixmend.errors import MaskError, OptionError
 from pixmend.images import mask_from_color, mask_samples, open_picture, read_mask
 from pixmend.inpainting import inpainting
 from pixmend.inputs import mask_preview
-from pixmend.mask_reading import small_parts, without_specks
+from pixmend.mask_reading import near_colour, read_mask_array, small_parts, without_specks
+from pixmend.pictures import Picture
 from pixmend.unet import UNetConfig
 
 SIZE = (90, 120)  # (H, W)
@@ -362,3 +363,15 @@ def test_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert after.format == "GIF"
     assert np.array_equal(before.samples[~hole], after.samples[~hole][:, : before.samples.shape[2]])
     assert open_picture(tmp_path / "moving.gif", frame=2).samples.shape == before.samples.shape
+
+
+def test_masks_of_floats_may_be_rounded() -> None:
+    mask = np.array([[-1e-7, 0.3, 1.0000001]], np.float32)
+    assert read_mask_array(mask).strength.tolist() == [[0.0, pytest.approx(0.3), 1.0]]
+    with pytest.raises(MaskError, match="holds values from"):
+        read_mask_array(mask * np.float32(1.01))
+
+
+def test_no_colour_is_in_what_is_all_transparent() -> None:
+    with pytest.raises(MaskError, match="all of the picture is transparent"):
+        near_colour(Picture(np.zeros((4, 4, 4), np.uint8)), (255, 0, 255), 255)

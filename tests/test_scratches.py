@@ -208,3 +208,12 @@ def test_mistakes_are_one_line(
     assert main(["mask", *arguments, "-o", "mask.png"]) == code
     assert capsys.readouterr().err.count("\n") == 1
     assert not Path("mask.png").exists()
+
+
+def test_scans_of_twelve_bits_have_the_same_scratches() -> None:
+    rng = np.random.default_rng(0)
+    scan = rng.normal(100, 3, (200, 200))
+    scan[20:180, 90:92] = 220
+    eight = find_scratches(scan.astype(np.uint8))
+    assert 0.003 < eight.mean() < 0.02
+    assert np.array_equal(eight, find_scratches(scan.astype(np.uint8) * np.uint16(16)))

@@ -79,3 +79,21 @@ def test_view_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(views, "MOST_PIXELS", 100)
     with pytest.raises(OptionError, match="too large"):
         view_of(open_picture(np.zeros((20, 30), np.uint8)), scale=1)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_cameras_twelve_bits_are_seen_as_they_are_worked_on(mode: str) -> None:
+    rng = np.random.default_rng(0)
+    samples = rng.integers(0, 4096, (6, 8, len(mode))).astype(np.uint16)
+    samples[0, 0, 0] = 4095
+    if mode[-1] == "A":
+        samples[..., -1] = rng.integers(0, 65536, (6, 8))
+    whole = np.asarray(opened(view_of(Picture(samples)).data).convert(mode)).reshape(6, 8, -1)
+    part = np.asarray(opened(view_of(Picture(samples), left=3, top=2).data).convert(mode)).reshape(4, 5, -1)
+    assert np.array_equal(part, whole[2:, 3:]), "all parts of a picture have the same black and white"
+    colours = samples[..., : len(mode.rstrip("A"))] * (255 / 4095)
+    seen = whole[..., : colours.shape[2]] if mode != "RGBA" else whole[..., :3]
+    shown = whole[..., -1] if mode[-1] == "A" else np.full((6, 8), 255)
+    assert np.abs(seen - colours)[shown > 0].max() <= 1
+    if mode[-1] == "A":
+        assert np.abs(whole[..., -1] - samples[..., -1] / 257).max() <= 1

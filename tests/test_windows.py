@@ -160,7 +160,7 @@ def test_no_hole_is_halved_beyond_the_whole_picture_in_one_tile() -> None:
 def test_levels_hold_the_hole_and_what_guides_them(h: int, w: int, kind: str, seed: int) -> None:
     hole = draw_mask(kind, (h, w), np.random.default_rng(seed))
     for part in find_parts(hole, SIZE):
-        levels = plan_levels(hole, part, SIZE)
+        levels = plan_levels(hole, hole, part, SIZE)
         assert len(levels) == part.halvings + 1
         finest = levels[0].in_picture(part.window)
         assert finest.of(hole).sum() == part.window.of(hole).sum()
@@ -174,3 +174,14 @@ def test_levels_hold_the_hole_and_what_guides_them(h: int, w: int, kind: str, se
 def test_halving_a_hole_asks_for_half_of_what_is_there() -> None:
     hole = np.array([[1, 0, 1, 1, 1], [0, 1, 0, 1, 1], [0, 1, 1, 1, 0]], bool)
     assert halved_hole(hole).tolist() == [[False, True, True], [False, True, False]]
+
+
+def test_soft_edges_are_seen_across_by_what_is_solid_in_them() -> None:
+    """A small hole with a wide soft edge is halved as the hole asks; what is faint as a whole, as all of it does."""
+    solid = hole_of((2000, 2000), (100, 100, 110, 110))
+    touched = hole_of((2000, 2000), (40, 40, 170, 170), (1800, 1800, 1900, 1900))
+    first, second = find_parts(touched, SIZE, solid)
+    assert (first.halvings, first.faint) == (find_parts(solid, SIZE)[0].halvings, False)
+    assert first.box == Window(40, 40, 170, 170)
+    assert (second.halvings, second.faint) == (find_parts(touched, SIZE)[1].halvings, True)
+    assert first.halvings < find_parts(touched, SIZE)[0].halvings

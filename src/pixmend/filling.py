@@ -27,12 +27,12 @@ from pixmend.diffusion import Known, Noise
 from pixmend.efforts import LevelRecord, PartRecord, down_to, effort_for
 from pixmend.errors import MemoryLimitError, OptionError
 from pixmend.exemplars import Mosaic, mosaic_bytes
-from pixmend.levels import Level
+from pixmend.levels import Level, part_of
 from pixmend.samplers import SAMPLERS, visited_times
 from pixmend.schedules import step_subset
 from pixmend.texture import calmed, calmness, livening
 from pixmend.tiles import tile_corners, tiled
-from pixmend.windows import Part, is_wide
+from pixmend.windows import SOLID, Part, is_wide
 
 OVERLAP = 0.25  # of a tile: what neighbours share
 
@@ -52,8 +52,7 @@ class Filled:
     def calmness(self, other: Level, x: Tensor, hole: Tensor) -> Tensor:
         """How far the next finer level, or a block of it, is to be the smooth fill; or a part of this level itself."""
         if other.scale == self.level.scale:
-            own = other.area.seen_from(self.level.area)
-            return self.calm[..., own.top : own.bottom, own.left : own.right]
+            return part_of(self.calm, other.area.seen_from(self.level.area))
         return calmness(x, hole, other.guide(self.calm, self.level)[..., : x.shape[-2], : x.shape[-1]].to(x.device))
 
 
@@ -225,7 +224,7 @@ class Filling:
                     on_step(i, block, block.cut(one))
 
             view = level.of(x, block), level.of(soft, block)
-            fill, calm = self._fill_block(record, block, view, coarser, own, tell)
+            fill, calm = self._fill_block(record, block, view, part.faint, coarser, own, tell)
             level.of(calms, block).clamp_(max=calm)
             if len(blocks) > 1:  # from now on it is known
                 needed = block.needed > 0
@@ -240,6 +239,7 @@ class Filling:
         record: LevelRecord,
         block: Level,
         tensors: tuple[Tensor, Tensor],
+        faint: bool,
         coarser: Filled | None,
         seeds: Sequence[int],
         tell: Callable[[Tensor], None],
@@ -248,7 +248,7 @@ class Filling:
         times, diffusion, noise = record.times, self.model.diffusion, _noise(seeds)
         x, soft = (v.to(self.device).expand(len(seeds), -1, -1, -1) for v in tensors)
         known = Known(x, soft, diffusion, self.model.conditioning, noise)
-        surroundings = x[:1], (soft[:1] > 0).to(x.dtype)
+        surroundings = x[:1], (soft[:1] > 0 if faint else soft[:1] >= SOLID).to(x.dtype)
         options: dict[str, Any] = {}
         if coarser is None:
             calm, smooth = calmness(*surroundings), smooth_fill(*surroundings)

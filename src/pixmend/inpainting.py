@@ -40,7 +40,7 @@ from pixmend.images import Picture, Source, composite, load_mask, open_picture, 
 from pixmend.levels import Level, level_tensors, plan_levels
 from pixmend.pictures import NOT_WHOLE
 from pixmend.soft_masks import soft_mask as soft_mask_of
-from pixmend.windows import Part, Window, find_parts, holds_square, narrow_pixels
+from pixmend.windows import SOLID, Part, Window, find_parts, holds_square, narrow_pixels
 
 EDGE = 4  # pixels: where the soft mask is grey over squares of twice that and one, it is more than an edge
 
@@ -69,6 +69,7 @@ class Job:
     opaque: bool  # whether the mask was the picture's own transparency, which ends with the fill
     grey: bool  # whether all of the picture that is known is grey, and so the fill is to be
     size: int  # of a tile, in pixels
+    has_edge: bool  # whether the soft mask may be neither 0 nor 1 somewhere
 
     def weights(self, part: Part, area: Window) -> NDArray[np.float32]:
         """The soft mask in an area, of holes of the part's own kind alone."""
@@ -168,16 +169,19 @@ def inpainting(
     elif not model.legs:
         warnings.warn("the model was never trained: its fill is noise", stacklevel=2)
     kept = hole & (soft < 1)  # something of what is there is to be kept
-    parts, narrow = find_parts(soft > 0, model.size), np.zeros_like(kept)
+    has_edge = soft_mask or bool(blur)
+    parts = find_parts(soft > 0, model.size, soft >= SOLID if has_edge else None)
+    narrow = np.zeros_like(kept)
     if model.mean is not None and steps is None and sampler is None:
         for part in parts:
             part.window.of(narrow)[:] = narrow_pixels(part.window.of(hole), part.window.of(kept))
     if narrow.any():
         soft = np.where(narrow, np.float32(1), soft if soft_mask else _softened(hole & ~narrow, blur or 0))
-        parts = _narrow_parts(narrow, model.size) + find_parts((soft > 0) & ~narrow, model.size)
+        solid = (soft >= SOLID) & ~narrow if has_edge else None
+        parts = _narrow_parts(narrow, model.size) + find_parts((soft > 0) & ~narrow, model.size, solid)
     touched = soft > 0
     is_grey = picture.is_grey_where(~touched)
-    job = Job(picture.spanned(~touched), hole, soft, narrow, parts, mask is None, is_grey, model.size)
+    job = Job(picture.spanned(~touched), hole, soft, narrow, parts, mask is None, is_grey, model.size, has_edge)
     likeliest = None
     if model.mean is not None and (narrow.any() or model.conditioning != "plain"):
         likeliest = Guiding(model.mean, _opened(model.mean, model, backend, device))
@@ -267,17 +271,31 @@ class _Work:
 
     def _plan(self, part: Part) -> tuple[list[Level], list[Level]]:
         """The levels of the network, and those of the mosaic that goes on from its finest one; finest first."""
-        touched = self._touched[part.narrow]
-        levels = plan_levels(touched, part, self.job.size)
+        unknown = self._unknown[part.narrow]
+        levels = plan_levels(self._touched[part.narrow], unknown, part, self.job.size)
         if part.narrow or self.detail == "model" or self._keeps_some(part):
             return levels, []
-        sketch, own = plan_mosaic(touched, part, levels)
+        sketch, own = plan_mosaic(unknown, part, levels)
         return levels[sketch:], own
 
     @cached_property
     def _touched(self) -> dict[bool, Hole]:
         """(H, W) of the whole picture: what is filled with the wide holes, and with the narrow ones."""
         return {False: (self.job.soft > 0) & ~self.job.narrow, True: self.job.narrow}
+
+    @cached_property
+    def _unknown(self) -> dict[bool, Hole]:
+        """(H, W) of the whole picture: what of these is not known to coarser levels and to mosaics.
+
+        The soft edge of a hole is, for most of what is there stays; of a part that is all faint, nothing is.
+        """
+        if not self.job.has_edge:
+            return self._touched
+        wide = self._touched[False] & (self.job.soft >= SOLID)
+        for part in self.job.parts:
+            if part.faint:
+                part.window.of(wide)[:] = part.window.of(self._touched[False])
+        return {False: wide, True: self._touched[True]}
 
     @cached_property
     def _softs(self) -> dict[bool, NDArray[np.float32] | Hole]:
@@ -326,7 +344,7 @@ class _Work:
                 self.done[candidate] += 1
 
         soft = self._softs[part.narrow]
-        tensors = level_tensors(self.picture, soft, part, levels)
+        tensors = level_tensors(self.picture, soft, self._unknown[part.narrow], part, levels)
         mosaic = mosaic_of(self.picture, part, own) if own else None
         filling = self.fillings[part.narrow]
         for which, level, fill in filling(part, levels, tensors, self._drawn_for(part), on_step, mosaic):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,8 +74,11 @@ def read_inputs(
     from pixmend.images import fitted, mask_from_color, open_picture, read_mask
 
     picture = open_picture(image, frame)
+    by_alpha = options.mask is None and not options.color
+    written = _opaque_in_its_hole(picture) if by_alpha and not options.invert else picture
     for path in outputs:
-        picture = fitted(picture, path)
+        written = fitted(written, path)
+    picture = replace(written, samples=picture.samples)
     notes = list(picture.notes)
     if options.color:
         tolerance = options.tolerance or 0
@@ -90,6 +93,8 @@ def read_inputs(
             hole = _with_rim(hole, options.rim)
         return picture, (hole != options.invert).astype("float32"), notes
     if options.mask is None:
+        if not written.is_opaque:
+            notes.append("what is less than half transparent stays as it is; a mask fills what of it is to be filled")
         return picture, None, notes
     reading = read_mask(options.mask, picture.size, invert=options.invert)
     if line := reading.line(1.0 if options.soft else MUCH_GREY):
@@ -100,6 +105,16 @@ def read_inputs(
     if alpha is not None and marked.any() and not alpha[marked].any():
         notes.append("all that the mask marks is transparent, and stays so; without a mask, that is filled and opaque")
     return picture, reading.strength, notes
+
+
+def _opaque_in_its_hole(picture: Picture) -> Picture:
+    """The picture as transparent as it is when its hole is filled."""
+    hole = picture.told_hole()
+    if hole is None or not picture.has_alpha:
+        return picture
+    samples = picture.samples.copy()
+    samples[hole, -1] = picture.levels
+    return replace(picture, samples=samples)
 
 
 def _with_rim(hole: Hole, rim: int) -> Hole:
@@ -148,8 +163,8 @@ def mask_preview_and_share(image: Source, mask: Source | None, **how: Any) -> tu
         how["blur"] = how.get("blur") or 0
     hole = mask_from_alpha(picture) if mask is None else mask
     soft = load_mask(hole, picture.size, **how)[0, 0].numpy()
-    share = float((soft >= 1).mean())
+    share = float((soft > 0).mean())
     if how.get("blur"):  # where edges meet, soft is 1 beside the hole as well
         share = float((load_mask(hole, picture.size, **{**how, "blur": 0}) > 0).float().mean())
     weight = np.float32(_COVER) * soft[..., None]
-    return from_values(picture.colour() * (1 - weight) + weight * np.array(_RED, np.float32)), share
+    return from_values(picture.to_be_seen().colour() * (1 - weight) + weight * np.array(_RED, np.float32)), share

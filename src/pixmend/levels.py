@@ -82,19 +82,23 @@ class Level:
         some = own.halved().grown(1).cut(Window(0, 0, *coarser.shape[-2:]))  # enlarging looks one pixel around
         coarser = coarser[..., some.top : some.bottom, some.left : some.right]
         fine = enlarged(coarser, (2 * coarser.shape[-2], 2 * coarser.shape[-1]))
-        own = own.seen_from(some.enlarged(2))
-        return padded(fine[..., own.top : own.bottom, own.left : own.right], self.shape, mode="replicate")
+        return padded(part_of(fine, own.seen_from(some.enlarged(2))), self.shape, mode="replicate")
 
     def in_picture(self, window: Window) -> Window:
         """The area in pixels of the picture, cut where the window ends."""
         return self.area.enlarged(self.scale).within(window)
 
 
-def plan_levels(touched: Hole, part: Part, size: int) -> list[Level]:
-    """All levels of a part, finest first; touched: (H, W), of the whole picture. size: of a tile, in pixels."""
-    holes = [part.window.of(touched)]
+def plan_levels(touched: Hole, unknown: Hole, part: Part, size: int) -> list[Level]:
+    """All levels of a part, finest first; touched, and what of it is not known: (H, W), of the whole picture.
+
+    At the picture's own size all that is touched is worked on; a soft edge is known to the coarser levels. size: of a
+    tile, in pixels.
+    """
+    holes, hole = [part.window.of(touched)], part.window.of(unknown)
     for _ in range(part.halvings):
-        holes.append(halved_hole(holes[-1]))
+        hole = halved_hole(hole)
+        holes.append(hole)
     areas = [_area(part, k, size) for k in range(part.halvings + 1)]
     for k, (fine, coarse) in enumerate(pairwise(areas)):  # what a level is guided by must be there
         areas[k + 1] = fine.halved().hull(coarse)
@@ -102,19 +106,19 @@ def plan_levels(touched: Hole, part: Part, size: int) -> list[Level]:
 
 
 def level_tensors(
-    picture: Picture, soft: Floats | Hole, part: Part, levels: list[Level]
+    picture: Picture, soft: Floats | Hole, unknown: Hole, part: Part, levels: list[Level]
 ) -> list[tuple[Tensor, Tensor]]:
     """X (1, 3, H, W) in [-1, 1] and its soft mask (1, 1, H, W) of each level; what x holds in the hole is never used.
 
-    soft: (H, W), of the whole picture, or bools; coarser levels have a hole without a soft edge. levels: all, or
-    without the finest ones.
+    soft: (H, W), of the whole picture, or bools; coarser levels have a hole without a soft edge, `unknown`. levels:
+    all, or without the finest ones.
     """
     tensors, coarser = [], levels
     if levels[0].scale == 1:
         finest = levels[0].in_picture(part.window)
         own = torch.from_numpy(finest.of(soft))[None, None].float()
         tensors, coarser = [(window_colour(picture, finest), own)], levels[1:]
-    all_coarser = islice(_coarser(picture, soft, part), part.halvings - len(coarser), None)
+    all_coarser = islice(_coarser(picture, unknown, part), part.halvings - len(coarser), None)
     for level, x in zip(coarser, all_coarser, strict=True):
         area = level.area
         hole = torch.from_numpy(level.hole)[None, None].float()
@@ -147,14 +151,14 @@ def _sum_of_four(x: Tensor) -> Tensor:
     return x[..., ::2] + x[..., 1::2]
 
 
-def _coarser(picture: Picture, soft: Floats | Hole, part: Part) -> Iterator[Tensor]:
+def _coarser(picture: Picture, unknown: Hole, part: Part) -> Iterator[Tensor]:
     """The window at each coarser level, (1, 3, h, w); at the picture's own size only a band of it is in floats."""
     if not part.halvings:
         return
-    window, bands, hole = part.window, [], part.window.of(soft) > 0
+    window, bands, hole = part.window, [], part.window.of(unknown)
     for top in range(window.top, window.bottom, BAND):
         band = Window(top, window.left, min(top + BAND, window.bottom), window.right)
-        bands.append(halved(window_colour(picture, band), _known(band.of(soft) > 0)))
+        bands.append(halved(window_colour(picture, band), _known(band.of(unknown))))
     x = torch.cat(bands, -2)
     yield x
     for _ in range(part.halvings - 1):
@@ -183,6 +187,14 @@ def window_colour(picture: Picture, window: Window) -> Tensor:
 
 def _known(hole: Hole) -> Tensor:
     return torch.from_numpy(~hole)[None, None].float()
+
+
+def part_of(x: Tensor, own: Window) -> Tensor:
+    """A part of a tensor (..., H, W); where it lies outside, the border goes on."""
+    inner = own.cut(Window(0, 0, *x.shape[-2:]))
+    x = x[..., inner.top : inner.bottom, inner.left : inner.right]
+    outside = inner.left - own.left, own.right - inner.right, inner.top - own.top, own.bottom - inner.bottom
+    return F.pad(x, outside, mode="replicate") if any(outside) else x
 
 
 def padded(x: Tensor, shape: tuple[int, ...], mode: str = "constant", value: float = 0) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixmend.errors import MaskError, OptionError
-from pixmend.pictures import LUMA, Floats, Picture, largest, span_of
+from pixmend.pictures import LUMA, SLACK, Floats, Picture, largest, span_of
 
 CLEAR = 0.05  # a mask's pixel is grey, in reports, when it is this far from black and from white
 COLOURED = 0.25  # a pixel has a colour when its largest and its smallest channel differ by this, of 1
@@ -127,9 +127,9 @@ def read_mask_array(array: NDArray[Any]) -> MaskReading:
     if array.dtype in (np.uint8, np.uint16) and high > 1:
         white = largest(array.dtype)
         return MaskReading(array.astype(np.float32) / np.float32(white), white=white)
-    if not (low >= 0 and high <= 1):  # so put that NaN fails
+    if not (low >= -SLACK and high <= 1 + SLACK):  # so put that NaN fails
         raise MaskError(f"the mask holds values from {low} to {high}; give 0 to 1, or uint8 from 0 to 255")
-    return MaskReading(array.astype(np.float32), white=1)
+    return MaskReading(array.astype(np.float32).clip(0, 1), white=1)
 
 
 def without_specks(strength: Floats) -> tuple[Floats, int]:
@@ -194,9 +194,11 @@ def near_colour(picture: Picture, colour: tuple[int, int, int], tolerance: int) 
     if alpha is not None:
         distance[alpha == 0] = np.inf
     found: NDArray[np.bool_] = distance < tolerance + 0.5
+    if not np.isfinite(distance).any():
+        raise MaskError("all of the picture is transparent, and has no colour to look for; give a mask")
     if not found.any():
         name = "#{:02x}{:02x}{:02x}".format(*colour)
-        nearest = int(np.ceil(distance.min() - 0.5)) if np.isfinite(distance.min()) else 255
+        nearest = int(np.ceil(distance.min() - 0.5))
         raise MaskError(
             f"no pixel is within {tolerance} of {name}; the nearest is {nearest} away: give --tolerance {nearest}, "
             "or another colour"

@@ -111,6 +111,10 @@ class Picture:
         colours = self.samples[..., : self.channels]
         return replace(self, colour_span=span_of(colours if known is None else colours[known]))
 
+    def to_be_seen(self) -> Picture:
+        """The picture with the black and white that it is worked on with; floats have theirs since they were read."""
+        return self if self.is_float else self.spanned()
+
     @property
     def is_as_read(self) -> bool:
         """Whether samples and metadata are still those of the file that the picture was read from."""

@@ -54,7 +54,7 @@ def find_scratches(
         raise OptionError(f"sensitivity {sensitivity} is out of range; give a number from 0 (least) to 1 (most)")
     if polarity not in get_args(Polarity):
         raise OptionError(f"polarity {polarity!r} is not known; choose {', '.join(get_args(Polarity))}")
-    grey = _luminance(open_picture(source, frame))
+    grey = _luminance(open_picture(source, frame).to_be_seen())
     strictness = 4 ** (1 - 2 * sensitivity)
     found = np.zeros(grey.shape, np.bool_)
     for reduction in REDUCTIONS:

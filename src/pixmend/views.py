@@ -63,7 +63,7 @@ def view_of(
 
 def _encoded(picture: Picture, box: tuple[int, int, int, int], size: tuple[int, int]) -> View:
     left, top, right, bottom = box
-    part = replace(picture, samples=picture.samples[top:bottom, left:right])
+    part = replace(picture.to_be_seen(), samples=picture.samples[top:bottom, left:right])
     samples = _as_8_bits(part)
     image = Image.fromarray(np.ascontiguousarray(samples[..., 0] if samples.shape[2] == 1 else samples))
     if size != image.size:
@@ -82,6 +82,7 @@ def _encoded(picture: Picture, box: tuple[int, int, int, int], size: tuple[int, 
 
 def _as_8_bits(picture: Picture) -> Samples:
     """The samples as (H, W, C) uint8."""
-    if picture.is_float:
-        return to_samples(picture.colour())
-    return picture.samples if picture.samples.dtype == np.uint8 else (picture.samples // 257).astype(np.uint8)
+    if picture.samples.dtype == np.uint8:
+        return picture.samples
+    colours, alpha = to_samples(picture.colour()[..., : picture.channels]), picture.alpha()
+    return colours if alpha is None else np.concatenate([colours, np.rint(alpha[..., None] * 255).astype(np.uint8)], 2)

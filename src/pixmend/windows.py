@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -23,6 +23,7 @@ WIDEST = 0.25  # of S: how wide a hole may be at the level where it is filled fi
 NARROW, DEEPEST = 1.4, 5  # pixels from what is known, on average and at most: so far a hole is narrow
 AROUND = 16  # pixels up, down, left and right: where that average is taken
 BAND = 512  # rows that are looked at together
+SOLID = 0.5  # of a soft mask: from here on a pixel is not known to what is planned around it
 MARGIN = 0.125  # of S: how much known picture a hole must leave on each side to be filled in one tile
 CONTEXT = 0.5  # of S: how much known picture stands around a hole that is larger
 
@@ -85,21 +86,28 @@ class Part:
     window: Window  # what is seen of the picture while they are filled
     halvings: int  # until the network can see across them
     narrow: bool = False  # whether they are filled by what a model has for narrow holes
+    faint: bool = False  # whether all of them is less hole than not, by a soft mask
 
 
-def find_parts(touched: Hole, size: int) -> list[Part]:
+def find_parts(touched: Hole, size: int, solid: Hole | None = None) -> list[Part]:
     """The windows to work in, from top to bottom: disjoint, inside the picture, and covering all that is touched.
 
-    size: S, the side of the network's pictures, in pixels.
+    size: S, the side of the network's pictures, in pixels. solid: what of it has to be seen across, where a soft edge
+    is touched as well; by default all. Parts without any of it are faint.
     """
+    solid = touched if solid is None else solid
     cell = max(1, round(CONTEXT * size))  # holes in neighbouring cells have windows that touch
     cells = _any_of_blocks(touched, cell)
     most = _halvings_to_one_tile(touched.shape, size)
-    found = [(box, count_halvings(_with_edge(touched, box), size, most)) for box in _boxes(touched, cells, cell)]
+    found = [
+        (box, count_halvings(_with_edge(solid if box.of(solid).any() else touched, box), size, most))
+        for box in _boxes(touched, cells, cell)
+    ]
     while True:
         parts = [Part(box, window_around(box, touched.shape, size, halvings), halvings) for box, halvings in found]
         joined = _joined(parts)
         if len(joined) == len(parts):
+            parts = [replace(part, faint=not part.box.of(solid).any()) for part in parts]
             return sorted(parts, key=lambda part: (part.window.top, part.window.left))
         found = joined
 
