@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import re
 import signal
 import struct
 import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,6 +99,116 @@ def test_bad_picture(run: Run, folder: Path, tiny_model: Path, how: str, code: i
     before = contents(folder)
     fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png")), code, "picture.png")
     assert contents(folder) == before
+
+
+LONG = "x" * 300  # longer than file systems take: pathlib asks, and raises
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["inpaint", LONG, "-o", "out.png"], 3),
+        (["inpaint", "picture.png", "--mask", LONG, "-o", "out.png"], 3),
+        (["inpaint", "picture.png", "--model", LONG, "-o", "out.png"], 3),
+        (["inpaint", "picture.png", "--mask", "mask.png", "-o", f"{LONG}/out.png"], 8),
+        (["inpaint", "picture.png", "--save-steps", LONG + "/steps", "-o", "out.png"], 8),
+        (["inpaint", ".", "--masks", LONG, "-o", "out"], 3),
+        (["inpaint", ".", "--model", LONG, "-o", "out"], 3),
+        (["inpaint", ".", "--mask", "mask.png", "-o", LONG], 8),
+        (["inpaint", ".", "--mask", "mask.png", "-o", f"{LONG}/out"], 8),
+        (["extend", LONG, "--left", "3", "-o", "out.png"], 3),
+        (["extend", "picture.png", "--left", "3", "--model", LONG, "-o", "out.png"], 3),
+        (["mask", "--scratches", LONG, "-o", "out.png"], 3),
+        (["mask", "thin", "16", "-o", f"{LONG}.png"], 8),
+        (["denoise", LONG, "-o", "out.png"], 3),
+        (["denoise", "picture.png", "--model", LONG, "-o", "out.png"], 3),
+        (["denoise", ".", "-o", LONG], 8),
+        (["denoise", "train", "--data", LONG, "-o", "run"], 3),
+        (["train", LONG, "-o", "new.safetensors"], 3),
+        (["train", f"{LONG}.tar", "-o", "new.safetensors"], 3),
+        (["train", ".", "--init", LONG, "-o", "new.safetensors"], 3),
+        (["info", LONG], 3),
+        (["import", LONG, "-o", "new.safetensors"], 3),
+        (["export", LONG, "-o", "new"], 3),
+        (["evaluate", LONG, "-o", "report"], 3),
+        (["evaluate", ".", "--model", LONG, "-o", "report"], 3),
+    ],
+)
+def test_a_name_too_long(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int
+) -> None:
+    monkeypatch.chdir(folder)
+    before = contents(folder)
+    fails(run(*arguments), code, LONG)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["inpaint", "closed/picture.png", "-o", "out.png"], 3),
+        (["inpaint", "picture.png", "--mask", "closed/mask.png", "-o", "out.png"], 3),
+        (["inpaint", "picture.png", "--model", "closed/model.safetensors", "-o", "out.png"], 3),
+        (["inpaint", "picture.png", "-o", "closed/within/out.png"], 8),
+        (["inpaint", ".", "--mask", "mask.png", "-o", "closed/within/out"], 8),
+        (["inpaint", ".", "--masks", "closed/masks", "-o", "out"], 3),
+        (["denoise", "closed/picture.png", "-o", "out.png"], 3),
+        (["train", "closed/pictures", "-o", "new.safetensors"], 3),
+        (["import", "closed/weights", "-o", "new.safetensors"], 3),
+        (["evaluate", "closed/pictures", "-o", "report"], 3),
+    ],
+)
+def test_a_folder_that_may_not_be_searched(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int
+) -> None:
+    stat = os.stat
+
+    def refused(path: object, *given: Any, **options: Any) -> Any:  # who runs the tests may be allowed everything
+        if isinstance(path, (str, os.PathLike)) and "closed/" in os.fspath(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        return stat(path, *given, **options)  # type: ignore[arg-type]  # as it was given
+
+    monkeypatch.chdir(folder)
+    before = contents(folder)
+    monkeypatch.setattr(os, "stat", refused)
+    done = run(*arguments)
+    monkeypatch.undo()
+    fails(done, code, "closed/")
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.EACCES, 3), (errno.ENAMETOOLONG, 3), (errno.ENOSPC, 8), (errno.EROFS, 8)]
+)
+def test_a_path_that_the_system_refuses_anywhere_is_one_line(
+    run: Run, folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "some/file")
+
+    monkeypatch.setattr(importlib.import_module("pixmend.inpainting"), "inpainting", refused)
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png")), code, "some/file", os.strerror(number))
+
+
+def test_commands_do_not_ask_pathlib_what_a_path_is() -> None:
+    """It raises where the system refuses to say, and os.path answers no."""
+    package = Path(cli.__file__).parent
+    files = [*package.glob("*cli.py"), *package.glob("denoising/cli.py"), *package.glob("evaluation/cli.py")]
+    files += [package / "options.py", package / "shards.py"]
+    files += [*package.glob("folders/*.py"), *package.glob("adapters/*.py")]
+    asking = re.compile(r"(?<!\bos\.path)\.(is_dir|is_file|exists)\(")
+    found = [(f.name, line) for f in files for line in f.read_text("utf-8").splitlines() if asking.search(line)]
+    assert len(files) > 20
+    assert not found, "os.path.isdir, isfile and exists raise nothing"
+
+
+@pytest.mark.parametrize("image", ["picture.png", "gone.png", "."])
+def test_a_soft_mask_has_no_blur(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, image: str) -> None:
+    monkeypatch.chdir(folder)
+    given = ("inpaint", image, "--mask", "mask.png", "--soft-mask", "--blur", 3)
+    for where in (("-o", "out"), ("--preview", "out.png")):
+        fails(run(*given, *where), 2, "--soft-mask", "--blur")
+    assert not list(folder.glob("out*"))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from command_line import Run
-from pixmend.denoising.level import estimate_level
+from pixmend.denoising.level import MOST_PATCHES, PATCH, _patches, estimate_level
 from pixmend.denoising.model_file import Denoiser, save_denoiser
 from pixmend.denoising.picture import OVERLAP, TILE, denoise
 from pixmend.errors import OptionError
@@ -76,6 +76,14 @@ def test_level_of_tiny_pictures_is_a_number(size: tuple[int, int]) -> None:
     for channels in (1, 3):
         level = estimate_level(noisy(np.zeros((*size, channels), np.float32), 0.2))
         assert 0 <= level < 0.6
+
+
+@pytest.mark.parametrize("size", [(7, 9), (250, 251), (480, 480), (500, 505), (1000, 1500), (3, 200_000)])
+def test_no_more_patches_are_looked_at_than_tell_something(size: tuple[int, int]) -> None:
+    side = min(PATCH[1], *size)
+    places = (size[0] - side + 1) * (size[1] - side + 1)
+    count = len(_patches(np.zeros((*size, 1), np.float32), side))
+    assert min(places, MOST_PATCHES // 4.2) <= count <= MOST_PATCHES
 
 
 # -------------------------------------------------------------------------------------------------- pictures

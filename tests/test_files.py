@@ -13,7 +13,8 @@ from unittest import mock
 import pytest
 
 from pixmend import files
-from pixmend.files import remove_leftovers, write_atomically, write_folder_atomically
+from pixmend.errors import OutputError
+from pixmend.files import check_output, remove_leftovers, write_atomically, write_folder_atomically
 from pixmend.locks import holder, locked
 
 pytest.importorskip("fcntl", reason="processes are forked and killed as on Linux and macOS")
@@ -56,6 +57,11 @@ def test_a_file_that_is_replaced_can_be_kept(tmp_path: Path) -> None:
     with mock.patch.object(os, "link", side_effect=OSError(1, "no hard links here")):
         write_atomically(path, lambda stream: stream.write(b"4"), overwrite=True, keep=kept)
     assert (path.read_text(), kept.read_text()) == ("4", "3")
+
+
+def test_a_name_too_long_is_told_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="File name too long; choose another output"):
+        check_output(tmp_path / ("x" * 300 + ".png"), overwrite=False)
 
 
 def test_modes_are_those_of_any_new_file_and_of_the_file_that_is_replaced(tmp_path: Path) -> None:

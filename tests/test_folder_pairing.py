@@ -99,6 +99,23 @@ def test_outputs_and_masks_within_the_folder_are_no_pictures(tmp_path: Path) -> 
             find(folder, clash, folder / "masks")
 
 
+def test_results_of_earlier_runs_are_no_pictures(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    touch(folder / "a.png", folder / "sub" / "b.png", folder / "sub" / ".pixmend" / "other")
+    for earlier in (folder / "mended", folder / "sub" / "clean"):
+        touch(earlier / "a.png", earlier / "deep" / "b.png", earlier / ".pixmend" / "journal.jsonl")
+    found = find(folder, folder / "clean")
+    assert [task.name for task in found.tasks] == ["a.png", "sub/b.png"]
+    assert found.notes == [f"folders with results of earlier runs, left out: 2, such as {folder / 'mended'}"]
+    assert find(folder, folder / "mended").notes == [
+        f"folders with results of earlier runs, left out: 1, such as {folder / 'sub' / 'clean'}"
+    ], "where this run goes needs no word"
+    assert list(pairs(folder / "mended", None)) == ["a.png", "deep/b.png"], "who gives it means it"
+    touch(tmp_path / "only" / "mended" / "a.png", tmp_path / "only" / "mended" / ".pixmend" / "journal.jsonl")
+    with pytest.raises(DataError, match=r"holds no picture.*results of earlier runs"):
+        find(tmp_path / "only", tmp_path / "out")
+
+
 def test_links_are_not_followed_out_of_the_folder(tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "in", tmp_path / "elsewhere"
     touch(folder / "a.png", elsewhere / "secret.png", elsewhere / "b.png")

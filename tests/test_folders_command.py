@@ -16,9 +16,11 @@ from PIL import Image
 
 from command_line import Run
 from folder_work import SIZE, draw, draw_mask, four_pictures, results
+from pixmend.denoising.folder import DenoiseWork
 from pixmend.denoising.model_file import Denoiser, save_denoiser
 from pixmend.errors import AllFailedError, SomeFailedError
 from pixmend.folders import runner
+from pixmend.folders.inpainting import InpaintWork
 from pixmend.folders.journal import FOLDER
 from pixmend.unet import UNetConfig
 
@@ -103,10 +105,19 @@ def test_exit_codes(run: Run, folder: Path, tiny_model: Path) -> None:
 
 def test_what_is_wrong_for_all_stops_the_run(run: Run, folder: Path, holes: Path, tiny_model: Path) -> None:
     given = ("inpaint", folder, "--masks", holes, "-o", folder.parent / "out", "--model", tiny_model)
-    for options in (("--sampler", "magic"), ("--device", "abacus"), ("--blur", 2, "--soft-mask")):
+    for options in (("--sampler", "magic"), ("--device", "abacus")):
         done = run(*given, *options)
         assert done.code == 2, done
         assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("work", [InpaintWork, DenoiseWork])
+def test_workers_in_another_folder_find_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: type[InpaintWork] | type[DenoiseWork]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert work(model=Path("model.safetensors")).model == tmp_path / "model.safetensors"
+    assert work().model is None
 
 
 def test_a_folder_is_not_named_as_a_picture(run: Run, folder: Path, holes: Path, tiny_model: Path) -> None:

@@ -53,6 +53,9 @@ app.add_typer(denoise, name="denoise")
 
 
 TRAIN_OPTIONS = {"total_kimg": "--kimg", "batch_size": "--batch"}  # what `TrainConfig` calls otherwise
+# What the system says of paths that were given, where nobody who read or wrote them put it into words.
+REFUSED = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
@@ -90,6 +93,10 @@ def _told(error: Exception) -> int:
             return STOPPED  # nobody reads what is printed any more
         _complain("what was to be printed could not be written: the disk is full; free some space, or print elsewhere")
         return OutputError.exit_code
+    if isinstance(error, OSError) and error.errno in (*REFUSED, *FULL) and error.filename:
+        advice = "choose another output" if error.errno in FULL else "check its name, and see to its permissions"
+        _complain(f"{os.fsdecode(error.filename)}: {error.strerror}; {advice}")
+        return (OutputError if error.errno in FULL else FileMissingError).exit_code
     raise error
 
 
@@ -141,7 +148,7 @@ def train(
         raise OptionError(
             f"{folder} is compressed, and would be read from the start for each picture; unpack it to .tar"
         )
-    if not folder.is_dir() and folder.suffix.lower() != ".tar":
+    if not os.path.isdir(folder) and folder.suffix.lower() != ".tar":
         raise FileMissingError(f"{folder} is not a folder; give a folder of pictures to train on, or .tar files")
     chosen: dict[str, Any] = {"batch_size": batch, "total_kimg": kimg, "lr": lr, "workers": workers}
     chosen = {name: value for name, value in chosen.items() if value is not None}
@@ -180,7 +187,7 @@ def train(
         return
     is_stopped = last is not None and last.step < last.steps
     print(f"the model{' so far' if is_stopped else ''} is in {output}; its log and pictures are in {run}")
-    if (run / "notes.txt").exists():
+    if os.path.exists(run / "notes.txt"):
         say("note", f"what went wrong on the way is in {run / 'notes.txt'}")
     if last and is_stopped:
         print(f"saved after step {last.step} of {last.steps}; the same command with --resume goes on")
@@ -223,7 +230,7 @@ def import_(
     check_output(output, overwrite, "model.safetensors")
     if output.suffix != ".safetensors":
         raise OptionError(f"the model {output} must be named as what it is; give {output.stem}.safetensors")
-    check_inputs(architecture, None if source.is_dir() else source)
+    check_inputs(architecture, None if os.path.isdir(source) else source)
     import torch
 
     from pixmend.adapters import import_model

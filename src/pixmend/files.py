@@ -46,6 +46,11 @@ def check_output_folder(path: Path) -> None:
 
 
 def _check_parent(path: Path) -> None:
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise OutputError(f"{path} could not be written: {error.strerror}; choose another output") from error
     if not os.path.isdir(path.parent):
         raise OutputError(f"the folder {path.parent} does not exist; make it first, or choose another output")
     if not os.access(path.parent, os.W_OK):

@@ -105,6 +105,8 @@ def inpaint(
 ) -> None:
     """Repair a picture, or all in a folder, where their masks are white."""
     check_backend(backend, device)
+    if soft_mask and blur is not None:
+        raise OptionError("with --soft-mask, grey tells how soft the edge is, as --blur does; leave out one of them")
     of_folder = FolderOptions(dry_run, engine, ray_address, workers, overwrite, as_json)
     rim = PAINTED_RIM if mask_color and grow_mask is None else 0
     hole_options = MaskOptions(mask, mask_from_alpha, mask_color, tolerance, invert_mask, soft_mask, rim)
@@ -121,10 +123,10 @@ def inpaint(
         "device": device,
         "max_memory": max_memory,
     }
-    if image.is_dir():
+    if os.path.isdir(image):
         of_one = {"--candidates": candidates > 1, "--save-steps": save_steps, "--explain": explain, "--frame": frame}
         refuse_for_folder(of_one | {"--preview": preview})
-        check_inputs(None if mask is None or mask.is_dir() else mask, model)
+        check_inputs(None if mask is None or os.path.isdir(mask) else mask, model)
         if output is None:
             raise OptionError("nothing would be written; give -o FOLDER for the results")
         work = InpaintWork(hole=replace(hole_options, mask=None), **how)
@@ -193,12 +195,12 @@ def check_outputs(outputs: Sequence[Path], folder: Path | None, overwrite: bool)
             raise OptionError(f"{path} would be written twice, with two things; give each a name of its own")
     if folder is None:
         return
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise OutputError(f"{folder} is a file; give a folder for the steps")
-    if folder.is_dir():
+    if os.path.isdir(folder):
         for path in folder.glob("step*"):
             check_output(path, overwrite)
-    elif not folder.parent.is_dir():
+    elif not os.path.isdir(folder.parent):
         raise OutputError(f"the folder {folder.parent} does not exist; make it first, or choose another for the steps")
 
 

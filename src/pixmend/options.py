@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -54,9 +55,21 @@ def explanation_files(path: Path | None) -> list[Path]:
 def check_inputs(*paths: Path | None) -> None:
     """Refuse here, before torch is loaded, the commonest mistake that the readers of files would refuse later."""
     for path in paths:
-        if path is not None and not path.is_file():
-            what = "is a folder; give a file" if path.is_dir() else "does not exist; check its name"
-            raise FileMissingError(f"{path} {what}")
+        # os.path answers no where pathlib raises: a name too long, a folder that may not be searched
+        if path is not None and not os.path.isfile(path):
+            raise FileMissingError(f"{path} {_why_no_file(path)}")
+
+
+def _why_no_file(path: Path) -> str:
+    if os.path.isdir(path):
+        return "is a folder; give a file"
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        return f"cannot be reached ({error.strerror}); check its name, and see to its permissions"
+    return "does not exist; check its name"
 
 
 @contextmanager

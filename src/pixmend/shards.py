@@ -59,7 +59,7 @@ def shard_files(pattern: str) -> list[Path]:
     if count > MOST_SHARDS:
         raise OptionError(f"{pattern} stands for {count} files; give at most {MOST_SHARDS}")
     files = [Path("".join(chosen)) for chosen in product(*choices)]
-    missing = [file for file in files if not file.is_file()]
+    missing = [file for file in files if not os.path.isfile(file)]
     if missing:
         more = f" (and {len(missing) - 1} more of {len(files)})" if len(missing) > 1 else ""
         raise FileMissingError(f"{missing[0]}{more} does not exist; check the name, or give only the shards you have")

@@ -33,13 +33,13 @@ def import_model(
     Raises FileMissingError, ModelFileError, OptionError.
     """
     source = Path(source)
-    if not source.exists():
+    if not os.path.exists(source):
         raise FileMissingError(
             f"{source} does not exist; give a folder of diffusers, or a checkpoint of guided-diffusion"
         )
     if size is not None and size < 1:
         raise OptionError(f"size {size} is not possible; give the side of the training pictures in pixels")
-    if source.is_dir():
+    if os.path.isdir(source):
         if architecture is not None:
             raise OptionError(f"{source} is a folder and describes its network itself; leave --architecture out")
         model = read_pipeline(source, label, size, assume_ddpm)

@@ -7,6 +7,7 @@ it, or holds the network's config.json and weights, with the scheduler beside it
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,10 @@ def read_pipeline(folder: Path, label: int | None, size: int | None, assume_ddpm
     label: the class to fill with, of a network that knows classes. size: side of the pictures it was trained on, where
     the configuration does not say. assume_ddpm: where there is no scheduler, take the defaults of DDPM's.
     """
-    if (folder / INDEX).is_file():
+    if os.path.isfile(folder / INDEX):
         _refuse_other_parts(folder / INDEX)
-    unet = folder / "unet" if (folder / "unet").is_dir() else folder
-    if not (unet / CONFIG).is_file():
+    unet = folder / "unet" if os.path.isdir(folder / "unet") else folder
+    if not os.path.isfile(unet / CONFIG):
         raise FileMissingError(f"{unet} has no {CONFIG}; give a folder that save_pretrained of diffusers made")
     content = read_json(unet / CONFIG)
     options = check_options(unet / CONFIG, content)
@@ -115,7 +116,7 @@ def _refuse_other_parts(index: Path) -> None:
 
 def _scheduler(folder: Path, assume_ddpm: bool) -> tuple[Diffusion, str, bool]:
     for place in (folder / "scheduler", folder, folder.resolve().parent / "scheduler"):
-        if (place / SCHEDULER).is_file():
+        if os.path.isfile(place / SCHEDULER):
             return read_scheduler(place / SCHEDULER)
     if not assume_ddpm:
         raise FileMissingError(
@@ -136,7 +137,7 @@ def _size_of(path: Path, size: Any) -> int:
 
 def _weights(folder: Path) -> Path:
     for name in WEIGHTS:
-        if (folder / name).is_file():
+        if os.path.isfile(folder / name):
             return folder / name
     parts = " in one piece" if any(folder.glob("*.index.json")) else ""
     raise FileMissingError(f"{folder} does not hold its weights{parts}, {WEIGHTS[0]}; get them, or save them so")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -74,7 +75,7 @@ def picture(
     """Take the noise out of a picture, or of all in a folder. The word `picture` may be left out."""
     known = parse_level(level)
     of_folder = FolderOptions(dry_run, engine, ray_address, workers, overwrite, as_json)
-    if image.is_dir():
+    if os.path.isdir(image):
         refuse_for_folder({"--frame": frame})
         check_inputs(model)
         run_folder(image, output, DenoiseWork(model, known, device), of_folder)
@@ -191,7 +192,7 @@ def evaluate(
     if figures is not None:
         from pixmend.denoising.figures import BOTH, draw_both
 
-        for name in BOTH if figures.is_dir() else ():
+        for name in BOTH if os.path.isdir(figures) else ():
             check_output(figures / name, overwrite)
         with errors_as_one_line(figures):
             figures.mkdir(parents=True, exist_ok=True)

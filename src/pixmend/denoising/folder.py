@@ -18,6 +18,11 @@ class DenoiseWork:
     level: float | None = None  # None: estimated, of each picture
     device: str | None = None
 
+    def __post_init__(self) -> None:
+        """Name the model so that workers find it, whose current folder is another."""
+        if self.model is not None:
+            object.__setattr__(self, "model", self.model.absolute())
+
     def settings(self) -> dict[str, Any]:
         """All options but the device, which changes results within rounding only."""
         from pixmend import model_files

@@ -47,7 +47,10 @@ def estimate_level(values: Floats) -> float:
 def _patches(values: Floats, side: int) -> NDArray[np.float64]:
     """Patches at places spread evenly over the picture: (N, side^2 C)."""
     windows = np.lib.stride_tricks.sliding_window_view(values, (side, side), axis=(0, 1))  # (h, w, C, side, side)
-    step = max(1, int(np.sqrt(windows.shape[0] * windows.shape[1] / MOST_PATCHES)))
+    height, width = windows.shape[:2]
+    step = 1
+    while math.ceil(height / step) * math.ceil(width / step) > MOST_PATCHES:
+        step += 1
     chosen = windows[::step, ::step]
     return chosen.reshape(chosen.shape[0] * chosen.shape[1], -1).astype(np.float64)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -47,9 +48,9 @@ def evaluate(
     steps = [_number(text) for text in _words(calls)]
     check_inputs(*(model or []), plain, *(torchscript or []), *(onnx or []))
     for path in (folder, training):
-        if path is not None and not path.is_dir():
+        if path is not None and not os.path.isdir(path):
             raise FileMissingError(f"{path} is not a folder; give a folder of pictures")
-    if output.exists() and not output.is_dir():
+    if os.path.exists(output) and not os.path.isdir(output):
         raise OutputError(f"{output} is a file; give a folder for the report")
     from pixmend.checkpoint import read_header
     from pixmend.evaluation import methods as known

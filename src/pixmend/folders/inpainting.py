@@ -34,6 +34,11 @@ class InpaintWork:
     device: str | None = None
     max_memory: str | None = None
 
+    def __post_init__(self) -> None:
+        """Name the model so that workers find it, whose current folder is another."""
+        if self.model is not None:
+            object.__setattr__(self, "model", self.model.absolute())
+
     def settings(self) -> dict[str, Any]:
         """All options but those of the machine, which change results within rounding only."""
         from pixmend import model_files

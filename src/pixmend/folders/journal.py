@@ -19,11 +19,12 @@ from typing import Any
 
 from pixmend.errors import OutputError
 from pixmend.files import errors_as_one_line, write_atomically
-from pixmend.folders.pairing import Task
+from pixmend.folders.pairing import OURS, Task
 from pixmend.folders.work import Mark, Outcome, sha256_of
 from pixmend.locks import RUN_LOCK, holder, locked
 
-FOLDER, JOURNAL, STAGING = ".pixmend", "journal.jsonl", "staging"  # in an output folder: ours; and in that
+FOLDER, JOURNAL = OURS
+STAGING = "staging"  # in our folder, as the journal
 CURRENT = "current"  # in the staging folder: the name of the picture that is worked on
 ADVICE = "mend that; then the same command goes on"
 
@@ -67,7 +68,7 @@ class Journal:
 
         Raises OutputError where another run holds it, or the folder cannot be written to.
         """
-        folder, was_there = output / FOLDER, output.exists()
+        folder, was_there = output / FOLDER, os.path.exists(output)
         with ExitStack() as stack:
             check_place(output)
             with errors_as_one_line(output):
@@ -89,7 +90,7 @@ class Journal:
         with errors_as_one_line(self.folder, ADVICE):
             shutil.rmtree(self.staging, ignore_errors=True)  # what was computed by a run that was killed
             self.staging.mkdir(exist_ok=True)
-        if not self.file.exists():
+        if not os.path.exists(self.file):
             write_atomically(self.file, lambda stream: stream.write(b""), overwrite=False, advice=ADVICE)
         for name in self._found:
             self.done(name, self.entries[name], {})
@@ -161,7 +162,7 @@ class Journal:
                 self._found.append(name)
 
     def _lines(self) -> Iterator[bytes]:
-        if not self.file.exists():
+        if not os.path.exists(self.file):
             return
         with errors_as_one_line(self.file, ADVICE), open(self.file, "rb") as stream:
             for line in stream:
@@ -175,14 +176,14 @@ def check_place(output: Path) -> None:
 
     By a link, what we write, and remove, would lie elsewhere.
     """
-    if output.exists() and not output.is_dir():
+    if os.path.exists(output) and not os.path.isdir(output):
         raise OutputError(f"the output {output} is a file; give a folder for the results")
-    if not output.parent.is_dir():
+    if not os.path.isdir(output.parent):
         raise OutputError(f"the folder {output.parent} does not exist; make it first, or choose another output")
-    if not os.access(output if output.exists() else output.parent, os.W_OK):
+    if not os.access(output if os.path.exists(output) else output.parent, os.W_OK):
         raise OutputError(f"{output} cannot be written to; choose another output, or see to its permissions")
     folder = output / FOLDER
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise OutputError(f"{folder} is a file, and its place is for the journal; move it, or choose another output")
     for path in (folder, folder / JOURNAL, folder / STAGING, folder / RUN_LOCK):
         if os.path.islink(path):
@@ -224,6 +225,6 @@ def _name_in(row: Mapping[str, Any]) -> str:
 
 def _holds(path: Path, sha256: str) -> bool:
     try:
-        return path.is_file() and sha256_of(path) == sha256
+        return os.path.isfile(path) and sha256_of(path) == sha256
     except OSError:
         return False

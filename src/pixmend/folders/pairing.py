@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pixmend.errors import DataError, FileMissingError, OutputError
 
+OURS = (".pixmend", "journal.jsonl")  # in an output folder: what is ours; and in that, what tells of the results
 BESIDE = "_mask"  # what the name of a mask may end in, and does where masks lie among the pictures
 
 
@@ -42,8 +43,9 @@ def find(folder: Path, output: Path, masks: Path | None = None) -> Found:
     """Pair every picture in `folder`, and in the folders in it, with its mask and its output; sorted by name.
 
     masks: a folder that holds a mask for each picture, by its name (see `Masks`); or a file, one mask for all; None
-    leaves it to the picture. The output has the picture's name in the folder `output`. Hidden files, `output` and
-    `masks` are not taken for pictures. Links are followed as long as they lead to files in the folder.
+    leaves it to the picture. The output has the picture's name in the folder `output`. Hidden files, `output`, `masks`
+    and results of earlier runs in folders within are not taken for pictures. Links are followed as long as they lead to
+    files in the folder.
     Raises FileMissingError for folders that are none, DataError for those that cannot be listed or hold no picture,
     and OutputError for an output folder that would be the source's.
     """
@@ -55,9 +57,10 @@ def find(folder: Path, output: Path, masks: Path | None = None) -> Found:
     listing = _list(folder, apart)
     files = [name for name in listing.files if not (beside and _is_mask(name))]
     if not files:
-        why = f" ({next(iter(listing.refused.values()))})" if listing.refused else ""
+        reasons = [*listing.refused.values(), *listing.notes]
+        why = f" ({reasons[0]})" if reasons else ""
         raise DataError(f"{folder} holds no picture{why}; give a folder of pictures")
-    index = Masks(folder if beside else masks, files, beside, output) if masks and masks.is_dir() else None
+    index = Masks(folder if beside else masks, files, beside, output) if masks and os.path.isdir(masks) else None
     found = Found(refused=dict(listing.refused), notes=list(listing.notes))
     for name in files:
         try:
@@ -135,11 +138,12 @@ class _Listing:
 
 def _list(folder: Path, apart: Collection[Path]) -> _Listing:
     """The files in a folder that are named as pictures, but for hidden ones and what is to be left `apart`."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise FileMissingError(f"{folder} is not a folder; give a folder of pictures")
     from pixmend.images import picture_suffixes
 
     listing, suffixes, left_out = _Listing(), picture_suffixes(), {os.path.realpath(path) for path in apart}
+    earlier: list[str] = []
 
     def failed(error: OSError) -> None:
         place = Path(error.filename or folder)
@@ -150,10 +154,14 @@ def _list(folder: Path, apart: Collection[Path]) -> _Listing:
         here = Path(root)
         linked = [name for name in folders if os.path.islink(here / name)]
         listing.notes += [f"{here / name} is a link to a folder, which is not followed" for name in sorted(linked)]
-        folders[:] = list(_kept(here, set(folders) - set(linked), left_out))
+        kept = list(_kept(here, set(folders) - set(linked), left_out))
+        folders[:] = [name for name in kept if not os.path.isfile(here.joinpath(name, *OURS))]
+        earlier += [str(here / name) for name in set(kept) - set(folders)]
         files = (name for name in names if os.path.splitext(name)[1].lower() in suffixes)
         listing.files += [(here / name).relative_to(folder).as_posix() for name in _kept(here, files, left_out)]
     listing.files.sort()
+    if earlier:
+        listing.notes.append(f"folders with results of earlier runs, left out: {len(earlier)}, such as {min(earlier)}")
     return listing
 
 
@@ -168,7 +176,7 @@ def _check_inside(folder: Path, name: str) -> None:
     path = folder / name
     if not _is_inside(path, folder):
         raise FileMissingError(f"{path} is a link that leads out of {folder}; copy the file there")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise FileMissingError(f"{path} is no file, or a link to none; take it out of the folder")
 
 
