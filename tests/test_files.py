@@ -125,10 +125,9 @@ def test_a_killed_holder_leaves_no_lock_even_where_its_children_live(tmp_path: P
 
     def hold() -> int:
         with locked(path):
-            worker = os.fork()
-            if not worker:
+            if not os.fork():
+                os.write(tell, os.getpid().to_bytes(4, "little"))  # here it has given up what it shares
                 signal.pause()
-            os.write(tell, worker.to_bytes(4, "little"))
             breaking.die()
         return 0
 
