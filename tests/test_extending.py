@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from pixmend.decoding import decode_file
+from pixmend.encoding import save_picture
 from pixmend.errors import OptionError
-from pixmend.extending import extend, pixels
+from pixmend.extending import extend, extended_canvas, pixels
 from pixmend.images import open_picture
 from small_model import MODEL, noise_picture
 
@@ -43,6 +48,62 @@ def test_what_was_there_is_exact(h: int, w: int, amounts: tuple[int, int, int, i
         new = np.ones(after.size, bool)
         new[top : top + h, left : left + w] = False
         assert (after.samples[new, -1] == after.levels).all()
+
+
+XMP = (
+    b'<x:xmpmeta exif:PixelXDimension="%d" tiff:ImageLength=\'%d\' xmpGImg:width="5">'
+    b"<tiff:ImageWidth>%d</tiff:ImageWidth><exif:PixelYDimension>%d</exif:PixelYDimension></x:xmpmeta>"
+)
+
+
+def exif_of_size(width: int, height: int, order: str, kind: int, orientation: int) -> bytes:
+    """An EXIF block that tells a size in the first directory and in its own, kind 3, short, or 4, long; and a note."""
+
+    def entry(tag: int, kind: int, value: int) -> bytes:
+        return struct.pack(order + "HHI", tag, kind, 1) + struct.pack(order + ("H2x" if kind == 3 else "I"), value)
+
+    head = struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 8)
+    first = entry(0x0100, kind, width) + entry(0x0101, kind, height) + entry(0x0112, 3, orientation)
+    own = entry(0xA002, kind, width) + entry(0xA003, kind, height)
+    first = struct.pack(order + "H", 4) + first + entry(0x8769, 4, 62) + bytes(4)
+    return head + first + struct.pack(order + "H", 2) + own + bytes(4) + b"a note at 92"
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize(("order", "kind"), [("<", 3), (">", 3), ("<", 4), (">", 4)])
+def test_what_tells_the_size_tells_the_new_one(tmp_path: Path, order: str, kind: int, orientation: int) -> None:
+    source = tmp_path / "source.jpg"
+    exif = exif_of_size(40, 30, order, kind, orientation)
+    noise_picture(30, 40, "RGB").save(source, exif=b"Exif\0\0" + exif, xmp=XMP % (40, 30, 40, 30))
+    picture = decode_file(source)
+    height, width = picture.size
+    assert (height, width) == ((30, 40) if orientation < 5 else (40, 30))
+    for grown, name, (h, w) in (
+        (picture, "upright.png", (height, width)),
+        (extended_canvas(picture, left=7, bottom=4)[0], "grown.png", (height + 4, width + 7)),
+        (extended_canvas(picture, left=7, bottom=4)[0], "grown.jpg", (height + 4, width + 7)),
+    ):
+        with Image.open(save_picture(grown, tmp_path / name)) as image:
+            assert image.size == (w, h)
+            assert image.info["exif"].removeprefix(b"Exif\0\0") == exif_of_size(w, h, order, kind, 1)
+            assert image.info["xmp"] == XMP % (w, h, w, h)
+
+
+def test_a_size_beyond_16_bits_becomes_a_long_number(tmp_path: Path) -> None:
+    source = tmp_path / "source.png"
+    noise_picture(2, 3, "L").save(source, exif=b"Exif\0\0" + exif_of_size(3, 2, "<", 3, 1))
+    grown = extended_canvas(decode_file(source), right=70_000)[0]
+    with Image.open(save_picture(grown, tmp_path / "grown.png")) as image:
+        told = image.getexif()
+        assert (told[0x0100], told[0x0101], told.get_ifd(0x8769)) == (70_003, 2, {0xA002: 70_003, 0xA003: 2})
+
+
+def test_no_size_is_told_that_was_not_and_damage_stays(tmp_path: Path) -> None:
+    for i, exif in enumerate((exif_of_size(3, 2, "<", 3, 1)[:70], b"II*\0\x08\0\0\0\0\0\0\0\0\0")):
+        source = tmp_path / f"{i}.webp"
+        noise_picture(2, 3, "RGB").save(source, exif=b"Exif\0\0" + exif, xmp=b"<x>title</x>")
+        kept = extended_canvas(decode_file(source), right=5)[0].metadata
+        assert (kept.exif, kept.xmp) == (exif, b"<x>title</x>")
 
 
 @pytest.mark.parametrize("wrong", [{}, {"left": 0}, {"left": "20%%"}, {"top": 5, "blur": 2}, {"top": 10**8}])

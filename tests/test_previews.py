@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from PIL import Image
 
 from pixmend.decoding import decode_file
 from pixmend.encoding import save_picture
-from pixmend.jpeg_segments import APP0, APP1, APP2, APP13, Segment, join, split
-from pixmend.pictures import Picture, composite, turned_back
+from pixmend.jpeg_editing import NOTHING_BEHIND, UNSIGNED
+from pixmend.jpeg_segments import APP0, APP1, APP2, APP11, APP13, LONGEST, Segment, join, split
+from pixmend.pictures import Metadata, Picture, composite, turned_back
+from pixmend.png_bytes import Chunk, chunks, encoded, raw_profile, with_raw_profile
 from pixmend.previews import (
     MOST_STREAMS,
     PIXELS_A_BYTE,
+    refreshed,
     refreshed_exif,
     without_photoshop_previews,
     without_xmp_previews,
@@ -158,8 +162,7 @@ def test_other_places_for_previews(tmp_path: Path) -> None:
     preview = as_jpeg(scene(), (80, 48))
     text = base64.b64encode(preview)
     thumbnails = b"<xmp:Thumbnails><rdf:li><xmpGImg:image>%s</xmpGImg:image></rdf:li></xmp:Thumbnails>" % text
-    iptc = b"8BIM\x04\x04\0\0\0\0\0\x05iptc!\0"
-    photoshop = iptc + b"8BIM\x04\x0c\0\0" + struct.pack(">I", len(preview)) + preview + bytes(len(preview) % 2) + iptc
+    photoshop = IPTC + resource(1036, preview) + IPTC
     segments, rest = split(as_jpeg(scene(), (160, 96)))
     added = [
         Segment(APP0, b"JFIF\0\x01\x01\x01\0\x48\0\x48\x02\x01" + bytes(SECRET) * 2),
@@ -176,10 +179,142 @@ def test_other_places_for_previews(tmp_path: Path) -> None:
     assert kept == [
         Segment(APP0, b"JFIF\0\x01\x01\x01\0\x48\0\x48\0\0"),
         Segment(APP1, b"http://ns.adobe.com/xap/1.0/\0<x>beforeafter</x>"),
-        Segment(APP13, b"Photoshop 3.0\0" + iptc + iptc),
+        Segment(APP13, b"Photoshop 3.0\0" + IPTC + IPTC),
     ]
     assert out.count(b"\xff\xd8\xff") == 1
     assert text not in out
+
+
+CLAIMS = (
+    b'<x %sGCamera:MotionPhoto="1" GCamera:MicroVideoOffset=\'977\' hdrgm:Version="1.0" dc:title="MotionPhoto" '
+    b"OpCamera:MotionPhotoOwner='a' %s><GCamera:MotionPhotoVersion>1</GCamera:MotionPhotoVersion>"
+    b'<Container:Directory><rdf:Seq><rdf:li Item:Length="977"/></rdf:Seq></Container:Directory>'
+    b"<hdrgm:GainMapMax><rdf:Seq><rdf:li>3</rdf:li></rdf:Seq></hdrgm:GainMapMax>%s</x>"
+)
+
+
+@pytest.mark.parametrize("behind", [b"", bytes(9), b"a film"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_what_told_of_a_film_is_left_out_with_it(tmp_path: Path, behind: bytes, progressive: bool) -> None:
+    """Samsung, Google and others put it behind the end; Ultra HDR its gain map."""
+    source, stream = tmp_path / "source.jpg", io.BytesIO()
+    exif = b"Exif\0\0" + camera_exif(1)  # whose thumbnails have ends of their own
+    Image.fromarray(scene()).save(stream, "JPEG", exif=exif, progressive=progressive, restart_marker_blocks=2)
+    segments, rest = split(stream.getvalue())
+    xmp = CLAIMS % (b'tiff:Make="Maker" ', b'dc:x="y"', b"end")
+    added = [
+        Segment(APP1, b"http://ns.adobe.com/xap/1.0/\0" + xmp),
+        Segment(APP2, b"urn:iso:std:iso:ts:21496:-1\0\0\0"),
+    ]
+    source.write_bytes(join([*added, *segments], rest) + behind)
+    told: list[str] = []
+    out = save_picture(mended(source), tmp_path / "out.jpg", note=told.append).read_bytes()
+    kept = [one.payload for one in split(out)[0] if one.marker in (APP1, APP2) and not one.payload.startswith(b"Exif")]
+    title = b'dc:title="MotionPhoto"'
+    assert [b" ".join(one.split()) for one in kept] == [
+        b'http://ns.adobe.com/xap/1.0/\0<x tiff:Make="Maker" ' + title + b' dc:x="y">end</x>'
+    ]
+    assert b"a film" not in out
+    assert (NOTHING_BEHIND in told[0]) == (behind == b"a film")
+    assert UNSIGNED not in told[0]
+    # Written in another format, nothing is behind it either.
+    with Image.open(save_picture(mended(source), tmp_path / "out.png")) as image:
+        assert image.info["xmp"].count(b"MotionPhoto") == 1
+
+
+IPTC = b"8BIM\x04\x04\0\0\0\0\0\x05iptc!\0"
+
+
+def resource(number: int, data: bytes) -> bytes:
+    """One of Photoshop's."""
+    return b"8BIM" + struct.pack(">HHI", number, 0, len(data)) + data + bytes(len(data) % 2)
+
+
+def edited(tmp_path: Path, added: list[Segment]) -> list[Segment]:
+    """What is left of these segments in a JPEG that was mended."""
+    segments, rest = split(as_jpeg(scene(), (160, 96)))
+    source = tmp_path / "source.jpg"
+    source.write_bytes(join([*added, *(one for one in segments if not one.describes)], rest))
+    told: list[str] = []
+    out = save_picture(mended(source), tmp_path / "out.jpg", overwrite=True, note=told.append).read_bytes()
+    assert (UNSIGNED in told[0]) == any(one.marker == APP11 for one in added)
+    return [one for one in split(out)[0] if one.describes]
+
+
+def test_signed_manifests_and_makers_segments_with_pictures_are_left_out(tmp_path: Path) -> None:
+    preview = as_jpeg(scene(), (80, 48))
+    half = len(preview) // 2
+    box = b"JP\0\x01\0\0\0\x01\0\0\0\x20jumb c2pa.thumbnail.claim.jpeg "
+    stay = [Segment(0xE5, b"RMETA\0of a maker"), Segment(0xE2, b"ICC_PROFILE\0\x01\x01" + b"\xff\xd8\xff" * 9)]
+    added = [
+        Segment(APP11, box + preview[:half]),
+        Segment(APP11, box + preview[half:]),
+        Segment(APP1, b"FLIR\0\x01\0\x02" + preview),
+        Segment(APP1, b"FLIR\0\x01\x01\x02behind it"),
+        Segment(0xE3, preview),
+    ]
+    assert edited(tmp_path, [stay[0], *added, stay[1]]) == stay
+
+
+def test_thumbnails_that_go_on_in_a_second_photoshop_segment(tmp_path: Path) -> None:
+    preview, long = as_jpeg(scene(), (80, 48)), bytes(range(1, 255)) * 300
+    whole = IPTC + resource(1036, preview) + resource(4000, long)
+    parts = [whole[: len(preview) // 2], whole[len(preview) // 2 : 60000], whole[60000:]]
+    photoshop = [Segment(APP13, b"Photoshop 3.0\0" + part) for part in parts]
+    kept = edited(tmp_path, [photoshop[0], Segment(0xFE, b"between"), *photoshop[1:]])
+    assert [one.marker for one in kept] == [APP13, APP13, 0xFE]
+    assert b"".join(one.payload[14:] for one in kept[:2]) == IPTC + resource(4000, long)
+    assert len(kept[0].payload) == LONGEST
+    # Those without thumbnails stay as they are split.
+    parts = [IPTC, resource(4000, long)[:90], resource(4000, long)[90:60000], resource(4000, long)[60000:]]
+    photoshop = [Segment(APP13, b"Photoshop 3.0\0" + part) for part in parts]
+    assert edited(tmp_path, photoshop) == photoshop
+
+
+def as_text(name: str, profile: bytes, kind: bytes = b"zTXt") -> Chunk:
+    """A profile as ImageMagick puts it into a PNG."""
+    digits = profile.hex()
+    lines = "".join(digits[at : at + 72] + "\n" for at in range(0, len(digits), 72))
+    text = f"\n{name}\n{len(profile):8}\n{lines}".encode()
+    middle = {b"tEXt": b"\0", b"zTXt": b"\0\0", b"iTXt": b"\0\1\0\0\0"}[kind]
+    return kind, f"Raw profile type {name}".encode() + middle + (text if kind == b"tEXt" else zlib.compress(text))
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt", b"iTXt"])
+def test_profiles_in_texts_of_png_lose_their_previews(kind: bytes) -> None:
+    thumbnail = resource(1036, as_jpeg(scene(), (80, 48)))
+    before = (
+        as_text("8bim", IPTC + thumbnail, kind),
+        as_text("iptc", b"Photoshop 3.0\0" + thumbnail + IPTC, kind),
+        as_text("app12", as_jpeg(scene(), (80, 48)), kind),
+        as_text("xmp", b"<x>a<xmpGImg:image>/9j/</xmpGImg:image>b</x>", kind),
+    )
+    stay = (as_text("icc", bytes(range(256)), kind), as_text("8bim", IPTC, kind), (b"tEXt", b"Title\0of it"))
+    show = lambda: Image.new("RGB", (9, 9))  # noqa: E731
+    after = refreshed(Metadata(png_chunks=(*before, (b"zTXt", b"Raw profile type 8bim\0\0damage"), *stay)), show)
+    kept = after.png_chunks[:-3]
+    assert [raw_profile(one) for one in kept] == [IPTC, b"Photoshop 3.0\0" + IPTC, b"<x>ab</x>"]
+    assert [one[1].partition(b"\0")[0][17:] for one in kept] == [b"8bim", b"iptc", b"xmp"]
+    assert after.png_chunks[-3:] == stay
+    assert raw_profile(with_raw_profile(before[0], IPTC * 20)) == IPTC * 20
+
+
+def test_png_of_imagemagick_with_a_thumbnail(tmp_path: Path) -> None:
+    """Untouched it keeps all; XMP that stands in such a text becomes the file's XMP."""
+    thumbnail, xmp = resource(1036, as_jpeg(scene(), (80, 48))), b"<x>a<xmpGImg:image>/9j/</xmpGImg:image>b</x>"
+    source = save(tmp_path / "source.png", 1, camera_exif(1))
+    data = source.read_bytes()
+    texts = [encoded(*as_text("8bim", IPTC + thumbnail)), encoded(*as_text("xmp", xmp))]
+    source.write_bytes(b"".join([data[:33], *texts, data[33:]]))
+    for picture, profile, left in (
+        (decode_file(source), IPTC + thumbnail, xmp),
+        (mended(source), IPTC, b"<x>ab</x>"),
+    ):
+        out = save_picture(picture, tmp_path / "out.png", overwrite=True)
+        found = [raw_profile(one) for one in chunks(out.read_bytes()) if one[1].startswith(b"Raw profile")]
+        assert found == [profile]
+        with Image.open(out) as image:
+            assert image.info["xmp"] == left
 
 
 @pytest.mark.parametrize("cut", range(0, 400, 7))

@@ -185,3 +185,17 @@ def test_what_else_is_told_stays_with_it(tmp_path: Path) -> None:
     assert (tags[270], tags[0x010F].decode(), tags[305]) == (IMAGEJ_OF_ONE, "Müller", "Software")
     assert tags.get_ifd(0x8769)[0x9003] == "2020:01:01 00:00:00"
     assert tags.get_ifd(0x8825)[1] == "N"
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_exif_of_a_turned_tiff_tells_the_size_that_it_has(tmp_path: Path, orientation: int) -> None:
+    """Pillow turns it when it loads it, and leaves the EXIF directory as it was."""
+    made, tags = Image.Exif(), Image.Exif()
+    made[0x0112] = orientation
+    made.get_ifd(0x8769).update({0xA002: 40, 0xA003: 30})
+    tags.load(made.tobytes())
+    Image.fromarray(noise(30, 40, 3)).save(tmp_path / "source.tif", exif=tags)
+    for name in ("out.tif", "out.png"):
+        with Image.open(save_picture(decode_file(tmp_path / "source.tif"), tmp_path / name)) as image:
+            told = image.getexif().get_ifd(0x8769)
+            assert (told[0xA002], told[0xA003]) == image.size == ((40, 30) if orientation < 5 else (30, 40))

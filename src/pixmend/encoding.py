@@ -192,7 +192,7 @@ def encode(picture: Picture, stream: IO[bytes], file_format: str) -> str | None:
             return encode_jpeg_again(picture, stream)
         turn = read.orientation if read is not None and picture.metadata is read.metadata else 1
         kept = picture.metadata
-        if (kept.exif or kept.xmp or kept.photoshop) and (turn != 1 or not picture.is_as_read):
+        if (kept.exif or kept.xmp or kept.photoshop or kept.png_chunks) and (turn != 1 or not picture.is_as_read):
             picture = picture.with_metadata(refreshed(kept, showing(picture), quarter_turn=turn >= 5))
         told = [f"{file_format} rounds colours: known samples may differ by a few levels"] * (file_format in _LOSSY)
         if lost := _too_long(picture.metadata, file_format):

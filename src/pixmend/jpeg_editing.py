@@ -9,10 +9,13 @@ import numpy as np
 from PIL import Image
 
 from pixmend.jpeg import can_keep_blocks, with_changes
-from pixmend.jpeg_segments import ADOBE_HEAD, JFIF_HEAD, Segment, dressed, split
+from pixmend.jpeg_segments import ADOBE_HEAD, APP2, APP11, JFIF_HEAD, Segment, behind, dressed, split
 from pixmend.modes import stored_image
-from pixmend.pictures import Picture, turned_back
+from pixmend.pictures import Original, Picture, turned_back
 from pixmend.previews import refreshed_segments, showing
+
+UNSIGNED = "its content credentials (C2PA) are left out: they were signed for the picture as it was"
+NOTHING_BEHIND = "what stands behind the end of the JPEG, such as a film, is not kept"
 
 
 def came_as_jpeg(picture: Picture) -> bool:
@@ -38,11 +41,24 @@ def encode_jpeg_again(picture: Picture, stream: IO[bytes]) -> str | None:
     if picture.is_as_read:
         stream.write(read.jpeg)
         return None
-    segments = refreshed_segments(split(read.jpeg)[0], showing(picture, read.orientation))
+    segments, rest = split(read.jpeg)
+    told = _write(picture, read, read.jpeg, refreshed_segments(segments, showing(picture, read.orientation)), stream)
+    return "; ".join([told, *_left_out(segments, rest)])
+
+
+def _left_out(segments: list[Segment], rest: bytes) -> list[str]:
+    """What is to be told of a file of these segments and that rest; of an MPO's pictures it was told on reading."""
+    told = [UNSIGNED] if any(one.marker == APP11 and b"c2pa" in one.payload for one in segments) else []
+    is_mpo = any(one.marker == APP2 and one.payload.startswith(b"MPF\0") for one in segments)
+    return [*told, NOTHING_BEHIND] if not is_mpo and behind(rest).strip(b"\0") else told
+
+
+def _write(picture: Picture, read: Original, jpeg: bytes, segments: list[Segment], stream: IO[bytes]) -> str:
+    """Write a changed picture behind these segments; returns a line on how it was done."""
     inks = stored_image(picture, "JPEG")  # of CMYK
     old, new = (read.samples, picture.samples) if inks is None else (read.stored, np.asarray(inks))
     new = np.ascontiguousarray(turned_back(new, read.orientation))
-    result = None if old is None else with_changes(read.jpeg, turned_back(old, read.orientation), new)
+    result = None if old is None else with_changes(jpeg, turned_back(old, read.orientation), new)
     if result is not None:
         coded, kept, damage = result
         stream.write(dressed(coded, segments))

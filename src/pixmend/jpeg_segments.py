@@ -7,13 +7,15 @@ coded. So metadata is carried from one file to another by carrying segments, wit
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 SOI, SOS, COM = 0xD8, 0xDA, 0xFE
-APP0, APP1, APP2, APP13, APP14 = 0xE0, 0xE1, 0xE2, 0xED, 0xEE
+APP0, APP1, APP2, APP11, APP13, APP14 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE
 EXIF_HEAD, XMP_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 JFIF_HEAD, ADOBE_HEAD, PHOTOSHOP_HEAD = b"JFIF\0", b"Adobe", b"Photoshop 3.0\0"
 LONGEST = 65533  # bytes of payload
+_EOI, _MARKER = 0xD9, re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # none that stands among compressed samples
 _ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a payload
 
 
@@ -61,6 +63,17 @@ def split(data: bytes) -> tuple[list[Segment], bytes]:
         length = int.from_bytes(data[at + 2 : at + 4], "big")
         segments.append(Segment(marker, data[at + 4 : at + 2 + length]))
         at += 2 + max(length, 2)
+
+
+def behind(rest: bytes) -> bytes:
+    """What a file has behind its EOI, such as a film; rest: the file from its first SOS on."""
+    at = 0
+    while found := _MARKER.search(rest, at):
+        at = found.start()
+        if rest[at + 1] == _EOI:
+            return rest[at + 2 :]
+        at += 2 + max(int.from_bytes(rest[at + 2 : at + 4], "big"), 2)
+    return b""
 
 
 def join(segments: list[Segment], rest: bytes) -> bytes:

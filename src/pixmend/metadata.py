@@ -12,12 +12,13 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import IO, Any
 
 from PIL import ExifTags, Image, JpegImagePlugin
 
 from pixmend.pictures import Metadata
-from pixmend.png_bytes import ASPECT, NOT_PILLOWS, PROFILE
+from pixmend.png_bytes import ASPECT, NOT_PILLOWS, PROFILE, hexadecimal
 
 EXIF_PREFIX = b"Exif\x00\x00"
 XMP_KEYWORD = b"XML:com.adobe.xmp"
@@ -51,7 +52,11 @@ DESCRIBING_TAGS = frozenset(
         *range(40091, 40096),  # XPTitle to XPSubject
     }
 )
-_DIRECTORIES, _IPTC, PHOTOSHOP = (34665, 34853), 33723, 34377
+_EXIF, _IPTC, PHOTOSHOP = 34665, 33723, 34377
+_DIRECTORIES = (_EXIF, 34853)
+# Which of (H, W) is told by ImageLength and ImageWidth, PixelYDimension and PixelXDimension.
+_SIDES = {0x0101: 0, 0x0100: 1, 0xA003: 0, 0xA002: 1}
+_XMP_SIDES = (rb"exif:PixelYDimension|tiff:ImageLength", rb"exif:PixelXDimension|tiff:ImageWidth")
 
 # PNG chunks that stay true when samples change. Texts may come many times, the others once.
 _PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
@@ -67,13 +72,13 @@ def read_metadata(image: Image.Image, stream: IO[bytes] | None) -> tuple[int, Me
     stream: the file itself, for what Pillow does not keep; None for an image without one.
     """
     info = image.info
-    exif, xmp, dpi = _raw_exif(image), _bytes_or_none(info.get("xmp")), _read_dpi(image)
+    exif, xmp, dpi = _raw_exif(image), _bytes_or_none(info.get("xmp")) or _raw_profile(image, "xmp"), _read_dpi(image)
     orientation, exif = take_orientation(exif) if exif else (1, None)
     if orientation != 1 and xmp:
         xmp = re.sub(rb'(tiff:Orientation(?:="|>))[1-8]', rb"\g<1>1", xmp)
     if orientation >= 5 and dpi:
         dpi = dpi[1], dpi[0]
-    return orientation, Metadata(
+    kept = Metadata(
         icc_profile=_bytes_or_none(info.get("icc_profile")),
         exif=exif,
         xmp=xmp,
@@ -84,6 +89,7 @@ def read_metadata(image: Image.Image, stream: IO[bytes] | None) -> tuple[int, Me
         png_chunks=read_png_chunks(stream) if stream is not None and image.format == "PNG" else (),
         jpeg=_jpeg_options(image),
     )
+    return orientation, with_size(kept, image.size) if orientation >= 5 else kept  # as wide as it is high, upright
 
 
 def take_orientation(exif: bytes) -> tuple[int, bytes]:
@@ -109,6 +115,44 @@ def take_orientation(exif: bytes) -> tuple[int, bytes]:
     except struct.error:  # offsets that point outside
         pass
     return 1, exif
+
+
+def with_size(metadata: Metadata, size: tuple[int, int]) -> Metadata:
+    """The metadata with (H, W) wherever its EXIF and XMP tell the size; where they do not, nothing is added."""
+    exif, xmp = metadata.exif and _exif_with_size(metadata.exif, size), metadata.xmp
+    if xmp:
+        for names, side in zip(_XMP_SIDES, size, strict=True):
+            xmp = re.sub(rb"((?:%s)(?:=[\"']|>))\d+" % names, rb"\g<1>%d" % side, xmp)
+    return metadata if (exif, xmp) == (metadata.exif, metadata.xmp) else replace(metadata, exif=exif, xmp=xmp)
+
+
+def _exif_with_size(exif: bytes, size: tuple[int, int]) -> bytes:
+    """The block with its sides changed where they stand, for the reason that `take_orientation` gives."""
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None:
+        return exif
+    block = bytearray(exif)
+    try:
+        places = entries(block, order, struct.unpack_from(order + "I", exif, 4)[0])
+        if _EXIF in places:
+            places |= entries(block, order, struct.unpack_from(order + "I", exif, places[_EXIF] + 8)[0])
+        for tag in _SIDES.keys() & places.keys():
+            place, side = places[tag], size[_SIDES[tag]]
+            kind, count = struct.unpack_from(order + "HI", exif, place + 2)
+            if (kind, count) == (3, 1) and side < 1 << 16:
+                struct.pack_into(order + "H", block, place + 8, side)
+            elif kind in (3, 4) and count == 1:
+                struct.pack_into(order + "HII", block, place + 2, 4, 1, side)
+    except struct.error:  # offsets that point outside
+        return exif
+    return bytes(block)
+
+
+def entries(block: bytearray, order: str, at: int) -> dict[int, int]:
+    """Of a directory in an EXIF block: tag -> where its entry begins."""
+    (count,) = struct.unpack_from(order + "H", block, at)
+    places = range(at + 2, at + 2 + 12 * count, 12)
+    return {struct.unpack_from(order + "H", block, place)[0]: place for place in places}
 
 
 def read_png_chunks(stream: IO[bytes]) -> tuple[tuple[bytes, bytes], ...]:
@@ -137,7 +181,7 @@ def read_png_chunks(stream: IO[bytes]) -> tuple[tuple[bytes, bytes], ...]:
                 data = bytes([0, data[-1] * _SPREAD[depth] & 255]) if data else data
             has_unit = kind == ASPECT and data[8:] != b"\0"
             if not has_unit and not data.startswith(
-                (XMP_KEYWORD + b"\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")
+                (XMP_KEYWORD + b"\0", *(b"Raw profile type %s\0" % name for name in (b"exif", b"APP1", b"xmp")))
             ):
                 chunks.append((kind, data))
         stream.seek(at)
@@ -210,14 +254,14 @@ calm = _Calm()
 def _raw_exif(image: Image.Image) -> bytes | None:
     if image.format == "TIFF":  # its own tags take EXIF's place
         return _exif_of_tiff(image.getexif(), _tiff_tags(image))
-    exif = _bytes_or_none(image.info.get("exif"))
-    text = image.info.get("Raw profile type exif")  # ImageMagick's way, in a text: a name, a length, then hexadecimal
-    if exif is None and isinstance(text, str):
-        try:
-            exif = bytes.fromhex("".join(text.split("\n")[3:]))
-        except ValueError:
-            return None
+    exif = _bytes_or_none(image.info.get("exif")) or _raw_profile(image, "exif")
     return exif.removeprefix(EXIF_PREFIX) if exif else None
+
+
+def _raw_profile(image: Image.Image, name: str) -> bytes | None:
+    """What ImageMagick puts into a text of a PNG."""
+    text = image.info.get(f"Raw profile type {name}")
+    return hexadecimal(text) if isinstance(text, str) else None
 
 
 def _tiff_tags(image: Image.Image) -> Mapping[int, bytes]:

@@ -13,6 +13,9 @@ ASPECT = b"pHYs"  # kept where it has no unit: how wide pixels are for their hei
 # All of which chunks may stand before a palette; mDCV and cLLI: of HDR, the display and the light it was made for.
 NOT_PILLOWS = (PROFILE, OFFSET, ASPECT, b"mDCV", b"cLLI", b"sCAL", b"pCAL", b"sTER")
 
+RAW_PROFILE = b"Raw profile type "  # of whatever ImageMagick and exiftool put into texts
+_LONGEST_TEXT = 1 << 26  # bytes, unpacked
+
 Chunk = tuple[bytes, bytes]  # type and data
 
 
@@ -23,6 +26,35 @@ def chunks(data: bytes) -> Iterator[Chunk]:
         length, kind = struct.unpack_from(">I4s", data, at)
         yield kind, data[at + 8 : at + 8 + length]
         at += 12 + length
+
+
+def raw_profile(chunk: Chunk) -> bytes | None:
+    """What a text of RAW_PROFILE holds; None if damaged."""
+    kind, data = chunk
+    text = data.partition(b"\0")[2]
+    try:
+        packed = kind == b"zTXt" or (kind == b"iTXt" and text[0] == 1)
+        text = {b"zTXt": text[1:], b"iTXt": text[2:].split(b"\0", 2)[-1]}.get(kind, text)
+        text = zlib.decompressobj().decompress(text, _LONGEST_TEXT) if packed else text
+    except (IndexError, zlib.error):
+        return None
+    return hexadecimal(text.decode("latin-1"))
+
+
+def hexadecimal(text: str) -> bytes | None:
+    """What is so written behind a name and a length, in lines of their own; None if damaged."""
+    try:
+        return bytes.fromhex("".join(text.split("\n")[3:]))
+    except ValueError:
+        return None
+
+
+def with_raw_profile(chunk: Chunk, profile: bytes) -> Chunk:
+    """The text with another profile in it."""
+    keyword, digits = chunk[1].partition(b"\0")[0], profile.hex()
+    lines = "\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
+    text = f"\n{keyword[len(RAW_PROFILE) :].decode('latin-1')}\n{len(profile):8}\n{lines}\n"
+    return b"zTXt", keyword + b"\0\0" + zlib.compress(text.encode("latin-1"))
 
 
 def encoded(kind: bytes, data: bytes) -> bytes:

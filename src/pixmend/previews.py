@@ -8,6 +8,7 @@ In EXIF they are replaced where they stand, in the same number of bytes: maker n
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,15 +20,19 @@ from pixmend.jpeg_segments import (
     APP0,
     APP1,
     APP2,
+    APP11,
     APP13,
     EXIF_HEAD,
     JFIF_HEAD,
+    LONGEST,
     PHOTOSHOP_HEAD,
     XMP_HEAD,
     Segment,
     split,
 )
+from pixmend.metadata import entries
 from pixmend.pictures import Metadata, Picture, to_samples, turned_back
+from pixmend.png_bytes import RAW_PROFILE, Chunk, raw_profile, with_raw_profile
 
 Showing = Callable[[], Image.Image]  # gives the picture that previews are made of, when one is needed
 
@@ -46,6 +51,18 @@ _XMP_PREVIEWS = (  # what they begin with, and end with
     (b'xmpGImg:image="', b'"'),
     (b"xmpGImg:image='", b"'"),
 )
+_GAIN_MAP = "Version GainMapMin GainMapMax Gamma OffsetSDR OffsetHDR HDRCapacityMin HDRCapacityMax BaseRenditionIsHDR"
+_DIRECTORIES = ("Container:Directory", "GContainer:Directory", *(f"hdrgm:{name}" for name in _GAIN_MAP.split()))
+_XMP_FURTHER = tuple((f"<{name}".encode(), f"</{name}>".encode()) for name in _DIRECTORIES)
+_XMP_CLAIMS = re.compile(  # of films and gain maps; makers have prefixes of their own beside GCamera
+    rb"""(?<=\s)(?:\w+:(?:MotionPhoto|MicroVideo)\w*|hdrgm:\w+)=(?:"[^"]*"|'[^']*')"""
+    rb"""|<(\w+:(?:MotionPhoto|MicroVideo)\w*)>[^<]*</\1>"""
+)
+_LEFT_OUT = {  # by marker, what segments of further pictures begin with, or those that are signed for the old one
+    APP0: (b"JFXX\0",),
+    APP2: (b"MPF\0", b"FPXR\0", b"urn:iso:std:iso:ts:21496:-1\0"),  # the last: a gain map
+    APP11: (b"JP",),  # boxes: of JUMBF, where C2PA keeps its manifest, and of JPEG XT
+}
 _PHOTOSHOP_PREVIEWS = (1033, 1036)  # the resources that hold thumbnails
 _THUMBNAIL_AT, _THUMBNAIL_LENGTH, _STRIPS_AT, _STRIP_LENGTHS = 0x0201, 0x0202, 0x0111, 0x0117
 
@@ -56,7 +73,7 @@ def showing(picture: Picture, orientation: int = 1) -> Showing:
     def show() -> Image.Image:
         step = max(1, max(picture.size) // _SIDE)
         thinned = replace(picture, samples=picture.samples[::step, ::step])
-        return Image.fromarray(turned_back(to_samples(thinned.colour()), orientation))
+        return Image.fromarray(turned_back(to_samples(thinned.to_be_seen().colour()), orientation))
 
     return cache(show)
 
@@ -66,13 +83,15 @@ def refreshed(metadata: Metadata, show: Showing, *, quarter_turn: bool = False) 
     exif = metadata.exif and refreshed_exif(metadata.exif, show, quarter_turn=quarter_turn)
     xmp, photoshop = metadata.xmp, metadata.photoshop
     xmp, photoshop = xmp and without_xmp_previews(xmp), photoshop and without_photoshop_previews(photoshop)
-    return replace(metadata, exif=exif, xmp=xmp, photoshop=photoshop)
+    chunks = tuple(kept for one in metadata.png_chunks if (kept := _without_raw_previews(one)))
+    return replace(metadata, exif=exif, xmp=xmp, photoshop=photoshop, png_chunks=chunks)
 
 
 def refreshed_segments(segments: list[Segment], show: Showing) -> list[Segment]:
     """The segments of a JPEG with previews that show the result, or without: those of other than EXIF are left out."""
     more = b"".join(data for marker, data in segments if marker == APP1 and data.startswith(_XMP_MORE))
     drop_more = b"GImage" in more or b"xmpGImg" in more
+    with_streams, photoshop = _with_streams(segments), _photoshop_segments(segments)
     kept = []
     for marker, data in segments:
         if marker == APP1 and data.startswith(EXIF_HEAD):
@@ -83,12 +102,39 @@ def refreshed_segments(segments: list[Segment], show: Showing) -> list[Segment]:
             continue
         elif marker == APP0 and data.startswith(JFIF_HEAD) and len(data) > 14:
             data = data[:12] + bytes(2)  # a thumbnail of 0 x 0
-        elif (marker, data[:5]) == (APP0, b"JFXX\0") or (marker == APP2 and data.startswith((b"MPF\0", b"FPXR\0"))):
-            continue
         elif marker == APP13 and data.startswith(PHOTOSHOP_HEAD):
-            data = PHOTOSHOP_HEAD + without_photoshop_previews(data[len(PHOTOSHOP_HEAD) :])
+            kept += photoshop
+            photoshop = []  # all stand where the first stood
+            continue
+        elif data.startswith(_LEFT_OUT.get(marker, ())) or _series(marker, data) in with_streams:
+            continue
         kept.append(Segment(marker, data))
     return kept
+
+
+def _photoshop_segments(segments: list[Segment]) -> list[Segment]:
+    """Those of Photoshop's resources, which go on from one to the next, less thumbnails; the same if there are none."""
+    own = [one for one in segments if one.marker == APP13 and one.payload.startswith(PHOTOSHOP_HEAD)]
+    whole = b"".join(one.payload[len(PHOTOSHOP_HEAD) :] for one in own)
+    left = without_photoshop_previews(whole)
+    if left == whole:
+        return own
+    room = LONGEST - len(PHOTOSHOP_HEAD)
+    return [Segment(APP13, PHOTOSHOP_HEAD + left[at : at + room]) for at in range(0, len(left), room)]
+
+
+def _with_streams(segments: list[Segment]) -> set[tuple[int, bytes]]:
+    """The series of segments that hold JPEGs; but for EXIF, where these are made anew."""
+    series: dict[tuple[int, bytes], list[bytes]] = {}
+    for one in segments:
+        if one.describes and not one.payload.startswith(EXIF_HEAD):
+            series.setdefault(_series(*one), []).append(one.payload)
+    return {name for name, parts in series.items() if any(_streams(b"".join(parts)))}
+
+
+def _series(marker: int, data: bytes) -> tuple[int, bytes]:
+    """What segments have in common over which a maker has spread one thing: marker and name."""
+    return marker, data[:32].partition(b"\0")[0]
 
 
 def refreshed_exif(exif: bytes, show: Showing, *, quarter_turn: bool = False) -> bytes:
@@ -102,8 +148,9 @@ def refreshed_exif(exif: bytes, show: Showing, *, quarter_turn: bool = False) ->
 
 
 def without_xmp_previews(xmp: bytes) -> bytes:
-    """XMP less its previews, in time that grows as its length does, whatever is in it."""
-    for start, end in _XMP_PREVIEWS:
+    """XMP less its previews and what it tells of further pictures, in time that grows as its length does."""
+    xmp = _XMP_CLAIMS.sub(b"", xmp)
+    for start, end in (*_XMP_PREVIEWS, *_XMP_FURTHER):
         kept, at = [], 0
         while (begin := xmp.find(start, at)) >= 0 and (past := xmp.find(end, begin + len(start))) >= 0:
             kept.append(xmp[at:begin])
@@ -127,6 +174,20 @@ def without_photoshop_previews(resources: bytes) -> bytes:
         at = end
     rest = resources[at:]
     return b"".join(kept) + (rest if _START not in rest else b"")
+
+
+def _without_raw_previews(chunk: Chunk) -> Chunk | None:
+    """A chunk of a PNG; a text that holds a profile less its previews, and None if nothing else is in it."""
+    if not chunk[1].lower().startswith(RAW_PROFILE.lower()):
+        return chunk
+    if (profile := raw_profile(chunk)) is None:
+        return None
+    head = PHOTOSHOP_HEAD if profile.startswith(PHOTOSHOP_HEAD) else b""
+    left = profile[len(head) :]
+    left = without_photoshop_previews(left) if left.startswith(b"8BIM") else without_xmp_previews(left)
+    if not left or any(_streams(left)):
+        return None
+    return chunk if head + left == profile else with_raw_profile(chunk, head + left)
 
 
 def _streams(block: bytes) -> Iterator[tuple[int, int, tuple[int, int] | None]]:
@@ -178,12 +239,12 @@ def _tidy_thumbnail(block: bytearray) -> None:
         return
     try:
         (first,) = struct.unpack_from(order + "I", block, 4)
-        (entries,) = struct.unpack_from(order + "H", block, first)
-        link = first + 2 + 12 * entries
+        (count,) = struct.unpack_from(order + "H", block, first)
+        link = first + 2 + 12 * count
         (second,) = struct.unpack_from(order + "I", block, link)
         if not second:
             return
-        places = _entries(block, order, second)
+        places = entries(block, order, second)
         at, length = (_number(block, order, places.get(tag)) for tag in (_THUMBNAIL_AT, _THUMBNAIL_LENGTH))
         if at is not None and length is not None and _size(bytes(block[at : at + length])):
             length = len(block[at : at + length].rstrip(b"\0"))
@@ -198,13 +259,6 @@ def _tidy_thumbnail(block: bytearray) -> None:
         struct.pack_into(order + "I", block, link, 0)
     except struct.error:  # offsets that point outside
         return
-
-
-def _entries(block: bytearray, order: str, at: int) -> dict[int, int]:
-    """Of a directory: tag -> where its entry begins."""
-    (count,) = struct.unpack_from(order + "H", block, at)
-    places = range(at + 2, at + 2 + 12 * count, 12)
-    return {struct.unpack_from(order + "H", block, place)[0]: place for place in places}
 
 
 def _number(block: bytearray, order: str, place: int | None) -> int | None:

@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pixmend.metadata import EXIF_PREFIX, calm, exact_text, tiff_exif
+from pixmend.metadata import EXIF_PREFIX, calm, exact_text, tiff_exif, with_size
 from pixmend.pictures import Picture
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def as_one_page(picture: Picture, *, several: bool = False, first: object = None
     notes = _describe(tags, picture, several=several, changed=several or is_turned)
     if is_turned:
         notes += _leave_place_out(tags)
-    return _with_tags(picture, tags, before, notes)
+    picture = _with_tags(picture, tags, before, notes)
+    return picture.with_metadata(with_size(picture.metadata, picture.size)) if is_turned else picture
 
 
 def as_extended(picture: Picture, left: int, top: int) -> Picture:
@@ -57,7 +58,8 @@ def as_extended(picture: Picture, left: int, top: int) -> Picture:
     is_turned = picture.original is not None and picture.original.orientation != 1
     if is_turned or not _move(tags, left, top):
         notes += _leave_place_out(tags)
-    return _with_tags(picture, tags, before, notes)
+    picture = _with_tags(picture, tags, before, notes)
+    return picture.with_metadata(with_size(picture.metadata, picture.size))
 
 
 def _tags_of(picture: Picture) -> tuple[Image.Exif, dict[int, Any]]:
