@@ -119,6 +119,16 @@ def test_the_canvas_is_extended(visitor: Visitor, picture: Path) -> None:
     visitor.fill()
 
 
+def test_a_side_that_is_left_empty_is_not_extended(visitor: Visitor) -> None:
+    page = visitor.page
+    page.get_by_text("Extend the canvas").click()
+    page.fill("[name=left]", "24")
+    page.fill("[name=bottom]", "")
+    visitor.do("extend")
+    expect(visitor.candidates).to_have_count(2)
+    assert samples(visitor.saved()[1]).shape == (HEIGHT, WIDTH + 24, 3)
+
+
 def test_pictures_on_the_way_are_shown(visitor: Visitor) -> None:
     page = visitor.page
     visitor.drag(*STROKE)

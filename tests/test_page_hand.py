@@ -16,7 +16,7 @@ pytest.importorskip("playwright")
 
 from playwright.sync_api import expect
 
-from page_driver import HEIGHT, OTHER_STROKE, STROKE, WIDTH, Visitor, samples, sent
+from page_driver import DESKTOP, HEIGHT, OTHER_STROKE, STROKE, WIDTH, Visitor, samples, sent
 
 pytestmark = pytest.mark.slow
 
@@ -126,6 +126,21 @@ def test_the_view_is_zoomed_and_moved_by_wheel_keys_and_drags(come: Callable[...
         page.keyboard.press(key)
         expect(share).to_have_text(shown)
     expect(visitor.button("undo")).to_be_disabled()  # nothing was painted
+
+
+def test_strokes_lie_where_they_are_painted_on_another_screen(visitor: Visitor) -> None:
+    page = visitor.page
+    middle = visitor.on_screen((0.5, 0.5))
+    page.mouse.click(*middle)
+    mask = visitor.mask()
+    visitor.do("clear")
+    height, width, _ = visitor.canvas().shape
+    screen = {**DESKTOP["viewport"], "deviceScaleFactor": 2, "mobile": False}
+    page.context.new_cdp_session(page).send("Emulation.setDeviceMetricsOverride", screen)
+    page.mouse.move(middle[0] + 9, middle[1])  # a frame, which headless browsers draw for no other reason
+    visitor.expect_seen(lambda seen: seen.shape[:2] == (2 * height, 2 * width))
+    page.mouse.click(*middle)
+    assert (visitor.mask() & mask).sum() > 0.8 * mask.sum() > 0
 
 
 def test_the_divider_is_dragged(visitor: Visitor) -> None:

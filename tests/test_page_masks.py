@@ -130,6 +130,39 @@ def test_a_mask_by_kind_is_exact_once_what_was_drawn_is_cleared(visitor: Visitor
     expect(visitor.page.locator("[name=grow]")).to_have_value("3")
 
 
+def test_the_margin_outlives_a_reload(visitor: Visitor, tmp_path: Path) -> None:
+    page = visitor.page
+    page.fill("[name=grow]", "5")
+    Image.fromarray(np.eye(HEIGHT, WIDTH, dtype=bool)).save(tmp_path / "mask.png")
+    page.set_input_files("#mask-file", tmp_path / "mask.png")
+    visitor.expect_said("The mask marks")
+    page.reload()
+    expect(visitor.button("clear")).to_be_enabled()
+    expect(page.locator("[name=grow]")).to_have_value("0")
+    visitor.do("clear")
+    expect(page.locator("[name=grow]")).to_have_value("5")
+    page.reload()
+    expect(page.locator("[name=grow]")).to_have_value("5")
+
+
+def test_what_was_not_measured_is_filled(come: Callable[..., Visitor], tmp_path: Path) -> None:
+    pixels = np.linspace(0, 1, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH)
+    visitor = come()
+    for name, hole in (("whole.tif", False), ("lacking.tif", True)):
+        pixels[30:50, 40:80] = np.nan if hole else 0
+        Image.fromarray(pixels).save(tmp_path / name)
+        visitor.open(tmp_path / name)
+        visitor.button("clear").wait_for()
+        if not hole:
+            visitor.page.locator("#repair summary").first.click()
+        expect(visitor.button("alpha")).to_be_visible(visible=hole)
+    visitor.do("alpha")
+    assert (visitor.mask() == np.isnan(pixels)).all()
+    visitor.fill()
+    filled = samples(visitor.saved()[1])
+    assert np.isfinite(filled).all()
+
+
 def test_transparency_is_filled(come: Callable[..., Visitor], tmp_path: Path) -> None:
     pixels = np.full((HEIGHT, WIDTH, 4), 120, np.uint8)
     pixels[..., 3] = 255

@@ -33,6 +33,64 @@ def forgive(visitor: Visitor, *words: str) -> None:
     visitor.complaints.clear()
 
 
+def forgive_if_any(visitor: Visitor, *words: str) -> None:
+    """The same of what may have been refused."""
+    if visitor.complaints:
+        forgive(visitor, *words)
+
+
+# ------------------------------------------------------------------------------------------------- the way to the page
+
+
+def test_who_follows_a_link_from_another_site_finds_the_work(visitor: Visitor, host: Host) -> None:
+    page = visitor.page
+    visitor.drag(*STROKE)
+    mask = visitor.mask()
+    page.goto(f"data:text/html,<a href='{host.address}'>pixmend</a>")
+    page.get_by_text("pixmend").click()
+    expect(page.locator("#about-picture")).to_contain_text("picture.png")
+    assert (visitor.mask() == mask).all()
+
+
+def test_words_are_asked_for_twice_and_then_missed_in_words(come: Callable[..., Visitor]) -> None:
+    visitor = come()
+    page, refused = visitor.page, list[Route]()
+
+    def once(route: Route) -> None:
+        if refused:
+            return route.continue_()
+        refused.append(route)
+        return route.fulfill(**refuse(503, "the server is ending"))
+
+    page.route("**/words/*.json", once)
+    page.reload()
+    expect(page.locator("body[data-ready]")).to_be_visible()
+    page.unroute_all()
+    page.route("**/words/*.json", lambda route: route.fulfill(**refuse(503, "the server is ending")))
+    page.click("#language")
+    visitor.expect_error("The server does not answer")
+    page.reload()
+    visitor.expect_error("reload it")
+    forgive(visitor, "503")
+
+
+def test_many_tabs_leave_connections_to_others(come: Callable[..., Visitor], host: Host, picture: Path) -> None:
+    first = come()
+    tabs = [first, *(come(first.page.context) for _ in range(6))]
+    for tab in tabs:
+        tab.open(picture)
+        tab.drag(*STROKE)
+    with host.gate.closed():
+        for tab in tabs:
+            tab.do("run")
+            expect(tab.button("cancel")).to_be_visible()
+            expect(tab.page.locator("#repair .progress p")).not_to_contain_text("Sending")
+        assert tabs[-1].page.evaluate("fetch('/healthz').then((answer) => answer.ok)")
+    for tab in tabs:
+        expect(tab.candidates).to_have_count(2)
+        forgive_if_any(tab, "429")
+
+
 # ------------------------------------------------------------------------------------------------------- undo and redo
 
 
@@ -164,6 +222,40 @@ def test_a_result_is_kept_once(visitor: Visitor) -> None:
     assert len(held) == 1
     visitor.do("undo")
     assert (visitor.mask() == mask).all()
+
+
+def test_a_picture_for_the_other_tab_comes_late_and_is_shown(come: Callable[..., Visitor], tmp_path: Path) -> None:
+    visitor = come()
+    page, held = visitor.page, list[Route]()
+    page.route("**/api/pictures", lambda route: route.continue_() if held else held.append(route))
+    with page.expect_request("**/api/pictures"):
+        page.set_input_files("#file", photograph(tmp_path / "slow.png", (HEIGHT, WIDTH)))
+    page.get_by_role("tab", name="Denoise").click()
+    visitor.open(photograph(tmp_path / "quick.png", (HEIGHT, WIDTH)))
+    held[0].continue_()
+    visitor.expect_said("slow.png is open.")
+    expect(page.locator("#about-picture")).to_contain_text("quick.png")
+    page.get_by_role("tab", name="Repair").click()
+    expect(page.locator("#about-picture")).to_contain_text("slow.png")
+    visitor.drag(*STROKE)
+    assert visitor.mask().any()
+
+
+def test_a_file_that_is_not_there_any_more_is_told_so(visitor: Visitor, picture: Path) -> None:
+    take = """document.addEventListener("change", (event) => {
+        window.taken = event.target.files[0];
+        event.stopImmediatePropagation();
+    }, { capture: true, once: true })"""
+    drop = """() => {
+        const transfer = new DataTransfer();
+        transfer.items.add(window.taken);
+        document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+    }"""
+    visitor.page.evaluate(take)
+    visitor.page.set_input_files("#file", picture)
+    picture.unlink()
+    visitor.page.evaluate(drop)
+    visitor.expect_error("picture.png cannot be read")
 
 
 # ---------------------------------------------------------------------------------------------- what the server forgets

@@ -59,6 +59,11 @@ def test_a_phone_paints_with_a_finger_and_zooms_with_two(come: Callable[..., Vis
         box = control.bounding_box()
         assert box is not None
         assert 0 <= box["x"] <= box["x"] + box["width"] <= PHONE["viewport"]["width"]
+    share = page.locator("#repair .share")
+    fitted = share.text_content()
+    for deed in ("zoom-in", "zoom-out", "zoom-in", "zoom-in", "zoom-fit"):
+        visitor.do(deed)
+    expect(share).to_have_text(fitted or "")
     fingers = page.context.new_cdp_session(page)
 
     def touch(kind: str, *points: tuple[float, float]) -> None:
@@ -72,7 +77,6 @@ def test_a_phone_paints_with_a_finger_and_zooms_with_two(come: Callable[..., Vis
     touch("touchEnd")
     expect(visitor.button("undo")).to_be_enabled()
     middle = visitor.on_screen((0.5, 0.5))
-    share = page.locator("#repair .share")
     before = share.text_content()
     touch("touchStart", (middle[0] - 20, middle[1]), (middle[0] + 20, middle[1]))
     touch("touchMove", (middle[0] - 60, middle[1]), (middle[0] + 60, middle[1]))
@@ -82,6 +86,7 @@ def test_a_phone_paints_with_a_finger_and_zooms_with_two(come: Callable[..., Vis
     expect(page.locator("[name=quality]")).to_be_visible()
     visitor.fill()
     expect(page.locator("[name=quality]")).not_to_be_visible()
+    visitor.do("zoom-fit")
     visitor.do("undo")
     visitor.do("undo")
     expect(visitor.button("undo")).to_be_disabled()  # one stroke was all: two fingers paint nothing

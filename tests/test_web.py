@@ -15,8 +15,10 @@ pytest.importorskip("prometheus_client")
 pytest.importorskip("python_multipart")
 
 
+from picture_files import tiff
 from pixmend import cli
 from pixmend.checkpoint import save_model
+from pixmend.decoding import decode_file
 from pixmend.extending import extend
 from pixmend.images import save_picture
 from pixmend.inpainting import inpainting
@@ -87,6 +89,42 @@ def test_ten_rounds_of_painting_on_results_leave_the_rest_as_it_was(site: Site) 
 
 
 # ------------------------------------------------------------------------------------------------ pictures and masks
+
+
+def test_a_raster_of_signed_numbers_is_filled_as_the_library_fills_it(site: Site, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    samples = rng.integers(-1, 2, SIZE, np.int16)  # so close to what stands for nothing that fills come upon it
+    samples[10:20, 16:32] = 0
+    samples[samples == 0] += rng.integers(0, 2, (samples == 0).sum(), np.int16)
+    samples[10:20, 16:32] = 0
+    path = tmp_path / "heights.tif"
+    path.write_bytes(tiff((samples, {42113: "0"})))
+    picture = site.upload(path.read_bytes(), path.name)
+    assert (picture["alpha"], picture["lacking"]) == (False, True)
+    job = site.over(site.fill(picture["id"], {"op": "alpha"}))
+    made = inpainting(path, model=tiny_model()).pictures[0]
+    saved = save_picture(made, tmp_path / "out.tif").read_bytes()
+    assert site.get(f"/api/jobs/{job['id']}/results/0/file") == saved
+    assert not decode_file(tmp_path / "out.tif").lacking().any()
+    kept = site.client.post(f"/api/jobs/{job['id']}/results/0/keep").json()
+    assert not kept["lacking"]
+
+
+def test_an_extended_map_lies_where_it_lay(site: Site, tmp_path: Path) -> None:
+    place = {33550: (10.0, 20.0, 0.0), 33922: (0.0, 0.0, 0.0, 5e5, 4.6e6, 0.0)}
+    ome = '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"/>'
+    path = tmp_path / "map.tif"
+    path.write_bytes(tiff((np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8), {270: ome, **place})))
+    asked = {"picture": site.upload(path.read_bytes(), path.name)["id"], "left": 7, "top": 5}
+    job = site.over(site.client.post("/api/extensions", json=asked).json())
+    made = extend(path, left=7, top=5, model=tiny_model()).pictures[0]
+    saved = save_picture(made, tmp_path / "out.tif").read_bytes()
+    assert site.get(f"/api/jobs/{job['id']}/results/0/file") == saved
+    kept = site.client.post(f"/api/jobs/{job['id']}/results/0/keep").json()
+    assert kept["notes"] == list(made.notes) != []
+    job = site.over(site.fill(kept["id"]))  # and what is made of it
+    with Image.open(io.BytesIO(site.get(f"/api/jobs/{job['id']}/results/0/file"))) as image:
+        assert image.tag_v2[33922][:2] == (7, 5)  # type: ignore[attr-defined]
 
 
 def test_orientation_is_applied_once(site: Site) -> None:

@@ -15,12 +15,14 @@ pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
 pytest.importorskip("python_multipart")
 
+from pydantic import TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
 from pixmend.images import open_picture
 from pixmend.web.guard import Guard
 from pixmend.web.limits import Limits
 from pixmend.web.metrics import Metrics
+from pixmend.web.operations import Operations
 from pixmend.web.store import Store
 from web_server import HOLE, Site, detail, picture_file, serving
 
@@ -32,6 +34,28 @@ def test_uploads_are_checked_by_what_they_hold(site: Site) -> None:
         line = detail(site.client.post("/api/pictures", files={"file": ("x.png", data)}), 415)
         assert "pixmend-serve" not in line  # where it lay is not told
         assert line.startswith("x.png")
+
+
+def test_tiffs_that_pillow_does_not_open_are_taken_and_bounded(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    rng = np.random.default_rng(0)
+    floats, grey = rng.random((30, 40, 3), np.float32), rng.integers(0, 65536, (30, 40, 2), np.uint16)
+    tifffile.imwrite(tmp_path / "floats.tif", floats, photometric="rgb", metadata=None)
+    tifffile.imwrite(
+        tmp_path / "grey.tif",
+        grey,
+        photometric="minisblack",
+        planarconfig="contig",
+        extrasamples=("unassalpha",),
+        metadata=None,
+    )
+    for name in ("floats.tif", "grey.tif"):
+        data = (tmp_path / name).read_bytes()
+        with serving() as site:
+            told = site.upload(data, name)
+            assert (told["width"], told["height"]) == (40, 30)
+        with serving(Limits(pixels=1199)) as site:
+            assert "40 x 30" in detail(site.client.post("/api/pictures", files={"file": (name, data)}), 413)
 
 
 def test_bytes_and_pixels_are_bounded() -> None:
@@ -47,6 +71,9 @@ def test_bytes_and_pixels_are_bounded() -> None:
 
         chunked = {"content-type": "application/json", "transfer-encoding": "chunked"}
         assert detail(site.client.post("/api/fills", content=parts(), headers=chunked), 413)
+        form = {"content-type": "multipart/form-data; boundary=x"}
+        for path in ("/api/fills", "/api/masks/render", "/api/nothing"):  # take no uploads
+            assert detail(site.client.post(path, content=b"[" * 2001, headers=form), 413)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +86,7 @@ def test_bytes_and_pixels_are_bounded() -> None:
         ({"operations": [{"op": "invert"}] * 201}, 400),
         ({"operations": [{"op": "lasso", "points": [[0, 0]] * 66_667}] * 3}, 400),
         ({"operations": [{"op": "uploaded", "mask": "x"}]}, 404),
+        ({"operations": [*[{"op": "lasso", "points": [[0, 0]] * 190_000}] * 3, {"op": "clear"}]}, 422),
         ({"operations": [{"op": "stroke", "points": [], "width": 3}]}, 422),
         ({"operations": [{"op": "stroke", "points": [[1e9, 0]], "width": 3}]}, 422),
         ({"operations": [HOLE | {"left": "nan"}]}, 422),
@@ -76,6 +104,16 @@ def test_bytes_and_pixels_are_bounded() -> None:
 def test_what_does_not_do_is_refused_in_one_line(site: Site, asked: dict[str, Any], status: int) -> None:
     picture = site.upload()["id"]
     assert detail(site.client.post("/api/fills", json={"picture": picture, **asked}), status)
+
+
+@pytest.mark.parametrize("points", [[["x", "y"]] * 190_000, [["x", "y"]] * 100])
+def test_points_that_are_none_are_complained_of_once(points: list[Any]) -> None:
+    operations = [HOLE, *[{"op": "lasso", "points": [[0, 0]] * 70 + points}] * 2]
+    with pytest.raises(ValidationError) as raised:
+        TypeAdapter(Operations).validate_python(operations)
+    errors = raised.value.errors()
+    assert errors[0]["loc"] == (1, "lasso", "points", 70, 0)
+    assert len(errors) <= 200  # building 760,000 takes the event loop's time
 
 
 def test_work_of_all_strokes_together_is_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,6 +143,9 @@ def test_too_much_at_once_is_told_to_come_back() -> None:
         ):
             assert detail(answer, 429)
             assert answer.headers["Retry-After"] == "1"
+    with serving(Limits(own_streams=0)) as site:
+        job = site.fill(site.upload()["id"])
+        assert detail(site.client.get(f"/api/jobs/{job['id']}/events"), 429)
     with serving(Limits(streams=0)) as site:
         job = site.fill(site.upload()["id"])
         assert detail(site.client.get(f"/api/jobs/{job['id']}/events"), 429)
@@ -204,9 +245,9 @@ def test_every_answer_forbids_framing_and_guessing(site: Site) -> None:
         assert headers["x-frame-options"] == "DENY"
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"
-    cookie = site.client.get("/api/about").headers.get("set-cookie", "HttpOnly; SameSite=Strict")
+    cookie = site.visitor().client.get("/api/about").headers["set-cookie"]
     assert "HttpOnly" in cookie
-    assert "SameSite=Strict" in cookie
+    assert "SameSite=Lax" in cookie  # who follows a link from elsewhere keeps his work
 
 
 def test_token_opens_and_nothing_else_does() -> None:
@@ -224,7 +265,21 @@ def test_token_opens_and_nothing_else_does() -> None:
         let_in = site.client.get(f"/?token={token}", follow_redirects=False)
         assert (let_in.status_code, let_in.headers["location"]) == (303, "/")
         assert "HttpOnly" in let_in.headers["set-cookie"]
+        assert "SameSite=lax" in let_in.headers["set-cookie"]
         assert site.client.get("/api/about", headers={"host": "some.name"}).status_code == 200
+    with serving(token=token) as site:  # bound to this machine, behind a proxy that passes on Host
+        own = {"host": "some.name", "origin": "https://some.name", "authorization": f"Bearer {token}"}
+        assert site.client.get("/api/about", headers=own).status_code == 200
+        assert detail(site.client.post("/api/denoisings", json={"picture": "x"}, headers=own), 404)
+        assert detail(site.client.get("/api/about", headers={"host": "some.name"}), 401)
+
+
+def test_asking_changes_nothing(site: Site) -> None:
+    """Other sites' links come with the visitor's cookies: so whatever changes something is no GET."""
+    changing = {"upload", "fill", "extend", "take", "cancel", "keep", "render"}
+    for path, methods in site.client.get("/openapi.json").json()["paths"].items():
+        assert set(methods) <= {"get", "post", "delete"}
+        assert not changing & set(methods.get("get", {}).get("operationId", "").split("_")), path
 
 
 def test_unknown_paths_and_methods_say_what_to_do(site: Site) -> None:

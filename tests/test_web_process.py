@@ -27,6 +27,7 @@ from pixmend import cli
 from pixmend.checkpoint import save_model
 from pixmend.web import server
 from pixmend.web.app import create_app
+from pixmend.web.cli import _address
 from pixmend.web.hosts import is_loopback
 from pixmend.web.service import Service
 from web_server import HOLE, picture_file, process, tiny_model
@@ -218,6 +219,24 @@ def test_only_loopback_goes_without_a_token(err: Any) -> None:
         assert is_loopback(host)
     for host in ("0.0.0.0", "::", "192.168.0.3", "example.org", "localhost.example.org", ""):
         assert not is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_address_that_is_printed_is_one_that_others_can_open(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def named(host: str) -> str:
+        address = urlsplit(_address(host, 8188, "a-token-of-some-length"))
+        assert (address.port, address.query) == (8188, "token=a-token-of-some-length")
+        return address.hostname or ""
+
+    assert named(host) not in ("", "0.0.0.0", "::")
+    assert named("127.0.0.1") == "127.0.0.1"
+    assert named("::1") == "::1"
+
+    def no_way(*given: object) -> None:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr("pixmend.web.hosts.socket.socket", no_way)
+    assert named(host) == socket.gethostname().lower()
 
 
 def test_port_in_use_is_one_line(err: Any) -> None:

@@ -17,7 +17,7 @@ from pixmend.backends import check_backend
 from pixmend.console import say
 from pixmend.errors import OptionError
 from pixmend.options import Backend, Device, ModelFile, check_inputs
-from pixmend.web.hosts import is_loopback
+from pixmend.web.hosts import is_loopback, reachable
 
 if TYPE_CHECKING:
     from pixmend.web.limits import Limits
@@ -84,9 +84,7 @@ def _serve(
     # A signal is only noted until the server heeds it: what lies in its folder is removed in any case.
     with listening, stop_on_signal() as stopped:
         service = Service(load_model(model), load_denoiser(denoiser), limits=limits, backend=backend, device=device)
-        address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}/"
-        if token is not None:
-            address += f"?token={token}"
+        address = _address(host, listening.getsockname()[1], token)
 
         def began() -> None:
             service.ending |= stopped()
@@ -100,6 +98,12 @@ def _serve(
                 webbrowser.open(address)
 
         Server(create_app(service, token=token, loopback=is_loopback(host)), service, began).run(sockets=[listening])
+
+
+def _address(host: str, port: int, token: str | None) -> str:
+    """What to open in a browser."""
+    host = reachable(host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/{'' if token is None else f'?token={token}'}"
 
 
 def has_screen() -> bool:

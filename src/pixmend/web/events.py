@@ -20,7 +20,8 @@ LEAST_SECONDS = (
 
 def follow(service: Service, job: Job, tell: Callable[[], str]) -> AsyncIterator[str]:
     """The events of a job from now until it is over; raises FullError where too many streams are open."""
-    if service.streams >= service.limits.streams:
+    own = sum(len(each.listeners) for each in service.jobs.of(job.owner))
+    if service.streams >= service.limits.streams or own >= service.limits.own_streams:
         raise FullError("too many streams of events are open; close some, or ask for the job itself", 5)
     return _events(service, job, tell)
 

@@ -1,7 +1,8 @@
 """What stands before every request: who may ask, from where, how much and how slowly; and what every answer says.
 
 The server is for one machine, or for people with its token. So a page of another site must not use it through a
-visitor's browser: its requests bear their Origin, and a name that was rebound to 127.0.0.1 bears its Host.
+visitor's browser: its requests bear their Origin, and a name that was rebound to 127.0.0.1 bears its Host. Who follows
+a link from there is let in with his cookies (SameSite=Lax), for asking changes nothing: whatever does is no GET.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from pixmend.web.metrics import Metrics
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 OPEN_PATHS = ("/healthz",)
 CLOSED_PATHS = ("/api/", "/metrics", "/openapi.json")  # need the token; the page itself is no secret
+UPLOAD_PATHS = ("/api/pictures", "/api/masks")
 SLACK = 64 << 10  # bytes of a multipart body besides the file
 
 HEADERS = {
@@ -92,7 +94,7 @@ class Guard:
                 await self._let_in(given[0], f"pixmend-token-{port}")(scope, receive, send_on)
                 return
             self._check_token(scope, headers, cookies.get(f"pixmend-token-{port}"))
-            upload, length = self._check_length(headers)
+            upload, length = self._check_length(scope, headers)
         except ServerError as error:
             await problem(error)(scope, receive, send_on)
             return
@@ -113,9 +115,9 @@ class Guard:
     def _check_host(self, headers: Headers) -> None:
         host = headers.get("host", "")
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
-        if self.loopback and not is_loopback(name):
+        if self.loopback and self.token is None and not is_loopback(name):  # a token is not told to a name rebound
             raise OriginError(
-                f"the host {host[:100]!r} is not this machine; use http://127.0.0.1, or --host with a token"
+                f"the host {host[:100]!r} is not this machine; use http://127.0.0.1, or start it with --token"
             )
 
     def _check_origin(self, scope: Scope, headers: Headers) -> None:
@@ -130,7 +132,7 @@ class Guard:
         """Answer `/?token=T`: the browser keeps the token, and the address loses it."""
         self._compare(given)
         response = RedirectResponse("/", 303)
-        response.set_cookie(cookie, given, httponly=True, samesite="strict")
+        response.set_cookie(cookie, given, httponly=True, samesite="lax")
         return response
 
     def _check_token(self, scope: Scope, headers: Headers, cookie: str | None) -> None:
@@ -146,9 +148,10 @@ class Guard:
                 "or send the header Authorization: Bearer TOKEN"
             )
 
-    def _check_length(self, headers: Headers) -> tuple[bool, int]:
+    def _check_length(self, scope: Scope, headers: Headers) -> tuple[bool, int]:
         """Whether it is an upload, and how many bytes its body may have; raises TooLargeError and FullError."""
-        upload = headers.get("content-type", "").startswith("multipart/form-data")
+        is_form = headers.get("content-type", "").startswith("multipart/form-data")
+        upload = is_form and scope["path"] in UPLOAD_PATHS
         limit = self.limits.bytes + SLACK if upload else self.limits.json_bytes
         told = headers.get("content-length", "" if "transfer-encoding" in headers else "0")
         length = int(told[:20]) if told.isdecimal() else limit
@@ -205,7 +208,7 @@ class Guard:
             headers.setdefault(name, value)
         headers.setdefault("Cache-Control", "no-store" if scope["path"].startswith(CLOSED_PATHS) else "no-cache")
         if session is not None and not scope["path"].startswith(OPEN_PATHS):
-            headers.append("Set-Cookie", f"{cookie}={session}; HttpOnly; Path=/; SameSite=Strict")
+            headers.append("Set-Cookie", f"{cookie}={session}; HttpOnly; Path=/; SameSite=Lax")
 
 
 def problem(error: ServerError) -> Response:

@@ -84,7 +84,7 @@ async def get_job(service: Here, session: Session, id: Id) -> JobTold:
 
 @router.delete("/jobs/{id}")
 async def cancel_job(service: Here, session: Session, id: Id) -> JobTold:
-    """Cancel a job: it stops within one call of the network. What it made so far stays."""
+    """Cancel a job: it stops within one call of the network, and candidates that were done are dropped."""
     job = service.jobs.get(id, session)
     service.cancel(job)
     return _told(service, job)

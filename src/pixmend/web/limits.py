@@ -29,6 +29,7 @@ class Limits:
     own_jobs: int = 100  # of one session that are remembered
     previews: int = 24  # of one job on its way: the last ones
     streams: int = 256  # of events, open at once
+    own_streams: int = 4  # of one session: browsers open 6 connections to a server, of all tabs together
     disk_bytes: int = 8 << 30  # of pictures, masks and results
     keep_seconds: float = 3600  # after which what nobody asked for is forgotten
     patience_seconds: float = 60  # after which a job that nobody asks for gives way to those of others

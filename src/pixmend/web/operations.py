@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from annotated_types import Ge, Le, MaxLen, MinLen
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from pixmend.components import Hole
 from pixmend.errors import MaskError, OptionError
@@ -18,11 +18,41 @@ from pixmend.painting import outline_runs, paint_outline, paint_rectangle, paint
 from pixmend.soft_masks import RADIUS_LIMIT
 from pixmend.web.limits import MOST_OPERATIONS, MOST_POINTS, MOST_RUNS, MOST_WHOLE
 
+MOST_SENT = 2 * MOST_POINTS  # with those that were cleared
 FARTHEST = 1e6  # pixels; coordinates may lie outside of the picture, but not beyond reason
 
 Coordinate = Annotated[float, Ge(-FARTHEST), Le(FARTHEST), Field(allow_inf_nan=False)]
 Point = tuple[Coordinate, Coordinate]
-Points = Annotated[list[Point], MinLen(1), MaxLen(MOST_POINTS)]
+
+
+def _in_parts(given: list[Any], check: ValidatorFunctionWrapHandler, part: int) -> list[Any]:
+    """A list, checked up to the first part that does not do: of all of it there would be an error for each item."""
+    checked: list[Any] = []
+    for at in range(0, len(given), part):
+        try:
+            checked += check(given[at : at + part])
+        except ValidationError:
+            checked += check(given[: at + part])  # the same, with its place in the list
+    return checked
+
+
+def _checked_points(given: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    if not isinstance(given, list) or not 0 < len(given) <= MOST_POINTS:
+        return check(given)
+    return _in_parts(given, check, 100)
+
+
+def _checked_operations(given: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    if not isinstance(given, list) or not 0 < len(given) <= MOST_OPERATIONS:
+        return check(given)
+    lists = [operation.get("points") for operation in given if isinstance(operation, dict)]
+    points = sum(len(each) for each in lists if isinstance(each, list))
+    if points > MOST_SENT:
+        raise ValueError(f"{points:,} points are too many, with those that were cleared; send at most {MOST_SENT:,}")
+    return _in_parts(given, check, 1)
+
+
+Points = Annotated[list[Point], MinLen(1), MaxLen(MOST_POINTS), WrapValidator(_checked_points)]
 
 
 class _Operation(BaseModel):
@@ -100,7 +130,7 @@ class Clear(_Operation):
 Operation = Annotated[
     Stroke | Rectangle | Lasso | Uploaded | Kind | Alpha | Invert | Grow | Clear, Field(discriminator="op")
 ]
-Operations = Annotated[list[Operation], MaxLen(MOST_OPERATIONS)]
+Operations = Annotated[list[Operation], MaxLen(MOST_OPERATIONS), WrapValidator(_checked_operations)]
 
 
 def since_clear(operations: Sequence[Operation]) -> list[Operation]:

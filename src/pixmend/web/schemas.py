@@ -81,6 +81,7 @@ class PictureTold(BaseModel):
     format: str | None = Field(description="Of the file that came; null for a picture from memory.")
     mode: str
     alpha: bool
+    lacking: bool = Field(description="Whether samples say that something was not measured; `alpha` marks it, too.")
     notes: list[str] = Field(description="What could not be kept as it was.")
 
     @classmethod
@@ -97,6 +98,7 @@ class PictureTold(BaseModel):
             format=shell.format,
             mode=shell.mode,
             alpha=shell.has_alpha,
+            lacking=stored.lacking,
             notes=list(shell.notes),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
 import time
 from collections.abc import Callable
@@ -20,7 +21,8 @@ from pixmend.decoding import decode_file
 from pixmend.denoising.model_file import Denoiser
 from pixmend.errors import PixmendError
 from pixmend.images import Picture, mask_strength
-from pixmend.opening import header_size
+from pixmend.opening import TIFF, header_size
+from pixmend.tiff_bytes import Directory, is_unknown_to_pillow, size_of
 from pixmend.web.errors import EndingError, FullError, GoneError, TooLargeError, UnknownError, without_options
 from pixmend.web.jobs import Job, Jobs
 from pixmend.web.limits import Limits
@@ -154,7 +156,7 @@ class Service:
 
     def _decoded(self, path: Path, name: str) -> Picture:
         try:
-            rows, columns = header_size(path)
+            rows, columns = _told_size(path)
             if rows * columns > self.limits.pixels:
                 raise TooLargeError(
                     f"{name} has {columns} x {rows} pixels; this server takes {self.limits.pixels:,} at most: "
@@ -209,3 +211,14 @@ class Service:
 
     def _gives_way(self, job: Job) -> bool:
         return job.is_abandoned(self.limits.patience_seconds) and self.turns.others_wait(job.owner)
+
+
+def _told_size(path: Path) -> tuple[int, int]:
+    """The rows and columns that a file's header tells, also of a TIFF that Pillow does not open; nothing is decoded."""
+    with path.open("rb") as file:
+        if file.read(4) in TIFF[:2]:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as data, suppress(ValueError):  # else damaged
+                directory = Directory(data)
+                if is_unknown_to_pillow(directory):
+                    return size_of(directory)
+    return header_size(path)

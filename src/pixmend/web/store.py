@@ -17,7 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
@@ -30,6 +30,7 @@ from pixmend.errors import OutputError, PixmendError
 from pixmend.files import errors_as_one_line
 from pixmend.images import Picture, check_savable, save_picture
 from pixmend.locks import RUN_LOCK, holder, locked
+from pixmend.pictures import Original
 from pixmend.views import View
 from pixmend.web.errors import GoneError, UnknownError
 from pixmend.web.limits import MOST_NAME, Limits
@@ -47,12 +48,13 @@ class Stored:
     owner: str
     name: str  # as people call it; never part of a path
     folder: Path
-    shell: Picture | None  # the picture but for its samples and the file they came from; None for what is none
+    shell: Picture | None  # the picture but for its samples and most of the file they came from; None for what is none
     size: tuple[int, int]  # (H, W)
     bytes: int = 0
     used: float = field(default_factory=time.monotonic)
     pins: int = 0  # jobs that need it
     media_type: str = "image/png"  # of a view
+    lacking: bool = False  # whether the picture tells by its samples, not by alpha, what was not measured
     kept: bool = False  # shown to its owner by its id; else part of a job, gone with it
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -81,8 +83,7 @@ class Stored:
         with self.lock:
             path = self.folder / f"file{PurePath(self.name).suffix.lower()}"
             if not path.exists():
-                picture = self.picture()
-                save_picture(replace(decode_file(self.source), samples=picture.samples), path)
+                save_picture(_as_saved(self.picture(), self.source), path)
                 self.bytes += path.stat().st_size
         return path
 
@@ -140,10 +141,11 @@ class Store:
 
         name: is given the suffix of the format that the picture can be saved in.
         """
-        light = {f.name: getattr(picture, f.name) for f in fields(picture) if f.name not in ("samples", "original")}
-        shell = Picture(picture.samples[:1, :1].copy(), **light)  # what was read stays on the disk
-        stored = self._new(owner, savable_name(_as_saved(picture, source), name), shell, picture.size)
+        shell = replace(picture, samples=picture.samples[:1, :1].copy(), original=_lightened(picture.original))
+        named = _as_saved(picture, source) if picture.format == "GIF" else picture  # its palette is in its file alone
+        stored = self._new(owner, savable_name(named, name), shell, picture.size)
         stored.kept = kept
+        stored.lacking = not picture.has_alpha and bool(picture.lacking().any())
 
         def write() -> None:
             np.save(stored.folder / "samples.npy", picture.samples)
@@ -293,9 +295,20 @@ def savable_name(picture: Picture, name: str) -> str:
     return f"{path.stem}{suffix}"
 
 
+def _lightened(original: Original | None) -> Original | None:
+    """What a job must know of what was read: not the samples, which stay on the disk; all count as changed."""
+    if original is None:
+        return None
+    nothing = np.empty((*original.samples.shape[:2], 0), original.samples.dtype)
+    return replace(original, samples=nothing, stored=None, palette=None, colour_map=None, icc_profile=None, jpeg=None)
+
+
 def _as_saved(picture: Picture, source: Path) -> Picture:
-    """The picture as `Stored.file` will save it: a GIF's palette is in its file alone."""
-    return replace(decode_file(source), samples=picture.samples) if picture.format == "GIF" else picture
+    """The picture with all that its file tells; its metadata stays as a job left it."""
+    light, read = picture.original, decode_file(source).original
+    if light is None or read is None:
+        return picture
+    return replace(picture, original=replace(read, metadata=light.metadata))
 
 
 def clean_name(name: str | None) -> str:

@@ -18,10 +18,14 @@ export class ApiError extends Error {
 /** The server did not answer at all. */
 export class Unreachable extends Error {}
 
+/** A file cannot be read, whose name is the message: it is a folder, or is not there any more. */
+export class Unreadable extends Error {}
+
 export const about = () => json("GET", "/api/about");
 export const getPicture = (id) => json("GET", `/api/pictures/${id}`);
-export const openPicture = (file) => json("POST", "/api/pictures", form({ file }));
-export const uploadMask = (file, picture) => json("POST", "/api/masks", form({ file, picture }));
+export const openPicture = async (file) => json("POST", "/api/pictures", form({ file: await readable(file) }));
+export const uploadMask = async (file, picture) =>
+  json("POST", "/api/masks", form({ file: await readable(file), picture }));
 export const renderMask = async (picture, operations) =>
   (await call("POST", "/api/masks/render", { picture, operations })).blob();
 export const startFill = (request) => json("POST", "/api/fills", request);
@@ -47,6 +51,16 @@ export const pixelUrl = (base) => viewUrl(base, { left: 0, top: 0, width: 1, hei
 /** The picture or result at `base`, or a part of it, at a scale of at most 1. */
 export function viewUrl(base, { left, top, width, height, scale }) {
   return `${base}/view?${new URLSearchParams({ left, top, width, height, scale })}`;
+}
+
+/** The file, if it can be read: else a request with it would fail as if the server did not answer. */
+async function readable(file) {
+  try {
+    await (file.size ? file.slice(0, 1) : file).arrayBuffer(); // of what was never there, a slice is just empty
+  } catch {
+    throw new Unreadable(file.name);
+  }
+  return file;
 }
 
 function form(fields) {

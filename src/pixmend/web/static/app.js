@@ -4,10 +4,12 @@ import * as api from "./api.js";
 import { Denoise } from "./denoise.js";
 import { compact, language, number, onLanguage, preferredLanguage, t, useLanguage } from "./i18n.js";
 import { watchKeys } from "./keys.js";
-import { attempt, PageError, say } from "./messages.js";
+import { attempt, fail, PageError, say } from "./messages.js";
 import { Repair } from "./repair.js";
 
 const TIMES_KEPT = 6; // within the time for which the server keeps what nobody asks for
+
+const NO_WORDS = "The page did not come whole; reload it. 页面没有加载完整，请刷新。";
 
 const $ = (selector) => document.querySelector(selector);
 
@@ -20,15 +22,16 @@ const denoise = new Denoise($("#denoise"), (picture) => {
 const workspaces = { repair, denoise };
 let shown = repair;
 let about = null;
-let chosen = 0; // how many files were chosen so far
-let opened = 0; // which of them is open: one that was chosen before it comes too late
+// How many files were chosen so far for a workspace, and which of them is open: one chosen before it comes too late.
+const turns = new Map([repair, denoise].map((workspace) => [workspace, { chosen: 0, opened: 0 }]));
 
 // ------------------------------------------------------------------------------------------------- opening pictures
 
 /** Send a file to the server, and show it in the workspace that is open. */
 async function open(file) {
   const workspace = shown;
-  const turn = ++chosen;
+  const counted = turns.get(workspace);
+  const turn = ++counted.chosen;
   await attempt(async () => {
     if (about && file.size > about.limits.bytes) {
       throw new PageError(t("error.bytes", { limit: number(about.limits.bytes / 1e6) }));
@@ -36,14 +39,14 @@ async function open(file) {
     say(t("said.opening", { name: file.name }));
     try {
       const picture = await api.openPicture(file);
-      if (turn < opened) return;
-      opened = turn;
+      if (turn < counted.opened) return;
+      counted.opened = turn;
       workspace.open(picture);
       const notes = picture.notes.length ? t("said.notes", { notes: picture.notes.join("; ") }) : "";
       say(`${t("said.opened", { name: picture.name })} ${notes}`.trim());
       workspace.stage.canvas.focus({ preventScroll: true });
     } catch (error) {
-      if (turn === chosen) say("");
+      if (turn === counted.chosen) say("");
       throw error;
     }
   });
@@ -160,7 +163,12 @@ async function begin() {
   watchFrame();
   watchHelp();
   watchKeys(() => shown);
-  await useLanguage(preferredLanguage());
+  try {
+    await useLanguage(preferredLanguage());
+  } catch {
+    fail(new PageError(NO_WORDS));
+    return;
+  }
   await attempt(async () => {
     about = await api.about();
     $("#tab-denoise").hidden = !about.denoiser;

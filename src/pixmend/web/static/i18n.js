@@ -1,5 +1,7 @@
 // The page's words, in words/en.json and words/zh.json: chosen by the browser's language, or by hand.
 
+import { Unreachable } from "./api.js";
+
 const LANGUAGES = ["en", "zh"];
 const CHOSEN = "pixmend.language"; // what was chosen by hand holds for all tabs and visits
 
@@ -16,8 +18,7 @@ export function preferredLanguage() {
 
 /** Load a language's words, put them wherever the document asks for words, and tell whoever wrote some itself. */
 export async function useLanguage(tag, { remember = false } = {}) {
-  const answer = await fetch(new URL(`words/${tag}.json`, import.meta.url));
-  words = await answer.json();
+  words = await load(tag).catch(() => load(tag)); // one request may fail
   language = tag;
   if (remember) {
     try {
@@ -29,6 +30,16 @@ export async function useLanguage(tag, { remember = false } = {}) {
   document.documentElement.lang = tag === "zh" ? "zh-CN" : tag;
   translate(document);
   for (const listener of listeners) listener();
+}
+
+async function load(tag) {
+  try {
+    const answer = await fetch(new URL(`words/${tag}.json`, import.meta.url));
+    if (answer.ok) return await answer.json();
+    throw new Error(answer.statusText);
+  } catch (error) {
+    throw new Unreachable(error.message);
+  }
 }
 
 /** Call `listener` whenever the language has changed. */

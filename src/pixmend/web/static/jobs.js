@@ -126,9 +126,9 @@ export class Runner {
     });
     source.addEventListener("step", (event) => this.step(JSON.parse(event.data)));
     source.addEventListener("error", () => {
-      this.#display(t("job.lost"));
-      // The browser connects again by itself, unless the server refused: then the job may still be there.
+      // The browser connects again by itself, unless the server refused, as where many tabs listen: then it is asked.
       if (source.readyState === EventSource.CLOSED) setTimeout(() => this.#ask(source), 1000 * RETRY);
+      else this.#display(t("job.lost"));
     });
   }
 

@@ -1,7 +1,7 @@
 // The line at the bottom: what just happened, and errors, which stay until they are closed or something else succeeds.
 // Both are live regions, so that screen readers say them.
 
-import { ApiError, Unreachable } from "./api.js";
+import { ApiError, Unreachable, Unreadable } from "./api.js";
 import { hasWords, language, t } from "./i18n.js";
 
 const said = document.querySelector("#said");
@@ -30,7 +30,7 @@ export async function attempt(action) {
   try {
     return await action();
   } catch (problem) {
-    const expected = [ApiError, Unreachable, PageError].some((kind) => problem instanceof kind);
+    const expected = [ApiError, Unreachable, Unreadable, PageError].some((kind) => problem instanceof kind);
     if (!expected) console.error(problem);
     fail(problem);
     return null;
@@ -43,6 +43,7 @@ export class PageError extends Error {}
 /** The server's line says all, but in English: other languages get the gist before it. */
 function describe(problem) {
   if (problem instanceof Unreachable) return t("error.unreachable");
+  if (problem instanceof Unreadable) return t("error.unreadable", { name: problem.message });
   if (!(problem instanceof ApiError)) return problem.message;
   const gist = `error.${problem.status}`;
   return language !== "en" && hasWords(gist) ? `${t(gist)} (${problem.message})` : problem.message;

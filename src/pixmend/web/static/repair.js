@@ -58,7 +58,9 @@ export class Repair {
     this.about = about;
     limitTo(this.form, about);
     offerChoices(this.form, about);
-    write(this.form, stored("settings") ?? { quality: "balanced" });
+    const { before, ...settings } = stored("settings") ?? { quality: "balanced" };
+    write(this.form, settings);
+    if (before) this.form.elements.grow.dataset.before = before;
     this.#formChanged();
   }
 
@@ -169,10 +171,11 @@ export class Repair {
     if (this.#busy) return;
     check(this.form);
     const { left, right, top, bottom, ...values } = read(this.form);
-    if (!(left || right || top || bottom)) throw new PageError(t("error.sides"));
+    const sides = { left: left ?? 0, right: right ?? 0, top: top ?? 0, bottom: bottom ?? 0 };
+    if (!Object.values(sides).some((side) => side)) throw new PageError(t("error.sides"));
     const { blur, grow, ...chosen } = fillRequest(values); // there is no mask to soften or grow
-    this.#begin({ left, right, top, bottom });
-    const request = { picture: this.history.picture.id, left, right, top, bottom, ...chosen };
+    this.#begin(sides);
+    const request = { picture: this.history.picture.id, ...sides, ...chosen };
     await this.runner.run(() => api.startExtension(request));
   }
 
@@ -271,6 +274,7 @@ export class Repair {
       this.stage.show(api.pictureUrl(picture.id), { width: picture.width, height: picture.height });
     }
     if (!marksAnything(operations)) restoreMargin(this.form);
+    this.#keepSettings(); // with the margin, which a mask may have set
     this.stage.invalidate();
     this.#update();
   }
@@ -291,11 +295,15 @@ export class Repair {
   #formChanged() {
     const { quality, steps } = this.form.elements;
     steps.placeholder = this.about.qualities.find(({ name }) => name === quality.value)?.calls ?? "";
-    const { left, right, top, bottom, ...settings } = read(this.form);
-    store("settings", settings); // but not the sides: they are for this picture alone
+    this.#keepSettings();
     this.#showSides();
     this.stage.invalidate();
     this.#update();
+  }
+
+  #keepSettings() {
+    const { left, right, top, bottom, ...settings } = read(this.form); // not the sides: they are for this picture alone
+    store("settings", { ...settings, before: this.form.elements.grow.dataset.before });
   }
 
   /** Chequered, what the canvas would be extended by is shown. */

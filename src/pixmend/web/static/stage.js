@@ -19,6 +19,7 @@ export class Stage {
   #step = null; // a picture on the way: {image, place}
   #fitted = true; // until the user zooms or moves
   #drawing = false;
+  #screen = null; // the density that the canvas was made for
 
   /** overlay(context, view): drawn last. */
   constructor(section, { overlay = () => {}, forgetLive = () => {} } = {}) {
@@ -28,13 +29,15 @@ export class Stage {
     this.divider = new Divider(section.querySelector(".divider"), this);
     this.share = section.querySelector(".zoom .share");
     new ResizeObserver(() => this.#resize()).observe(section);
+    this.#watchDensity();
     this.low = section.querySelector(".low");
     new ResizeObserver(() => this.refit()).observe(this.low); // what is in it comes and goes
   }
 
-  /** Canvas pixels to one of CSS. */
+  /** Canvas pixels to one of CSS: as the canvas is, which may lag behind the screen. */
   get density() {
-    return window.devicePixelRatio || 1;
+    const { width, clientWidth } = this.canvas;
+    return clientWidth ? width / clientWidth : screenDensity();
   }
 
   /** Where a mouse event is, in canvas pixels. */
@@ -150,14 +153,26 @@ export class Stage {
   #resize() {
     const { clientWidth, clientHeight } = this.section;
     if (!clientWidth || !clientHeight) return; // in a tab that is not shown
-    const { density } = this;
+    const density = screenDensity();
+    this.#screen = density;
     this.view.canvas = { width: Math.round(clientWidth * density), height: Math.round(clientHeight * density) };
     Object.assign(this.canvas, this.view.canvas);
+    this.ground = null;
     this.refit();
     this.#draw(); // at once: a canvas whose size was set is empty
   }
 
+  /** Zooming the page and moving it to another screen leave the stage's size as it was, but not its pixels. */
+  #watchDensity() {
+    const changed = () => {
+      this.#resize();
+      this.#watchDensity();
+    };
+    matchMedia(`(resolution: ${screenDensity()}dppx)`).addEventListener("change", changed, { once: true });
+  }
+
   #draw() {
+    if (this.#screen !== screenDensity()) this.#resize(); // where a browser tells of its change late
     const { context, view } = this;
     context.clearRect(0, 0, view.canvas.width, view.canvas.height);
     if (!this.#before) return;
@@ -191,6 +206,8 @@ export class Stage {
     context.fillRect(...view.pixels(view.bounds));
   }
 }
+
+const screenDensity = () => window.devicePixelRatio || 1;
 
 const isSame = (one, other) => ["left", "top", "width", "height"].every((name) => one[name] === other[name]);
 

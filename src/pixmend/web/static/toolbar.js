@@ -68,7 +68,7 @@ export class ToolBar {
     can.extend = Boolean(picture) && !busy;
     for (const name of ["invert", "clear", "grow", "shrink", "kind", "alpha", "mask-upload"]) can[name] = mark;
     for (const [name, possible] of Object.entries(can)) root.querySelector(`[data-do="${name}"]`).disabled = !possible;
-    root.querySelector("[data-do=alpha]").hidden = !picture?.alpha;
+    root.querySelector("[data-do=alpha]").hidden = !(picture?.alpha || picture?.lacking);
     root.querySelector("[data-do=compare]").setAttribute("aria-pressed", String(comparing));
     for (const button of root.querySelectorAll("[data-tool]")) {
       button.setAttribute("aria-pressed", String(button.dataset.tool === painter.tool));
