@@ -3,7 +3,8 @@
     python bench/denoise_shapes.py --data DIR [--kimg 24] [--lr 8e-4] [--batch 16] [--shapes 48,96,128x1 32,64,96x3]
 
 Every shape is trained from nothing on the same samples, with a warm-up and a cosine to 0, and measured on test pictures
-at every level. A shape is told by its channels, finest level first, and the residual blocks of each level; none attends.
+at every level. A shape is told by its channels, finest level first, and the residual blocks of each level; none has
+attention.
 """
 
 from __future__ import annotations
