@@ -160,8 +160,8 @@ def test_the_log_is_on_the_disk_before_the_state(output: Path, stage: Any) -> No
 
 
 def between_listing_and_decoding(what: Callable[[], object]) -> Any:
-    def list_then_break(folder: Path) -> list[Path]:
-        files = picture_files(folder)
+    def list_then_break(folder: Path, *told: Any) -> list[Path]:
+        files = picture_files(folder, *told)
         what()
         return files
 
@@ -180,14 +180,20 @@ def test_a_picture_that_goes_after_it_was_listed_is_left_out_and_named(tmp_path:
 
 def test_a_picture_that_could_not_be_read_is_tried_again(tmp_path: Path) -> None:
     """A network that was down, or a permission: size and date are as they were, and yet the cache is out of date."""
-    stage, read = victim.Stage(tmp_path / "stage"), Path.read_bytes
+    stage = victim.Stage(tmp_path / "stage")
 
-    def down(path: Path) -> bytes:
-        if path.name == "2.png":
-            raise PermissionError(13, "Permission denied")
-        return read(path)
+    def down(read: Callable[[Path], Any]) -> Callable[[Path], Any]:
+        def reading(path: Path) -> Any:
+            if path.name == "2.png":
+                raise PermissionError(13, "Permission denied")
+            return read(path)
 
-    with mock.patch.object(Path, "read_bytes", down):
+        return reading
+
+    with (
+        mock.patch.object(Path, "read_bytes", down(Path.read_bytes)),
+        mock.patch.object(picture_cache, "content_hash", down(picture_cache.content_hash)),
+    ):
         for _ in range(2):
             samples = InpaintingDataset(stage.photos, 16, cache=tmp_path / "cache")
             assert (len(samples), len(samples.skipped)) == (5, 1)
