@@ -341,6 +341,18 @@ def test_leftovers_of_a_killed_server_are_removed(tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_nothing_is_taken_for_left_over_where_there_are_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("pixmend.locks._try_lock", lambda handle, shared=False: False)
+    running = Store(Limits())
+    other = Store(Limits())
+    assert running.root.is_dir()
+    running.close()
+    other.close()
+
+
 def test_picture_is_read_as_the_command_line_reads_it(site: Site, tmp_path: Path) -> None:
     path = tmp_path / "grey.png"
     Image.fromarray(np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32)).save(path)

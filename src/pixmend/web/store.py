@@ -106,11 +106,12 @@ class Store:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         parent = Path(tempfile.gettempdir())
-        remove_leftovers(parent)
         with errors_as_one_line(parent, ADVICE):
             self.root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))  # for this user alone: 0700
             self.holding = ExitStack()
-            self.holding.enter_context(locked(self.root / RUN_LOCK))
+            own = self.holding.enter_context(locked(self.root / RUN_LOCK))
+        if own.guarded:  # where there are no locks, nobody can tell a server that runs from one that was killed
+            remove_leftovers(parent)
         self.lock = threading.Lock()
         self.stored: OrderedDict[str, Stored] = OrderedDict()
         self.forgotten: OrderedDict[str, None] = OrderedDict()
