@@ -149,7 +149,7 @@ class Visitor:
         assert box is not None
         size = re.search(r"(\d+) × (\d+)", self.page.locator("#about-picture").text_content() or "")
         assert size is not None
-        scale = float((self.page.locator(".workspace:not([hidden]) .share").text_content() or "").rstrip(" %"))
+        scale = float((self.page.locator(".workspace:not([hidden]) .share").text_content() or "").rstrip("%"))
         width, height = (int(side) for side in size.groups())
         low = self.page.locator(".workspace:not([hidden]) .low").bounding_box()
         top = min(64, box["height"] / 6)

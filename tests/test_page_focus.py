@@ -42,7 +42,7 @@ def test_the_skip_link_leads_to_the_picture_of_the_tab(come: Callable[..., Visit
 
 def test_all_controls_have_names_that_say_what_is_seen(visitor: Visitor) -> None:
     page = visitor.page
-    expect(page.get_by_role("button", name=re.compile(r"^\d+ %$"))).to_be_visible()
+    expect(page.get_by_role("button", name=re.compile(r"^\d+%$"))).to_be_visible()
     page.locator("details").evaluate_all("all => all.forEach((each) => (each.open = true))")
     for control in page.locator("button:visible, a:visible, input:visible, select:visible").all():
         expect(control).to_have_accessible_name(re.compile(r"\S"))

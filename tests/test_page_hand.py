@@ -120,9 +120,9 @@ def test_the_view_is_zoomed_and_moved_by_wheel_keys_and_drags(come: Callable[...
         moved_by(-50)
     page.mouse.move(*middle)
     page.mouse.wheel(0, -200)
-    expect(share).to_have_text(f"{round(100 * 4 * np.exp(0.3))} %")
+    expect(share).to_have_text(f"{round(100 * 4 * np.exp(0.3))}%")
     visitor.expect_seen(lambda seen: abs(edge(seen) - fitted) <= 2)  # what is under the mouse stays there
-    for key, shown in (("1", "100 %"), ("+", "125 %"), ("-", "100 %"), ("0", "400 %")):
+    for key, shown in (("1", "100%"), ("+", "125%"), ("-", "100%"), ("0", "400%")):
         page.keyboard.press(key)
         expect(share).to_have_text(shown)
     expect(visitor.button("undo")).to_be_disabled()  # nothing was painted

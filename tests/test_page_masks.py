@@ -109,7 +109,7 @@ def test_masks_are_uploaded(visitor: Visitor, tmp_path: Path) -> None:
     mask[20:40, 50:90] = True
     Image.fromarray(mask).save(tmp_path / "mask.png")
     visitor.page.set_input_files("#mask-file", tmp_path / "mask.png")
-    visitor.expect_said("The mask marks 5.8 % of the picture.")
+    visitor.expect_said("The mask marks 5.8% of the picture.")
     assert (visitor.mask() == mask).all()
     expect(visitor.page.locator("[name=grow]")).to_have_value("0")  # what came as a file is exact
     Image.new("L", (5, 5), 255).save(tmp_path / "small.png")

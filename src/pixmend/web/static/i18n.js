@@ -66,7 +66,8 @@ export const compact = (value) =>
   new Intl.NumberFormat(document.documentElement.lang, { notation: "compact" }).format(value);
 
 /** A share of one as per cent, with one digit behind the point. */
-export const percent = (share) => `${number(100 * share, 1)} %`;
+export const percent = (share) =>
+  new Intl.NumberFormat(document.documentElement.lang, { style: "percent", maximumFractionDigits: 1 }).format(share);
 
 /** A time to wait, in words: seconds up to a minute and a half, then minutes. */
 export function duration(seconds) {

@@ -184,7 +184,7 @@ export class Stage {
     context.save();
     this.overlay(context, view);
     context.restore();
-    this.share.textContent = `${Math.round(100 * view.scale)} %`;
+    this.share.textContent = `${Math.round(100 * view.scale)}%`;
   }
 
   #drawAfter() {
