@@ -17,8 +17,9 @@ from PIL import Image
 
 from picture_files import exif_block, noise, png, tiff
 from pixmend import opening
-from pixmend.decoding import NO_MASK, NOT_KEPT, bits_told, decode_file, decode_image
-from pixmend.errors import FileMissingError, PictureError
+from pixmend.decoding import NO_MASK, NOT_KEPT, TAKEN_FOR_ALPHA, bits_told, decode_file, decode_image
+from pixmend.encoding import save_picture
+from pixmend.errors import FileMissingError, MemoryLimitError, PictureError
 from pixmend.heif import register_heif
 from pixmend.thumbnails import decode_thumbnail
 
@@ -243,20 +244,50 @@ def test_exif_in_a_text_as_imagemagick_writes_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "exif",
-    [b"II", b"nonsense", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff", exif_block(6)[:30], exif_block(9)],
+    ("exif", "orientation"),
+    [
+        (b"II", 1),
+        (b"nonsense", 1),
+        (b"II*\0\xff\xff\xff\xff", 1),
+        (b"MM\0*\0\0\0\x08\xff\xff", 1),
+        (exif_block(6)[:30], 1),  # cut off before the orientation
+        (exif_block(6)[:40], 6),  # and behind it
+        (exif_block(9), 1),
+    ],
 )
-def test_damaged_exif_turns_nothing_and_stops_nothing(tmp_path: Path, exif: bytes) -> None:
+def test_damaged_exif_stops_nothing(tmp_path: Path, exif: bytes, orientation: int) -> None:
     data = png(3, 2, 8, 0, STORED.tobytes(), before=[(b"eXIf", exif)])
-    assert decode_file(written(tmp_path, data)).samples[..., 0].tolist() in (STORED.tolist(), UPRIGHT[6])
+    assert decode_file(written(tmp_path, data)).samples[..., 0].tolist() == UPRIGHT[orientation]
 
 
-def test_xmp_and_resolution_are_turned_along(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("orientation", "dpi"), [(1, (300, 150)), (3, (300, 150)), (6, (150, 300))])
+def test_xmp_and_resolution_are_turned_along(tmp_path: Path, orientation: int, dpi: tuple[int, int]) -> None:
+    """In XMP an orientation of 6 may be left from before a program turned the picture, and set EXIF's to 1."""
     xmp = b'<x tiff:Orientation="6"/><tiff:Orientation>6</tiff:Orientation>'
-    options = {"exif": b"Exif\0\0" + exif_block(6), "xmp": xmp, "dpi": (300, 150)}
+    options = {"exif": b"Exif\0\0" + exif_block(orientation), "xmp": xmp, "dpi": (300, 150)}
     metadata = decode_file(saved(tmp_path, Image.fromarray(STORED), "JPEG", **options)).metadata
     assert metadata.xmp == xmp.replace(b"6", b"1")
-    assert metadata.dpi == (150, 300)
+    assert metadata.dpi == dpi
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".webp", ".heic"])
+def test_an_orientation_left_in_xmp_turns_no_output(tmp_path: Path, suffix: str) -> None:
+    if suffix == ".heic":
+        pytest.importorskip("pillow_heif")
+    image = Image.fromarray(STORED.repeat(64, 0).repeat(64, 1))
+    options = {"exif": b"Exif\0\0" + exif_block(1), "xmp": b'<x tiff:Orientation="6"/>'}
+    picture = decode_file(saved(tmp_path, image, "JPEG", **options))
+    assert picture.size == (128, 192)
+    assert decode_file(save_picture(picture, tmp_path / f"out{suffix}")).size == (128, 192)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_place_and_aspect_of_a_turned_png(tmp_path: Path, orientation: int) -> None:
+    page = [(b"oFFs", bytes(9)), (b"vpAg", bytes(9))]
+    before = [(b"eXIf", exif_block(orientation)), *page, (b"pHYs", struct.pack(">IIB", 3, 2, 0))]
+    kept = decode_file(written(tmp_path, png(3, 2, 8, 0, STORED.tobytes(), before=before))).metadata.png_chunks
+    aspect = struct.pack(">IIB", *((2, 3) if orientation == 6 else (3, 2)), 0)
+    assert kept == (*(page if orientation == 1 else ()), (b"pHYs", aspect))
 
 
 def test_whole_numbers_that_are_refused(tmp_path: Path) -> None:
@@ -268,6 +299,10 @@ def test_whole_numbers_that_are_refused(tmp_path: Path) -> None:
         decode_file(written(tmp_path, tiff((levels.astype(np.int32) - 1000, {})), "below.tif"))
     with pytest.raises(PictureError, match="of a kind that is not read"):
         decode_file(written(tmp_path, tiff((levels.astype(np.int16), {262: 0})), "white.tif"))
+    path = written(tmp_path, tiff((levels.astype(np.int8), {})), "bytes.tif")
+    for read in (decode_file, lambda path: decode_thumbnail(path, 8)):
+        with pytest.raises(PictureError, match="signed numbers of 8 bits"):
+            read(path)
 
 
 # --------------------------------------------------------------------------------------------------- what is no picture
@@ -288,6 +323,65 @@ def test_channels_that_would_be_lost_are_refused(tmp_path: Path) -> None:
     data[at + 8] = 0
     with pytest.raises(PictureError, match="4 channels, of which 3 are read and the others would be lost"):
         decode_file(written(tmp_path, bytes(data), "five.tif"))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_fourth_channel_without_a_name_is_taken_for_alpha(tmp_path: Path, dtype: Any) -> None:
+    """As OpenCV writes alpha; but it may be infrared as well."""
+    samples = noise(8, 8, 4, dtype=dtype)
+    for extra, notes in (({}, (TAKEN_FOR_ALPHA,)), ({338: 2}, ())):
+        picture = decode_file(written(tmp_path, tiff((samples, extra)), "four.tif"))
+        assert np.array_equal(picture.samples, samples)
+        assert picture.notes == notes
+
+
+@pytest.mark.parametrize(
+    ("tags", "is_raw"),
+    [
+        ({254: 1, 330: 8}, True),  # NEF, ARW
+        ({254: 1, 330: 8, 50706: (1, 4, 0, 0)}, True),  # DNG
+        ({330: 8, 50706: (1, 4, 0, 0)}, True),
+        ({254: 1}, False),  # GDAL's overviews in a file of their own
+        ({330: 8}, False),  # a pyramid whose smaller levels are below the first
+        ({50706: (1, 4, 0, 0)}, False),
+    ],
+)
+def test_camera_raws_are_not_taken_for_their_previews(tmp_path: Path, tags: dict[int, Any], is_raw: bool) -> None:
+    samples = noise(8, 12, 3)
+    path = written(tmp_path, tiff((samples, tags)), "photo.nef")
+    if not is_raw:
+        assert np.array_equal(decode_file(path).samples, samples)
+        return
+    with pytest.raises(PictureError, match=r"is a camera raw .*; develop it first"):
+        decode_file(path)
+    with Image.open(path) as image, pytest.raises(PictureError, match="is a camera raw"):
+        decode_image(image)
+
+
+def test_later_frames_of_16_bits_are_refused(tmp_path: Path) -> None:
+    """They are laid over those before them, of which Pillow has 8 bits."""
+    first, second = noise(2, 3, 3, dtype=np.uint16).astype(">u2"), noise(2, 2, 3, dtype=np.uint16).astype(">u2")
+    control = [struct.pack(">IIIIIHHBB", n, w, 2, 0, 0, 1, 10, 0, 0) for n, w in ((0, 3), (1, 2))]
+    rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in second))
+    before = [(b"acTL", struct.pack(">II", 2, 0)), (b"fcTL", control[0])]
+    after = [(b"fcTL", control[1]), (b"fdAT", struct.pack(">I", 2) + rows)]
+    path = written(tmp_path, png(3, 2, 16, 2, first.tobytes(), before, after))
+    assert np.array_equal(decode_file(path, 1).samples, first)
+    with pytest.raises(PictureError, match="would be cut down to 8"):
+        decode_file(path, 2)
+
+
+def test_memory_that_ends_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path, Image.fromarray(STORED), "PNG")
+
+    def full(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "load", full)
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", full)
+    with pytest.raises(MemoryLimitError, match=r"needs more memory than there is; .*smaller") as caught:
+        decode_file(path)
+    assert str(caught.value).startswith(str(path))
 
 
 def test_floats_of_one_value_have_a_span(tmp_path: Path) -> None:

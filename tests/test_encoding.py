@@ -19,8 +19,10 @@ from PIL import Image, ImageCms
 from picture_files import RNG, chunk, exif_block, noise, png
 from pixmend.decoding import decode_file
 from pixmend.encoding import FORMATS, check_savable, encode, fitted, save_animation, save_picture
-from pixmend.errors import OutputError, OutputExistsError
+from pixmend.errors import MemoryLimitError, OutputError, OutputExistsError
 from pixmend.extending import extended_canvas
+from pixmend.heif import register_heif
+from pixmend.jpeg_segments import APP13, Segment, dressed, split
 from pixmend.metadata import calm
 from pixmend.pictures import Metadata, Picture, composite, from_array
 from pixmend.png_bytes import chunks
@@ -76,12 +78,18 @@ def test_ten_edits_drift_by_nothing(tmp_path: Path) -> None:
     assert np.array_equal(decode_file(path).samples[3:], first.samples[3:])
 
 
-def test_grey_in_webp_is_three_equal_channels(tmp_path: Path) -> None:
-    picture = Picture(noise(5, 5, 2), metadata=Metadata(icc_profile=b"\0" * 16 + b"GRAY" + b"\0" * 200))
-    read = decode_file(save_picture(picture, tmp_path / "grey.webp"))
-    assert np.array_equal(read.samples[..., [0, 3]], picture.samples)
-    assert read.is_grey
-    assert read.metadata.icc_profile is None
+@pytest.mark.parametrize("suffix", [".webp", ".avif", ".heic", ".png", ".tif"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_profile_of_grey_is_in_no_file_of_colours(tmp_path: Path, suffix: str, channels: int) -> None:
+    if suffix == ".heic":
+        pytest.importorskip("pillow_heif")
+    profile = bytes(16) + b"GRAY" + bytes(200)
+    picture = Picture(noise(5, 5, channels), metadata=Metadata(icc_profile=profile))
+    read = decode_file(save_picture(picture, tmp_path / f"grey{suffix}"))
+    assert read.is_grey or suffix == ".avif"
+    assert read.metadata.icc_profile == (profile if read.channels == 1 else None)
+    if suffix == ".webp":
+        assert np.array_equal(read.samples[..., : 2 + channels : 3][..., :channels], picture.samples)
 
 
 def test_palette_is_rgb_where_there_are_none(tmp_path: Path) -> None:
@@ -101,6 +109,13 @@ PROFILE = bytes(range(256)) * 3
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">title</x:xmpmeta>'
 
 
+def with_one_changed(picture: Picture) -> Picture:
+    """One pixel by one level: else a JPEG would be copied as it is."""
+    samples = picture.samples.copy()
+    samples[4, 4, 0] ^= 1
+    return replace(picture, samples=samples)
+
+
 def test_metadata_from_file_to_file(tmp_path: Path) -> None:
     """From each format to each other one, all that both have a place for."""
     has = {
@@ -116,7 +131,7 @@ def test_metadata_from_file_to_file(tmp_path: Path) -> None:
     for source in has:
         first = save_picture(Picture(noise(9, 9, 3), metadata=metadata), tmp_path / f"from{source}")
         for target in has:
-            path = save_picture(decode_file(first), tmp_path / f"{source[1:]}-to{target}")
+            path = save_picture(with_one_changed(decode_file(first)), tmp_path / f"{source[1:]}-to{target}")
             read, both = decode_file(path).metadata, has[source] & has[target]
             assert read.icc_profile == (PROFILE if "icc_profile" in both else None), path
             assert read.xmp == (XMP if "xmp" in both else None), path
@@ -126,14 +141,15 @@ def test_metadata_from_file_to_file(tmp_path: Path) -> None:
                 assert read.exif == block, path
 
 
-def test_exif_of_a_tiff_keeps_what_describes_and_drops_what_stores(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_exif_of_a_tiff_keeps_what_describes_and_drops_what_stores(tmp_path: Path, dtype: Any) -> None:
     exif = Image.Exif()
     exif[0x010F], exif[0x010E], exif[0x0131] = "Maker", "圖像 Grüße".encode(), "Software"
     exif[0x0100], exif[0x0103], exif[0x0111] = 77, 5, 99  # width, compression, offset: lies that would ruin a TIFF
-    exif.get_ifd(0x8769)[0x9003] = "2020:01:01 00:00:00"
+    exif.get_ifd(0x8769).update({0x9003: "2020:01:01 00:00:00", 0xA005: {1: "R98"}})
     exif.get_ifd(0x8825)[1] = "N"
     block = exif.tobytes().removeprefix(b"Exif\0\0")
-    picture = Picture(noise(9, 9, 3), metadata=Metadata(exif=block))
+    picture = Picture(noise(9, 9, 3, dtype=dtype), metadata=Metadata(exif=block))
     once = decode_file(save_picture(picture, tmp_path / "once.tiff"))
     twice = decode_file(save_picture(once, tmp_path / "twice.tiff"))
     assert np.array_equal(twice.samples, picture.samples)
@@ -143,8 +159,13 @@ def test_exif_of_a_tiff_keeps_what_describes_and_drops_what_stores(tmp_path: Pat
     kept.load(b"Exif\0\0" + once.metadata.exif)
     assert (kept[0x010F], kept[0x0131]) == ("Maker", "Software")
     assert kept[0x010E].encode("latin-1").decode() == "圖像 Grüße"
-    assert kept.get_ifd(0x8769)[0x9003] == "2020:01:01 00:00:00"
+    assert kept.get_ifd(0x8769) == {0x9003: "2020:01:01 00:00:00"}  # and no offset of a directory that is not there
     assert kept.get_ifd(0x8825)[1] == "N"
+    Image.fromarray(noise(9, 9, 3)).save(tmp_path / "pillow.tiff", exif=block)  # with that offset
+    once = decode_file(save_picture(decode_file(tmp_path / "pillow.tiff"), tmp_path / "out.tiff"))
+    assert once.metadata.exif is not None
+    kept.load(b"Exif\0\0" + once.metadata.exif)
+    assert kept.get_ifd(0x8769) == {0x9003: "2020:01:01 00:00:00"}
     assert not set(kept) & {0x0100, 0x0103, 0x0111}
 
 
@@ -185,12 +206,24 @@ def test_a_profile_of_a_png_keeps_its_name(tmp_path: Path, depth: int, rows: byt
 
 
 def test_a_picture_that_grew_has_no_place_on_a_page(tmp_path: Path) -> None:
-    (tmp_path / "source.png").write_bytes(png(2, 2, 8, 2, bytes(12), before=[(b"oFFs", bytes(9))]))
+    page = [(b"oFFs", bytes(9)), (b"vpAg", bytes(9)), (b"caNv", bytes(16))]
+    (tmp_path / "source.png").write_bytes(png(2, 2, 8, 2, bytes(12), before=page))
     picture = decode_file(tmp_path / "source.png")
     grown, _ = extended_canvas(picture, left=3)
     for one, there in ((picture, True), (grown, False)):
         data = save_picture(one, tmp_path / "out.png", overwrite=True).read_bytes()
-        assert (b"oFFs" in data) == there
+        assert [kind in data for kind, _ in page] == [there] * 3
+
+
+@pytest.mark.parametrize("inside", [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"])
+def test_chunks_of_programs_show_nothing_that_was_removed(tmp_path: Path, inside: bytes) -> None:
+    """Skitch keeps the picture as it was before its arrows in such a one."""
+    before = [(b"skRf", b"some bytes " + inside + b" and more"), (b"teSt", b"no picture")]
+    (tmp_path / "source.png").write_bytes(png(5, 5, 8, 2, bytes(75), before=before))
+    picture = decode_file(tmp_path / "source.png")
+    for one, there in ((picture, True), (with_one_changed(picture), False)):
+        data = save_picture(one, tmp_path / "out.png", overwrite=True).read_bytes()
+        assert [chunk(*kept) in data for kept in before] == [there, True]
 
 
 @pytest.mark.parametrize(
@@ -235,7 +268,8 @@ def test_jpeg_is_encoded_as_its_source_was(tmp_path: Path) -> None:
     source = tmp_path / "source.jpg"
     smooth = Image.fromarray(np.add.outer(np.arange(64), 2 * np.arange(64))[..., None].repeat(3, 2).astype(np.uint8))
     smooth.save(source, quality=63, subsampling="4:2:2", progressive=True, comment=b"a comment")
-    path = save_picture(decode_file(source), tmp_path / "out.jpg")
+    path = save_picture(with_one_changed(decode_file(source)), tmp_path / "out.jpg")
+    assert path.read_bytes() != source.read_bytes()
     with Image.open(source) as before, Image.open(path) as after:
         assert before.quantization == after.quantization  # type: ignore[attr-defined]
         assert [c[1:3] for c in before.layer] == [c[1:3] for c in after.layer]  # type: ignore[attr-defined]
@@ -243,6 +277,34 @@ def test_jpeg_is_encoded_as_its_source_was(tmp_path: Path) -> None:
         assert after.info["comment"] == b"a comment"
     error = decode_file(path).samples.astype(int) - decode_file(source).samples
     assert np.abs(error).max() <= 4
+
+
+def test_a_jpeg_that_grew_tells_what_it_told(tmp_path: Path) -> None:
+    """Segments that Pillow does not write go along, and those that it does are there once."""
+    source, resources = tmp_path / "source.jpg", b"8BIM\x04\x04\0\0\0\0\0\x08\x1c\2\x50\0\3Ann"
+    thumbnail = b"8BIM\x04\x0c\0\0\0\0\0\4\xff\xd8\xff\xd9"
+    options: dict[str, Any] = {
+        "icc_profile": PROFILE,
+        "exif": b"Exif\0\0" + exif_block(6),
+        "xmp": XMP,
+        "comment": b"a comment",
+    }
+    Image.fromarray(noise(16, 24, 3)).save(source, dpi=(300, 150), **options)
+    iptc = Segment(APP13, b"Photoshop 3.0\0" + resources)
+    more = [iptc._replace(payload=iptc.payload + thumbnail), Segment(0xE5, b"of a maker")]
+    source.write_bytes(dressed(source.read_bytes(), [*split(source.read_bytes())[0], *more]))
+    before = decode_file(source)
+    after = decode_file(save_picture(extended_canvas(before, left=8)[0], tmp_path / "out.jpg"))
+    segments, _ = split((tmp_path / "out.jpg").read_bytes())
+    assert after.size == (24, 24)
+    assert [one for one in segments if one.marker in (APP13, 0xE5)] == [iptc, Segment(0xE5, b"of a maker")]
+    markers = [one.marker for one in segments if one.describes]
+    assert sorted(markers) == [0xE0, 0xE1, 0xE1, 0xE2, 0xE5, 0xED, 0xFE]
+    for name in ("icc_profile", "xmp", "comment", "dpi"):
+        assert getattr(after.metadata, name) == getattr(before.metadata, name)
+    stripped = replace(extended_canvas(before, left=8)[0], metadata=Metadata())
+    save_picture(stripped, tmp_path / "bare.jpg")
+    assert not [one for one in split((tmp_path / "bare.jpg").read_bytes())[0] if one.marker in (0xE1, 0xE5, APP13)]
 
 
 def test_jpeg_of_another_source_is_good(tmp_path: Path) -> None:
@@ -260,6 +322,50 @@ def test_damaged_exif_costs_no_picture(file_format: str, exif: bytes) -> None:
     encode(Picture(noise(3, 4, 3), metadata=Metadata(exif=exif)), stream, file_format)
     with calm():
         assert Image.open(stream).size == (4, 3)
+
+
+# ---------------------------------------------------------------------------------------------------- colours by number
+
+
+def nclx(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        told = image.info["nclx_profile"]
+    return told["color_primaries"], told["transfer_characteristics"]
+
+
+def test_colours_that_a_heic_tells_by_number(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif")
+    register_heif()
+    for numbers in ((12, 13), (9, 16)):  # Display P3; BT.2020 with PQ
+        options: dict[str, Any] = {"color_primaries": numbers[0], "transfer_characteristics": numbers[1]}
+        Image.fromarray(noise(16, 16, 3)).save(tmp_path / "source.heic", quality=-1, matrix_coefficients=0, **options)
+        assert nclx(tmp_path / "source.heic") == numbers
+        picture, told = decode_file(tmp_path / "source.heic"), list[str]()
+        options = {"overwrite": True, "note": told.append}
+        assert nclx(save_picture(with_one_changed(picture), tmp_path / "out.heic", **options)) == numbers
+        png_file = save_picture(picture, tmp_path / "out.png", **options)
+        assert dict(chunks(png_file.read_bytes()))[b"cICP"] == bytes((*numbers, 0, 1))
+        assert nclx(save_picture(decode_file(png_file), tmp_path / "again.heic", **options)) == numbers
+        assert told == []
+        for name in ("out.avif", "out.webp", "out.tif"):
+            save_picture(picture, tmp_path / name, **options)
+            assert "CICP" in told.pop()
+    Image.fromarray(noise(16, 16, 3)).save(tmp_path / "plain.heic")
+    assert decode_file(tmp_path / "plain.heic").metadata.png_chunks == ()
+
+
+def test_colours_that_an_avif_tells_by_number(tmp_path: Path) -> None:
+    told: list[str] = []
+    Image.fromarray(noise(16, 16, 3)).save(tmp_path / "plain.avif")
+    data = (tmp_path / "plain.avif").read_bytes()
+    assert data.count(b"colrnclx\0\1\0\x0d") == 1
+    (tmp_path / "p3.avif").write_bytes(data.replace(b"colrnclx\0\1", b"colrnclx\0\x0c"))
+    for name, chunk_of_it in (("plain.avif", None), ("p3.avif", b"\x0c\x0d\0\1")):
+        picture = decode_file(tmp_path / name)
+        out = save_picture(picture, tmp_path / "out.png", overwrite=True)
+        assert dict(chunks(out.read_bytes())).get(b"cICP") == chunk_of_it
+        save_picture(picture, tmp_path / "out.avif", overwrite=True, note=told.append)
+        assert ("CICP" in told.pop()) == (chunk_of_it is not None)
 
 
 # ---------------------------------------------------------------------------------------------------------- refusals
@@ -359,6 +465,16 @@ def test_failing_encoder_leaves_nothing_and_loses_nothing(tmp_path: Path, monkey
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == b"precious"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_memory_that_ends_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("pixmend.encoding.encode", full)
+    with pytest.raises(MemoryLimitError, match=r"out\.png needs more memory"):
+        save_picture(Picture(noise(2, 2, 3)), tmp_path / "out.png")
+    assert not list(tmp_path.iterdir())
 
 
 def test_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from picture_files import RNG, exif_block, noise
 from pixmend import jpeg, jpeg_editing
 from pixmend.decoding import decode_file
 from pixmend.encoding import save_picture
-from pixmend.jpeg_segments import APP1, APP13, COM, Segment, bare, join, split
+from pixmend.jpeg_segments import APP1, APP13, APP14, COM, Segment, bare, join, split
 from pixmend.pictures import Picture, composite, turned, turned_back
 from programs import imagemagick, program
 
@@ -147,12 +148,52 @@ def test_ten_edits_elsewhere_drift_by_nothing(tmp_path: Path, kind: str) -> None
         assert np.array_equal(old[:, :columns], new[:, :columns]), name
 
 
-def test_the_same_edit_again_changes_nothing_more(tmp_path: Path) -> None:
-    path = write(tmp_path / "picture.jpg")
-    save_picture(mended(decode_file(path))[0], path, overwrite=True)
-    once = path.read_bytes()
-    save_picture(decode_file(path), path, overwrite=True)
-    assert path.read_bytes() == once
+@pytest.mark.parametrize("kind", ["4:2:0", "4:4:4", "grey", "RGB"])
+def test_the_same_fill_again_changes_less_each_time(tmp_path: Path, kind: str) -> None:
+    """What is known in the hole's blocks is rounded with it, and must not wander off with every edit."""
+    path = write(tmp_path / "picture.jpg", **KINDS[kind])
+    soft = np.zeros((93, 137), np.float32)
+    soft[40:60, 50:76] = 1
+    fill = np.broadcast_to(np.array([-0.5, 0.7, -0.2], np.float32), (93, 137, 3))
+    moved, shown = [], [decode_file(path).samples.astype(int)]
+    for _ in range(5):
+        before = coefficients(path)
+        save_picture(composite(decode_file(path), fill, soft), path, overwrite=True)
+        after = coefficients(path)
+        names = ("Y", "Cb", "Cr")[: 1 if kind == "grey" else 3]
+        moved.append(sum(int((getattr(before, name) != getattr(after, name)).sum()) for name in names))
+        shown.append(decode_file(path).samples.astype(int))
+    assert moved[0] > 4 * moved[1] > 0
+    assert all(later < earlier or later <= 2 for earlier, later in pairwise(moved)), moved
+    first, more = (np.abs(shown[i] - shown[j])[soft == 0].mean() for i, j in ((0, 1), (1, -1)))
+    assert more < first / 2
+
+
+def named(data: bytes, names: bytes, *, adobe: bool) -> bytes:
+    """A JPEG in one scan whose three components are called so; with or without its Adobe segment."""
+    segments, rest = split(data)
+    segments = [one for one in segments if adobe or one.marker != APP14]
+    (at,) = (i for i, one in enumerate(segments) if one.marker == 0xC0)
+    frame, scan = bytearray(segments[at].payload), bytearray(rest)
+    frame[6::3], scan[5:11:2] = names, names
+    return join([*segments[:at], Segment(0xC0, bytes(frame)), *segments[at + 1 :]], bytes(scan))
+
+
+@pytest.mark.parametrize(("names", "adobe"), [(b"RGB", True), (b"RGB", False), (b"\1\2\3", True)])
+def test_rgb_stays_rgb_by_whatever_it_is_told(tmp_path: Path, names: bytes, adobe: bool) -> None:
+    path = write(tmp_path / "picture.jpg", keep_rgb=True, quality=95)
+    path.write_bytes(named(path.read_bytes(), names, adobe=adobe))
+    before = decode_file(path)
+    assert np.abs(before.samples.astype(int) - scene()).mean() < 3
+    box = np.s_[40:64, 48:72]  # whole blocks
+    soft = np.zeros((93, 137), np.float32)
+    soft[box] = 1
+    for colour in ([-0.5, 0.7, -0.2], [0.9, -0.8, 0.3]):
+        fill = np.broadcast_to(np.array(colour, np.float32), (93, 137, 3))
+        save_picture(composite(decode_file(path), fill, soft), path, overwrite=True)
+        after = decode_file(path).samples
+        assert np.array_equal(after[soft == 0], before.samples[soft == 0])
+        assert np.abs(after[box] - (np.array(colour) + 1) * 127.5).max() < 3
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -21,10 +21,10 @@ from pixmend.checkpoint import Model, save_model
 from pixmend.cli import main
 from pixmend.decoding import decode_file
 from pixmend.errors import MaskError, OptionError
-from pixmend.images import mask_from_color, mask_samples, open_picture, read_mask
+from pixmend.images import load_mask, mask_from_color, mask_samples, open_picture, read_mask
 from pixmend.inpainting import inpainting
-from pixmend.inputs import mask_preview
-from pixmend.mask_reading import near_colour, read_mask_array, small_parts, without_specks
+from pixmend.inputs import MaskOptions, mask_preview, read_inputs
+from pixmend.mask_reading import near_colour, read_mask_array, read_mask_picture, small_parts, without_specks
 from pixmend.pictures import Picture
 from pixmend.unet import UNetConfig
 
@@ -125,6 +125,27 @@ def test_jpeg_noise_is_left_out_and_counted() -> None:
     assert not clean[3].any()
     assert (clean[10:30, 10:40] == 1).all()
     assert clean[35, 50] == 1
+
+
+@pytest.mark.parametrize("file_format", ["WEBP", "JPEG"])
+def test_no_grey_of_a_soft_mask_is_left_out(tmp_path: Path, file_format: str) -> None:
+    """Of a lossless file above all; one that is cut at one half loses its specks."""
+    grey = np.zeros((48, 64), np.uint8)
+    grey[8:32, 8:40] = 255
+    grey[40:42, 48:50], grey[16:18, 16:18] = 153, 102  # spots of 0.6, and of 0.4
+    path = tmp_path / "mask.file"
+    Image.fromarray(grey).convert("RGB").save(path, file_format, lossless=True, quality=100)
+    hard, soft = (read_mask_picture(open_picture(path), soft=soft) for soft in (False, True))
+    off = 0.005 if file_format == "WEBP" else 0.05
+    np.testing.assert_allclose(soft.strength, grey / 255, atol=off)
+    assert (soft.specks, hard.specks) == (0, 2)
+    assert np.array_equal(load_mask(path, soft=True)[0, 0].numpy(), soft.strength)
+    assert np.array_equal(load_mask(path, blur=0)[0, 0].numpy(), hard.strength >= 0.5)
+    picture = RNG(0).integers(0, 256, (48, 64)).astype(np.uint8)
+    Image.fromarray(picture).save(tmp_path / "picture.png")
+    assert read_inputs(tmp_path / "picture.png", MaskOptions(path, soft=True), [])[2] == []
+    assert not hard.strength[40:42, 48:50].any()
+    assert (hard.strength[16:18, 16:18] == 1).all()
 
 
 def labels(mask: NDArray[np.bool_]) -> list[set[tuple[int, int]]]:

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from picture_files import RNG, noise, tiff
+from picture_files import RNG, noise, png, tiff
 from pixmend import heif, tiff_bytes
 from pixmend.decoding import decode_file
 from pixmend.denoising.picture import denoise
@@ -80,6 +80,19 @@ def test_full_palette_gives_the_nearest_colours(tmp_path: Path) -> None:
     assert np.array_equal(after[known], levels[known])
     assert set(after[HOLE].ravel()) == {191}  # of (193, 191, 190)
     assert np.array_equal(palette, np.arange(256)[:, None].repeat(3, 1))
+
+
+def test_an_index_without_an_entry_keeps_its_colour(tmp_path: Path) -> None:
+    """It is black; the fill's colour goes elsewhere."""
+    before = [(b"PLTE", bytes([10, 20, 30, 40, 50, 60])), (b"tRNS", b"\xff\x80")]
+    (tmp_path / "source.png").write_bytes(png(4, 1, 8, 3, bytes([0, 0, 1, 2]), before))
+    picture = decode_file(tmp_path / "source.png")
+    assert picture.samples[0, 3].tolist() == [0, 0, 0, 255]
+    soft = np.array([[1, 0, 0, 0]], np.float32)
+    out = save_picture(composite(picture, np.full((1, 4, 3), 0.5, np.float32), soft), tmp_path / "out.png")
+    assert indices(out)[0][0, 1:].tolist() == [0, 1, 2]
+    assert np.array_equal(decode_file(out).samples[0, 1:], picture.samples[0, 1:])
+    assert decode_file(out).samples[0, 0].tolist() == [191, 191, 191, 255]
 
 
 def test_transparent_entries_stay(tmp_path: Path) -> None:

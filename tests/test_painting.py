@@ -86,6 +86,23 @@ def test_erasing_takes_away_what_painting_adds(points: Doubles) -> None:
     np.testing.assert_array_equal(painted, ~erased)
 
 
+@pytest.mark.parametrize("view", [np.s_[:, ::2], np.s_[::-1, 3:40], np.s_[5:28, 7:38]])
+def test_parts_of_a_larger_hole_are_painted_as_holes_of_their_own(view: tuple[slice, slice]) -> None:
+    points = np.array([[-4, 3], [12, 20], [25, 2.5]])
+    whole = np.zeros((40, 62), bool)
+    part = whole[view]
+    for outlined in (False, True):
+        whole[:], own = False, np.zeros(part.shape, bool)
+        for hole in (part, own):
+            if outlined:
+                paint_outline(hole, points)
+            else:
+                paint_stroke(hole, points, 3.0)
+        assert own.any()
+        np.testing.assert_array_equal(part, own)
+        assert whole.sum() == own.sum()
+
+
 @pytest.mark.parametrize("at_once", [1, 7])
 def test_pieces_computed_apart_paint_the_same(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     points = np.random.default_rng(0).uniform(-5, 35, (40, 2))

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pixmend.decoding import decode_file
 from pixmend.encoding import save_picture
-from pixmend.jpeg_editing import NOTHING_BEHIND, UNSIGNED
+from pixmend.jpeg_editing import NOT_THE_MAKERS, NOTHING_BEHIND, UNSIGNED
 from pixmend.jpeg_segments import APP0, APP1, APP2, APP11, APP13, LONGEST, Segment, join, split
 from pixmend.pictures import Metadata, Picture, composite, turned_back
 from pixmend.png_bytes import Chunk, chunks, encoded, raw_profile, with_raw_profile
@@ -238,6 +238,7 @@ def edited(tmp_path: Path, added: list[Segment]) -> list[Segment]:
     told: list[str] = []
     out = save_picture(mended(source), tmp_path / "out.jpg", overwrite=True, note=told.append).read_bytes()
     assert (UNSIGNED in told[0]) == any(one.marker == APP11 for one in added)
+    assert (NOT_THE_MAKERS in told[0]) == any(one.payload.startswith(b"FLIR") or one.marker == 0xE3 for one in added)
     return [one for one in split(out)[0] if one.describes]
 
 
@@ -252,8 +253,36 @@ def test_signed_manifests_and_makers_segments_with_pictures_are_left_out(tmp_pat
         Segment(APP1, b"FLIR\0\x01\0\x02" + preview),
         Segment(APP1, b"FLIR\0\x01\x01\x02behind it"),
         Segment(0xE3, preview),
+        Segment(APP2, b"Exif\0\0" + preview),
+        Segment(APP11, b"HDR_RI ver=11\n" + preview),
+        Segment(APP11, b"HDR_RI ext=2\nbehind it"),
     ]
     assert edited(tmp_path, [stay[0], *added, stay[1]]) == stay
+
+
+def in_png() -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(scene()).save(stream, "PNG")
+    return stream.getvalue()
+
+
+NUMBERS = np.arange(5 * LONGEST + 9, dtype="<u2").tobytes()  # of heat, say
+THERMAL: dict[str, list[Segment]] = {
+    "FLIR's, a PNG": [Segment(APP1, b"FLIR\0\x01\0\0" + in_png())],
+    "FLIR's, plain": [
+        Segment(APP1, b"FLIR\0\x01\0\0" + NUMBERS[:9000]),
+        Segment(APP1, b"FLIR\0\x01\x01\0" + NUMBERS[:900]),
+    ],
+    "DJI's": [Segment(0xE3, NUMBERS[at : at + LONGEST]) for at in range(0, len(NUMBERS), LONGEST)],
+    "a PNG": [Segment(0xE3, b"maker\0" + in_png())],
+    "a TIFF": [Segment(0xE3, b"maker\0MM\0*" + NUMBERS[:9000])],
+}
+
+
+@pytest.mark.parametrize("kind", THERMAL)
+def test_thermal_data_is_left_out(tmp_path: Path, kind: str) -> None:
+    stay = [Segment(0xE4, b"of the same maker"), Segment(0xE5, NUMBERS[:9000]), Segment(APP2, NUMBERS[:LONGEST])]
+    assert edited(tmp_path, [*stay, *THERMAL[kind], stay[-1]]) == [*stay, stay[-1]]
 
 
 def test_thumbnails_that_go_on_in_a_second_photoshop_segment(tmp_path: Path) -> None:
@@ -271,6 +300,58 @@ def test_thumbnails_that_go_on_in_a_second_photoshop_segment(tmp_path: Path) -> 
     assert edited(tmp_path, photoshop) == photoshop
 
 
+def dataset(record: int, number: int, data: bytes) -> bytes:
+    """One of IPTC's; a long one has a length of so many bytes."""
+    short = len(data) < 1 << 15
+    length = struct.pack(">H", len(data)) if short else struct.pack(">HI", 0x8004, len(data))
+    return bytes((0x1C, record, number)) + length + data
+
+
+@pytest.mark.parametrize("long", [b"", bytes(1 << 15)])
+def test_previews_in_other_resources_of_photoshop(tmp_path: Path, long: bytes) -> None:
+    """IPTC has a preview of its own, and XMP as well; others may hold one anywhere."""
+    preview = as_jpeg(scene(), (80, 48))
+    first, last = dataset(1, 90, b"\x1b%G") + dataset(2, 5, b"a title"), dataset(2, 25, b"keyword") + bytes(3)
+    about = dataset(2, 200, b"\0\x0b") + dataset(2, 201, b"\0\1")
+    before = [
+        resource(1028, first + about + dataset(2, 202, preview + long) + last),
+        resource(1060, b"<x>a<xmpGImg:image>/9j/</xmpGImg:image>b</x>"),
+        resource(4000, b"whatever" + preview),
+        resource(4001, b"of no picture"),
+        resource(1028, b"no datasets" + preview),
+    ]
+    left = resource(1028, first + last) + resource(1060, b"<x>ab</x>") + resource(4001, b"of no picture")
+    assert without_photoshop_previews(b"".join(before)) == left
+    whole = b"".join(before)
+    parts = [whole[at : at + LONGEST - 14] for at in range(0, len(whole), LONGEST - 14)]
+    added = [Segment(APP13, b"Photoshop 3.0\0" + part) for part in parts]
+    assert edited(tmp_path, added) == [Segment(APP13, b"Photoshop 3.0\0" + left)]
+
+
+@pytest.mark.parametrize("name", ["GImage:Data", "GDepth:Data"])
+@pytest.mark.parametrize("told", [b'="%s"', b"='%s'", b">%s</"])
+def test_depth_and_pictures_of_google_in_xmp(tmp_path: Path, name: str, told: bytes) -> None:
+    """Of a JPEG they stand in further segments, which the first tells of; other formats have room for them in one."""
+    text = name.encode() + told % base64.b64encode(scene().tobytes())
+    is_element = told.startswith(b">")
+    body = b'<x a="1">%s</x>' % (b"<" + text + name.encode() + b">") if is_element else b'<x a="1" %s></x>' % text
+    left = b'<x a="1"></x>' if is_element else b'<x a="1" ></x>'
+    show = lambda: Image.new("RGB", (9, 9))  # noqa: E731
+    assert refreshed(Metadata(xmp=body), show).xmp == left
+    main = [
+        Segment(APP1, b"http://ns.adobe.com/xap/1.0/\0<x %s>%s</x>" % about)
+        for about in (
+            (b'xmpNote:HasExtendedXMP="12AB"', b"text"),
+            (b"", b"<xmpNote:HasExtendedXMP>12AB</xmpNote:HasExtendedXMP>text"),
+        )
+    ]
+    for one in main:
+        more = Segment(APP1, b"http://ns.adobe.com/xmp/extension/\0" + b"12AB" * 8 + bytes(8) + body)
+        assert edited(tmp_path, [one, more]) == [Segment(APP1, b"http://ns.adobe.com/xap/1.0/\0<x >text</x>")]
+        other = Segment(APP1, b"http://ns.adobe.com/xmp/extension/\0" + b"12AB" * 8 + bytes(8) + b"<x>other</x>")
+        assert edited(tmp_path, [one, other]) == [one, other]
+
+
 def as_text(name: str, profile: bytes, kind: bytes = b"zTXt") -> Chunk:
     """A profile as ImageMagick puts it into a PNG."""
     digits = profile.hex()
@@ -286,6 +367,7 @@ def test_profiles_in_texts_of_png_lose_their_previews(kind: bytes) -> None:
     before = (
         as_text("8bim", IPTC + thumbnail, kind),
         as_text("iptc", b"Photoshop 3.0\0" + thumbnail + IPTC, kind),
+        as_text("iptc", dataset(2, 202, as_jpeg(scene(), (80, 48))) + dataset(2, 5, b"a title"), kind),
         as_text("app12", as_jpeg(scene(), (80, 48)), kind),
         as_text("xmp", b"<x>a<xmpGImg:image>/9j/</xmpGImg:image>b</x>", kind),
     )
@@ -293,8 +375,13 @@ def test_profiles_in_texts_of_png_lose_their_previews(kind: bytes) -> None:
     show = lambda: Image.new("RGB", (9, 9))  # noqa: E731
     after = refreshed(Metadata(png_chunks=(*before, (b"zTXt", b"Raw profile type 8bim\0\0damage"), *stay)), show)
     kept = after.png_chunks[:-3]
-    assert [raw_profile(one) for one in kept] == [IPTC, b"Photoshop 3.0\0" + IPTC, b"<x>ab</x>"]
-    assert [one[1].partition(b"\0")[0][17:] for one in kept] == [b"8bim", b"iptc", b"xmp"]
+    assert [raw_profile(one) for one in kept] == [
+        IPTC,
+        b"Photoshop 3.0\0" + IPTC,
+        dataset(2, 5, b"a title"),
+        b"<x>ab</x>",
+    ]
+    assert [one[1].partition(b"\0")[0][17:] for one in kept] == [b"8bim", b"iptc", b"iptc", b"xmp"]
     assert after.png_chunks[-3:] == stay
     assert raw_profile(with_raw_profile(before[0], IPTC * 20)) == IPTC * 20
 
@@ -326,6 +413,22 @@ def test_damaged_blocks_keep_their_length(cut: int) -> None:
         without_photoshop_previews(b"8BIM" + damaged)
 
 
+@pytest.mark.parametrize("first", [b"\xff", b"\0", b"\x02"])
+def test_a_preview_with_a_wrong_first_byte_is_made_anew(first: bytes) -> None:
+    """As some cameras of Minolta write them; programs that show previews repair it."""
+    segments, rest = split(as_jpeg(scene(), (80, 48)))
+    stream = join([one for one in segments if not one.describes], rest)
+    assert stream.startswith(b"\xff\xd8\xff\xdb")
+    made = refreshed_exif(
+        b"II*\0\x08\0\0\0\0\0\0\0\0\0note" + first + stream[1:] + b"end", lambda: Image.new("RGB", (9, 9))
+    )
+    assert made[14:18] == b"note"
+    assert made.endswith(b"end")
+    (shown,) = pictures_in(made)
+    assert shown.shape == (48, 80, 3)
+    assert not shown.any()
+
+
 def test_a_preview_that_claims_to_be_huge_is_blanked() -> None:
     huge = bytearray(as_jpeg(scene(), (80, 48)))
     frame = huge.index(b"\xff\xc0")
@@ -336,7 +439,7 @@ def test_a_preview_that_claims_to_be_huge_is_blanked() -> None:
 
 def test_previews_in_xmp_are_found_in_linear_time() -> None:
     """Of so many that never end, a search for the end of each would take hours."""
-    for start in (b"<xmp:Thumbnails>", b"<xmpGImg:image>", b" xmpGImg:image='"):
+    for start in (b"<xmp:Thumbnails>", b"<xmpGImg:image>", b"<GDepth:Data>", b" xmpGImg:image='", b' GDepth:Data="'):
         endless = start * 300_000
         assert without_xmp_previews(endless) == (endless if start.startswith(b"<") else b" " * 150_000)
     assert without_xmp_previews(b"<a xmpGImg:image=\"1\"/><b xmpGImg:image='2'/>") == b"<a /><b />"

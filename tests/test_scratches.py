@@ -190,6 +190,7 @@ def test_the_command_takes_one_page(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["--scratches", "text.png", "--sensitivity", "nan"], OptionError.exit_code),
         (["--scratches", "text.png", "--polarity", "grey"], OptionError.exit_code),
         (["thick", "16", "--scratches", "text.png"], OptionError.exit_code),
+        (["--scratches", "text.png", "--seed", "3"], OptionError.exit_code),
         (["thick", "16", "--sensitivity", "0.5"], OptionError.exit_code),
         (["thick", "16", "--frame", "2"], OptionError.exit_code),
         (["thick"], OptionError.exit_code),

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pixmend.decoding import decode_file
+from pixmend import opening, tiff_bytes
+from pixmend.decoding import NO_MASK, NOT_KEPT, decode_file
+from pixmend.encoding import save_picture
 from pixmend.errors import PictureError
 from pixmend.thumbnails import decode_thumbnail, decode_thumbnail_of
 
@@ -67,3 +69,69 @@ def test_planes_that_pillow_garbles_are_refused(tmp_path: Path) -> None:
     for read in (lambda: decode_file(path, 1), lambda: decode_thumbnail(path, 10)):
         with pytest.raises(PictureError, match=r"in planes.* save it pixel by pixel"):
             read()
+
+
+TURNS: dict[int, Any] = {  # what a viewer does with rows that are stored so
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("told_by", ["tag", "XMP"])
+@pytest.mark.parametrize("orientation", TURNS)
+def test_what_pillow_does_not_read_is_turned_once(tmp_path: Path, orientation: int, told_by: str) -> None:
+    rng = np.random.default_rng(3)
+    xmp = b'<x tiff:Orientation="%d"/>' % orientation
+    tag = (274, "H", 1, orientation, True) if told_by == "tag" else (700, "B", len(xmp), xmp, True)
+    layouts: list[tuple[str, str, str, dict[str, Any]]] = [
+        ("RGB", "f4", "contig", {"compression": "zlib"}),
+        ("RGB", "u2", "separate", {}),
+        ("RGB", "u2", "contig", {"tile": (16, 16)}),
+        ("LA", "u2", "contig", {"compression": "zlib"}),
+    ]
+    for mode, dtype, planar, options in layouts:
+        samples = rng.integers(0, 65536, (20, 30, KINDS[mode][0])).astype(dtype)
+        samples = samples / np.float32(65535) if dtype == "f4" else samples
+        path = written(tmp_path / "a.tif", samples, mode, planar, extratags=[tag], **options)
+        picture = decode_file(path)
+        assert np.array_equal(picture.samples, TURNS[orientation](samples)), (mode, dtype, planar)
+        assert decode_thumbnail(path, 100).shape == (*picture.size, 3)
+        again = decode_file(save_picture(picture, tmp_path / "b.tif", overwrite=True))
+        assert np.array_equal(again.samples, picture.samples)
+
+
+def test_tiles_far_higher_than_the_picture_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = np.zeros((10, 100, 3), np.float32)
+    path = written(tmp_path / "a.tif", samples, "RGB", "separate", tile=(16, 112), compression="zlib")
+    data = bytearray(path.read_bytes())
+    tiff_bytes.Directory(data).set(323, 160, 3)  # so that the planes are taken for 192,000 bytes
+    path.write_bytes(data)
+    monkeypatch.setattr(opening, "MAX_PIXELS", 15_000)
+    with pytest.raises(PictureError, match="its tiles are too large"):
+        decode_file(path)
+
+
+def test_overviews_and_masks_in_a_bigtiff_are_no_pages(tmp_path: Path) -> None:
+    """And pages are; a mask of one bit is of a kind that Pillow does not read."""
+    path, samples = tmp_path / "big.tif", np.random.default_rng(4).integers(0, 256, (64, 48, 3), np.uint8)
+    inside: list[tuple[Any, dict[str, Any]]] = [
+        (np.ones((64, 48), np.bool_), {"subfiletype": 4, "photometric": 4}),
+        (samples[::2, ::2], {"subfiletype": 1, "photometric": "rgb"}),
+    ]
+    for more, notes in ((inside, (NOT_KEPT, NO_MASK)), (inside[1:], (NOT_KEPT,)), ([], ())):
+        with tifffile.TiffWriter(path, bigtiff=True) as file:
+            file.write(samples, photometric="rgb", metadata=None)
+            for page, options in more:
+                file.write(page, metadata=None, **options)
+        picture = decode_file(path)
+        assert np.array_equal(picture.samples, samples)
+        assert picture.notes == notes
+    tifffile.imwrite(path, np.stack([samples] * 2), photometric="rgb", bigtiff=True, metadata=None)
+    with pytest.raises(PictureError, match="holds 2 frames or pages"):
+        decode_file(path)

@@ -16,7 +16,7 @@ from pixmend.encoding import save_picture
 from pixmend.extending import extended_canvas
 from pixmend.metadata import tiff_exif
 from pixmend.pictures import Metadata, Picture
-from pixmend.tiff_tags import NO_OME, NO_PLACE
+from pixmend.tiff_tags import NO_OME, NO_PLACE, NO_SLICES
 
 SCALE, TIES, MATRIX, KEYS, NO_DATA = 33550, 33922, 34264, 34735, 42113
 SYSTEM = (1, 1, 0, 1, 1024, 0, 1, 1)
@@ -100,6 +100,29 @@ def test_a_turned_picture_has_no_place(tmp_path: Path, orientation: int) -> None
     assert decode_file(upright).notes == ()
 
 
+def test_an_orientation_in_xmp_alone_turns_a_tiff_too(tmp_path: Path) -> None:
+    """For Pillow goes by it, in the source as in the output."""
+    tags, samples = Image.Exif(), noise(9, 12)
+    tags[SCALE], tags[TIES] = PLACES["one tie point"].values()
+    tags[700] = b'<x tiff:Orientation="6"/>'
+    Image.fromarray(samples).save(tmp_path / "source.tif", exif=tags)
+    picture = decode_file(tmp_path / "source.tif")
+    assert np.array_equal(picture.samples[..., 0], np.rot90(samples, -1))
+    assert picture.notes == (NO_PLACE,)
+    assert not {SCALE, TIES} & tags_of(picture, tmp_path).keys()
+    assert np.array_equal(decode_file(tmp_path / "out.tif").samples, picture.samples)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(("orientation", "upright"), [(1, (200, 100)), (3, (200, 100)), (6, (100, 200))])
+def test_resolution_is_turned_along(tmp_path: Path, orientation: int, upright: tuple[int, int], dtype: Any) -> None:
+    resolution = {282: 200, 283: 100, 296: 2, 274: orientation}
+    picture = decode_file(written(tmp_path, (noise(9, 12, 2, dtype=dtype), {262: 1, 338: 2} | resolution)))
+    again = decode_file(save_picture(picture, tmp_path / "out.tif"))
+    for kept in (picture.metadata, again.metadata):
+        assert (kept.dpi, kept.tiff_resolution) == (upright, (*upright, 2))
+
+
 def test_a_place_that_is_not_understood_is_left_out(tmp_path: Path) -> None:
     picture = decode_file(written(tmp_path, (noise(9, 12), {SCALE: (1.0, 1.0, 0.0), TIES: (0.0,) * 5})))
     grown, _ = extended_canvas(picture, top=1)
@@ -129,9 +152,11 @@ def test_a_page_of_imagej_keeps_its_unit(tmp_path: Path, frame: int) -> None:
 
 def test_imagej_of_one_directory(tmp_path: Path) -> None:
     """Of stacks of more than 4 GB only the first page has one; and a picture that was alone keeps all lines."""
-    for text, left in ((IMAGEJ, IMAGEJ_OF_ONE), (alone := IMAGEJ.replace("images=5", "images=1"), alone)):
+    alone = IMAGEJ.replace("images=5", "images=1")
+    for text, left, notes in ((IMAGEJ, IMAGEJ_OF_ONE, (NO_SLICES,)), (alone, alone, ())):
         picture = decode_file(written(tmp_path, (noise(8, 9), {270: text})))
         assert tags_of(picture, tmp_path)[270] == left
+        assert picture.notes == notes
 
 
 def test_unit_outside_of_ascii(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from PIL import Image, ImageCms
 from pixmend import views
 from pixmend.errors import OptionError
 from pixmend.images import Picture, open_picture
+from pixmend.pictures import Metadata
 from pixmend.views import view_of
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # by channels; WebP has colour always
@@ -65,6 +66,15 @@ def test_large_opaque_views_are_jpeg_and_keep_the_profile() -> None:
     view = view_of(open_picture(image))
     assert view.media_type == "image/jpeg"
     assert opened(view.data).info["icc_profile"] == profile
+
+
+def test_a_profile_of_grey_is_in_grey_files_alone() -> None:
+    """WebP has colour always."""
+    picture = Picture(
+        np.zeros((1001, 1000, 1), np.uint8), metadata=Metadata(icc_profile=bytes(16) + b"GRAY" + bytes(108))
+    )
+    for part, kept in (({}, True), ({"height": 10}, False)):
+        assert ("icc_profile" in opened(view_of(picture, **part).data).info) == kept
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import IO
 
@@ -14,8 +15,11 @@ from PIL import Image
 from pixmend import opening, tiff_bytes
 from pixmend.errors import OptionError, PictureError
 from pixmend.loading import (
+    CHANNELS,
+    EXTRA,
     NO_DATA,
     PHOTOMETRIC,
+    RGB,
     SIXTEEN,
     WHITE_IS_ZERO,
     is_signed,
@@ -37,6 +41,8 @@ from pixmend.wide import read_wide
 
 NOT_KEPT = "the further pictures inside the file, such as previews, are not kept"
 NO_MASK = "the mask inside the file is not used; save it as a file of its own, and give it with --mask"
+TAKEN_FOR_ALPHA = "the file does not say what its fourth channel is; it is taken for alpha (how opaque pixels are)"
+_SUB_DIRECTORIES, _DNG_VERSION = 330, 50706  # tags
 _STILLS = ("MPO", "PSD")  # their further "frames" are previews and layers; the first is the picture itself
 
 
@@ -51,6 +57,7 @@ def decode_file(path: str | os.PathLike[str], frame: int | None = None) -> Pictu
     if frame in (None, 1) and (picture := odd_tiff(path)) is not None:
         return picture
     with opened(path) as (image, stream):
+        _refuse_raw(image, str(path))
         copies = _copies(image, path)
         alone = image.format in _STILLS or copies is not None
         frames = 1 if alone else int(getattr(image, "n_frames", 1))
@@ -65,10 +72,25 @@ def decode_file(path: str | os.PathLike[str], frame: int | None = None) -> Pictu
         if frames > 1:
             image.seek((frame or 1) - 1)
             check_size(image, str(path))
-        is_turned = tag_of(image, ORIENTATION) in range(2, 9)  # Pillow turns a TIFF when it loads it, and forgets it
+        orientation = _orientation(image)
         picture = _decode(image, str(path), stream, (frame or 1) - 1)
         picture = replace(picture, notes=(*picture.notes, *_of_copies(copies)))
-        return as_one_page(picture, several=frames > 1, first=first, is_turned=is_turned)
+        return as_one_page(picture, several=frames > 1, first=first, orientation=orientation)
+
+
+def _refuse_raw(image: Image.Image, name: str) -> None:
+    """Cameras' raw files are TIFFs whose first page is a preview: what was photographed is in directories below it."""
+    has_more = tag_of(image, _SUB_DIRECTORIES) is not None
+    if has_more and (kind_of_copy(image) or tag_of(image, _DNG_VERSION) is not None):
+        raise PictureError(
+            f"{name} is a camera raw of which only a small preview can be read; develop it first (to TIFF, PNG or JPEG)"
+        )
+
+
+def _orientation(image: Image.Image) -> int:
+    """In which a TIFF lies in its file, 1 to 8: Pillow turns it when it loads it, and forgets; 1 for all others."""
+    told = image.getexif().get(ORIENTATION) if image.format == "TIFF" else 1  # if only XMP tells it, that
+    return told if isinstance(told, int) and 1 <= told <= 8 else 1
 
 
 def _copies(image: Image.Image, path: str | os.PathLike[str]) -> list[int] | None:
@@ -76,10 +98,33 @@ def _copies(image: Image.Image, path: str | os.PathLike[str]) -> list[int] | Non
     if image.format != "TIFF":
         return None
     with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY) as data:
+        if data[:4] in TIFF[2:]:
+            return _copies_of_big(image)
         try:
             return tiff_bytes.Directory(data).copies_behind()
-        except ValueError:  # damaged, or of 64-bit offsets
+        except ValueError:  # damaged
             return None
+
+
+def _copies_of_big(image: Image.Image) -> list[int] | None:
+    """The same of a BigTIFF, page by page."""
+    kinds: list[int] = []
+    try:
+        while 0 not in kinds and len(kinds) <= tiff_bytes.MOST_COPIES:
+            with suppress(SyntaxError):  # samples that Pillow does not know, as those of masks; it has read the tags
+                image.seek(len(kinds) + 1)
+            kinds.append(kind_of_copy(image))
+    except EOFError:
+        return kinds
+    finally:
+        image.seek(0)
+    return None
+
+
+def kind_of_copy(image: Image.Image) -> int:
+    """The `SUBFILE` of the page that a TIFF stands at, if it is a reduced copy of another one, or its mask; else 0."""
+    kind = tag_of(image, tiff_bytes.SUBFILE)
+    return kind if isinstance(kind, int) and kind & (tiff_bytes.REDUCED | tiff_bytes.MASK) else 0
 
 
 def _of_copies(kinds: Sequence[int] | None) -> tuple[str, ...]:
@@ -94,8 +139,9 @@ def decode_image(image: Image.Image) -> Picture:
     name = "the Pillow image"
     with errors_as_one_line(name), calm(opening.MAX_PIXELS):
         check_size(image, name)
-        several, is_turned = getattr(image, "is_animated", False), tag_of(image, ORIENTATION) in range(2, 9)
-        return as_one_page(_decode(image, name, None), several=several, is_turned=is_turned)
+        _refuse_raw(image, name)
+        several, orientation = getattr(image, "is_animated", False), _orientation(image)
+        return as_one_page(_decode(image, name, None), several=several, orientation=orientation)
 
 
 def _decode(image: Image.Image, name: str, stream: IO[bytes] | None, frame: int = 0) -> Picture:
@@ -160,17 +206,18 @@ def odd_tiff_in(data: mmap.mmap | bytearray, name: str) -> Picture | None:
     height, width = tiff_bytes.size_of(directory)
     if height * width > opening.MAX_PIXELS:
         raise too_large(name)
-    with calm(12 * opening.MAX_PIXELS):  # it is shown to Pillow as so many bytes
-        samples = tiff_bytes.read_samples(directory)
+    most = 12 * opening.MAX_PIXELS  # bytes, as which it is shown to Pillow
+    with calm(most):
+        samples = tiff_bytes.read_samples(directory, most)
         with directory.as_grey() as image:
-            orientation = image.getexif().get(ORIENTATION, 1)
+            orientation = _orientation(image)
             _, metadata = read_metadata(image, None)
             nothing = no_data(tag_of(image, NO_DATA))
     samples = turned(samples, orientation)
     original = Original(samples, metadata, icc_profile=metadata.icc_profile)
     mode = {2: "LA", 3: "RGB", 4: "RGBA"}[samples.shape[2]]
     picture = Picture(samples, mode, "TIFF", metadata, _of_copies(copies), original, no_data=nothing)
-    return as_one_page(_spanned(picture, name), is_turned=orientation in range(2, 9))
+    return as_one_page(_spanned(picture, name), orientation=orientation)
 
 
 def _spanned(picture: Picture, name: str) -> Picture:
@@ -194,6 +241,8 @@ def _notes(image: Image.Image, stream: IO[bytes] | None) -> tuple[str, ...]:
         notes += (f"the {bits} bits a sample were read as 8",)
     if image.format == "MPO":
         notes += (NOT_KEPT,)
+    if (tag_of(image, PHOTOMETRIC), tag_of(image, CHANNELS), tag_of(image, EXTRA)) == (RGB, 4, None):
+        notes += (TAKEN_FOR_ALPHA,)
     return notes
 
 

@@ -14,12 +14,13 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from pixmend import png_bytes, tiff_bytes
-from pixmend.errors import OutputError
+from pixmend.errors import MemoryLimitError, OutputError
 from pixmend.files import check_output, write_atomically
 from pixmend.heif import register_heif
 from pixmend.jpeg_editing import came_as_jpeg, encode_jpeg_again
-from pixmend.jpeg_segments import EXIF_HEAD, LONGEST, XMP_HEAD
+from pixmend.jpeg_segments import APP1, APP2, COM, EXIF_HEAD, LONGEST, XMP_HEAD, Segment, dressed, split
 from pixmend.metadata import (
+    CICP,
     EXIF_PREFIX,
     PHOTOSHOP,
     PNG_GROUND,
@@ -27,11 +28,14 @@ from pixmend.metadata import (
     XMP_KEYWORD,
     calm,
     can_be_rewritten,
+    fitting_profile,
+    is_private,
+    is_srgb,
     tiff_exif,
 )
 from pixmend.modes import MULTIPLIED, stored_image
 from pixmend.pictures import Metadata, Picture, to_samples
-from pixmend.previews import refreshed, showing, without_xmp_previews
+from pixmend.previews import refreshed, refreshed_segments, showing, without_xmp_previews
 from pixmend.wide import write_wide
 
 FORMATS = {
@@ -54,6 +58,14 @@ _LONGEST_SIDE = {"WEBP": 16383, "AVIF": 32768, "JPEG": 65500, "GIF": 65535}  # o
 _ROOM_IN_JPEG = {"exif": LONGEST - len(EXIF_HEAD), "xmp": LONGEST - len(XMP_HEAD), "comment": LONGEST}  # bytes
 _LOSSY = ("JPEG", "AVIF")
 _GREYS = ("1", "L", "I;16", "F")  # modes
+_COLOUR_ALWAYS = ("WEBP", "AVIF")  # grey is written as three channels
+_WITH_CICP = ("PNG", "HEIF")
+_NO_CICP = (
+    "what tells of the colours by numbers (CICP: such as Display P3, HDR) has no place in the {} that is written, "
+    "and they may be shown wrong; .png and .heic keep it"
+)
+_PICTURES = (b"\xff\xd8\xff", png_bytes.SIGNATURE)  # what JPEG and PNG begin with
+_ICC_HEAD = b"ICC_PROFILE\0"  # of segments
 _GIF_SIDE = 480  # pixels
 _GIF_MILLISECONDS = (120, 1500)  # for which a picture stands, and the last one
 _JPEG_DEFAULTS = {"quality": 95, "subsampling": "4:4:4"}  # for pictures that were no JPEG before
@@ -72,8 +84,8 @@ def save_picture(
     keep every sample; so does JPEG, block by block, where the picture came from a JPEG and jpeglib is there. Palettes,
     CMYK and the like are written back where the format is the source's. ICC profile, EXIF, XMP, resolution, comments
     and PNG texts go along where the format has a place for them; previews in them are made anew.
-    note: is told in a line what could not be kept exactly, and how a JPEG was written. Raises OutputExistsError, and
-    OutputError for what `check_savable` refuses and for a failing disk.
+    note: is told in a line what could not be kept exactly, and how a JPEG was written. Raises OutputExistsError,
+    OutputError for what `check_savable` refuses and for a failing disk, and MemoryLimitError.
     """
     path = Path(path)
     file_format = check_savable(picture, path)
@@ -81,6 +93,10 @@ def save_picture(
     encoded = io.BytesIO()  # first into memory: a failing encoder is one thing, a failing disk another
     try:
         told = encode(picture, encoded, file_format)
+    except MemoryError as error:
+        raise MemoryLimitError(
+            f"{path} needs more memory than there is; end other programs, or work on a smaller picture"
+        ) from error
     except Exception as error:  # Pillow's writers raise many kinds, for sizes and for odd metadata alike
         why = " ".join(str(error).split()) or type(error).__name__
         raise OutputError(f"{path} cannot be written as {file_format}: {why}; choose a .png or another name") from error
@@ -201,14 +217,16 @@ def encode(picture: Picture, stream: IO[bytes], file_format: str) -> str | None:
         is_wide = picture.is_signed or (picture.samples.dtype != np.uint8 and picture.samples.shape[2] > 1)
         image = None if is_wide else stored_image(picture, file_format)
         options = _options(picture, file_format, image)
-        if image is not None and read is not None and read.icc_profile:
-            options["icc_profile"] = read.icc_profile
+        if file_format not in _WITH_CICP and _cicp(picture):
+            told.append(_NO_CICP.format(file_format))
         if is_wide:
             written = io.BytesIO()
             write_wide(picture, written, file_format, options)
             encoded = written.getvalue()
         else:
             encoded = _saved(image or _to_pillow(picture, file_format), picture, file_format, options)
+        if file_format == "JPEG":
+            encoded = _with_segments_of_its_source(encoded, picture)
         if file_format == "PNG" and (more := _more_chunks(picture)):
             encoded = png_bytes.with_more(encoded, more)
         stream.write(encoded)
@@ -262,9 +280,10 @@ def _gif_options(image: Image.Image) -> dict[str, Any]:
 def _options(picture: Picture, file_format: str, stored: Image.Image | None) -> dict[str, Any]:
     """What `Image.save` is given besides the samples; stored: those that are written as the file had them."""
     kept = picture.metadata
-    options: dict[str, Any] = {"dpi": kept.dpi, "xmp": kept.xmp, "icc_profile": kept.icc_profile}
-    if file_format == "WEBP" and kept.icc_profile and kept.icc_profile[16:20] == b"GRAY":
-        del options["icc_profile"]  # WebP has no grey: a profile for one channel would be wrong
+    read, grey = picture.original, picture.channels == 1 and file_format not in _COLOUR_ALWAYS
+    profile = (read.icc_profile if stored is not None and read is not None else None) or kept.icc_profile
+    profile = fitting_profile(profile, grey=grey and not (file_format == "HEIF" and picture.has_alpha))
+    options: dict[str, Any] = {"dpi": kept.dpi, "xmp": kept.xmp, "icc_profile": profile}
     if kept.exif:
         options["exif"] = EXIF_PREFIX + kept.exif
     if file_format == "PNG":
@@ -283,20 +302,56 @@ def _options(picture: Picture, file_format: str, stored: Image.Image | None) -> 
             del options["exif"]
     elif file_format == "HEIF":
         options |= {"quality": -1, "chroma": 444, "matrix_coefficients": 0}  # lossless, and RGB as it is
+        if cicp := _cicp(picture):
+            options |= {"color_primaries": cicp[0], "transfer_characteristics": cicp[1]}
     if file_format in ("JPEG", "GIF"):
         options["comment"] = kept.comment
     return {name: value for name, value in options.items() if value is not None}
 
 
+def _cicp(picture: Picture) -> bytes | None:
+    """What tells of the picture's colours, in the order of PNG's chunk, where that is needed."""
+    kept = picture.metadata
+    told = [one[1] for one in kept.png_chunks if one[0] == CICP and len(one[1]) == 4 and not is_srgb(one)]
+    return told[0] if told and not kept.icc_profile else None
+
+
+def _with_segments_of_its_source(encoded: bytes, picture: Picture) -> bytes:
+    """A JPEG of Pillow, which writes what is in `_options`, with all else that the old JPEG told, such as IPTC."""
+    read = picture.original
+    if read is None or read.jpeg is None or picture.metadata is not read.metadata:
+        return encoded
+    try:
+        old, _ = split(read.jpeg)
+    except ValueError:  # damage that decoders overlook
+        return encoded
+    more = [one for one in refreshed_segments(old, showing(picture)) if one.describes and not _is_in_options(one)]
+    own, _ = split(encoded)
+    return dressed(encoded, [*own, *more])
+
+
+def _is_in_options(segment: Segment) -> bool:
+    """EXIF and XMP, the ICC profile, comments, and what names the colours."""
+    is_profile = segment.marker == APP2 and segment.payload.startswith(_ICC_HEAD)
+    return segment.marker in (APP1, COM) or is_profile or segment.names_colours
+
+
 def _more_chunks(picture: Picture) -> list[tuple[bytes, bytes]]:
-    """What Pillow does not write; of a picture that grew, without the place that it had on a page."""
-    kinds = {*png_bytes.NOT_PILLOWS} - ({png_bytes.OFFSET} if not picture.keeps_size else set())
-    return [one for one in picture.metadata.png_chunks if one[0] in kinds]
+    """What Pillow does not write."""
+    return [one for one in _true_chunks(picture) if one[0] in png_bytes.NOT_PILLOWS]
+
+
+def _true_chunks(picture: Picture) -> list[png_bytes.Chunk]:
+    """The chunks that are true of the picture as it is now, and do not show what it was."""
+    kept = [one for one in picture.metadata.png_chunks if picture.keeps_size or one[0] not in png_bytes.PAGE]
+    if picture.is_as_read:
+        return kept
+    return [one for one in kept if not (is_private(one[0]) and any(start in one[1] for start in _PICTURES))]
 
 
 def _png_info(picture: Picture, *, indexed: bool) -> PngImagePlugin.PngInfo:
     info = PngImagePlugin.PngInfo()
-    for kind, data in picture.metadata.png_chunks:
+    for kind, data in _true_chunks(picture):
         if kind not in png_bytes.NOT_PILLOWS and (kind != PNG_GROUND or _is_ground(data, picture, indexed)):
             info.add(kind, data)
     comment, texts = picture.metadata.comment, (b"tEXt", b"zTXt", b"iTXt")

@@ -137,7 +137,7 @@ def load_mask(
             raise OptionError(f"{name} {value} is below zero; give 0 or more pixels")
     if soft and blur is not None:
         raise OptionError("a mask whose grey is strength has its own soft edge; leave out either `soft` or `blur`")
-    strength = mask_strength(source, None if resize else size, invert=invert)
+    strength = mask_strength(source, None if resize else size, invert=invert, soft=soft)
     if not soft:
         strength = (strength >= 0.5).astype(np.float32)
     if size is not None and size != strength.shape:
@@ -153,11 +153,12 @@ def load_mask(
     return hole if soft else soft_mask(hole, blur)
 
 
-def read_mask(source: Source, size: Size | None = None, *, invert: bool = False) -> MaskReading:
+def read_mask(source: Source, size: Size | None = None, *, invert: bool = False, soft: bool = False) -> MaskReading:
     """What a mask says of each pixel, and how it was understood.
 
     Files and pictures: see `mask_reading.read_mask_picture`. Arrays and tensors of one channel may also be of bools, of
-    floats in [0, 1], or of whole numbers 0 and 1. With `invert`, the strength is turned round.
+    floats in [0, 1], or of whole numbers 0 and 1. With `invert`, the strength is turned round. With `soft`, its grey
+    is meant as strength, and none of it is left out as a speck.
     Raises MaskError for values out of range and, with `size`, for another size; and what `open_picture` raises.
     """
     if _is_tensor(source):
@@ -167,7 +168,7 @@ def read_mask(source: Source, size: Size | None = None, *, invert: bool = False)
     elif isinstance(source, np.ndarray) and source.dtype not in (np.uint8, np.uint16):
         raise MaskError(f"the mask is of {source.dtype} and shape {source.shape}; give (H, W), one value a pixel")
     else:
-        reading = read_mask_picture(open_picture(source))
+        reading = read_mask_picture(open_picture(source), soft=soft)
     size = _checked_size(size)
     if size is not None and reading.strength.shape != size:
         (h, w), (height, width) = reading.strength.shape, size
@@ -177,9 +178,9 @@ def read_mask(source: Source, size: Size | None = None, *, invert: bool = False)
     return replace(reading, strength=np.float32(1) - reading.strength) if invert else reading
 
 
-def mask_strength(source: Source, size: Size | None = None, *, invert: bool = False) -> Floats:
+def mask_strength(source: Source, size: Size | None = None, *, invert: bool = False, soft: bool = False) -> Floats:
     """How strongly each pixel is marked: (H, W) float32, 0 = known (black), 1 = hole (white); see `read_mask`."""
-    return read_mask(source, size, invert=invert).strength
+    return read_mask(source, size, invert=invert, soft=soft).strength
 
 
 def mask_samples(source: Source, size: Size | None = None, *, invert: bool = False) -> NDArray[np.bool_]:

@@ -96,7 +96,7 @@ def read_inputs(
         if not written.is_opaque:
             notes.append("what is less than half transparent stays as it is; a mask fills what of it is to be filled")
         return picture, None, notes
-    reading = read_mask(options.mask, picture.size, invert=options.invert)
+    reading = read_mask(options.mask, picture.size, invert=options.invert, soft=options.soft)
     if line := reading.line(1.0 if options.soft else MUCH_GREY):
         notes.append(line)
     if not options.soft:

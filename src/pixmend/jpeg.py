@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixmend.jpeg_segments import adobe_transform, bare
+from pixmend.jpeg_segments import adobe_transform, bare, is_rgb
 from pixmend.pictures import Samples
 
 Blocks = NDArray[np.float32]  # (..., 8, 8)
@@ -80,7 +80,8 @@ def with_changes(data: bytes, old: Samples, new: Samples) -> tuple[bytes, float,
             return None
         if components == _INKS and not np.array_equal(old[..., 3], new[..., 3]):
             return None  # jpeglib reads the coefficients of black, but writes them as they were
-        ycc = adobe_transform(data) == _YCCK if components == _INKS else coded.jpeg_color_space.name == "JCS_YCbCr"
+        # jpeglib goes by the components' names alone, which it does not keep
+        ycc = adobe_transform(data) == _YCCK if components == _INKS else len(components) == 3 and not is_rgb(data)
         share = _renew(coded, components, factors.max(0) // factors, old, new, ycc=ycc)
         with jpeglib.version(_PROGRESSIVE if coded.progressive_mode else _SEQUENTIAL):
             coded.write_dct(os.fspath(path), flags=["+OPTIMIZE_CODING"])
@@ -162,7 +163,7 @@ def _renew_blocks(
     """The blocks of one component: those with a changed pixel are set in place, and counted.
 
     In a block that changed in part, the samples that did not change are what its coefficients say, before rounding and
-    clipping: they move by no more than the new rounding, and an edit of the same hole again moves them no further.
+    clipping: they move by no more than the new rounding, and where the same hole is filled again, less each time.
     """
     rows, columns = (min(n, -(-size // (8 * s))) for n, size, s in zip(blocks.shape, plane.shape, step, strict=False))
     shape = (rows * 8 * int(step[0]), columns * 8 * int(step[1]))

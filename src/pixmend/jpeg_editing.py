@@ -9,13 +9,27 @@ import numpy as np
 from PIL import Image
 
 from pixmend.jpeg import can_keep_blocks, with_changes
-from pixmend.jpeg_segments import ADOBE_HEAD, APP2, APP11, JFIF_HEAD, Segment, behind, dressed, split
+from pixmend.jpeg_segments import (
+    ADOBE_HEAD,
+    APP2,
+    APP11,
+    APP14,
+    JFIF_HEAD,
+    Segment,
+    adobe_transform,
+    behind,
+    dressed,
+    is_rgb,
+    split,
+)
 from pixmend.modes import stored_image
 from pixmend.pictures import Original, Picture, turned_back
-from pixmend.previews import refreshed_segments, showing
+from pixmend.previews import is_makers_own, refreshed_segments, showing
 
 UNSIGNED = "its content credentials (C2PA) are left out: they were signed for the picture as it was"
+NOT_THE_MAKERS = "its camera's own segments, such as of thermal data, are left out: they may show what was there"
 NOTHING_BEHIND = "what stands behind the end of the JPEG, such as a film, is not kept"
+_RGB = Segment(APP14, ADOBE_HEAD + b"\0\x64\0\0\0\0\0")  # the last byte: the components are the colours themselves
 
 
 def came_as_jpeg(picture: Picture) -> bool:
@@ -42,13 +56,15 @@ def encode_jpeg_again(picture: Picture, stream: IO[bytes]) -> str | None:
         stream.write(read.jpeg)
         return None
     segments, rest = split(read.jpeg)
-    told = _write(picture, read, read.jpeg, refreshed_segments(segments, showing(picture, read.orientation)), stream)
-    return "; ".join([told, *_left_out(segments, rest)])
+    kept = refreshed_segments(segments, showing(picture, read.orientation))
+    told = _write(picture, read, read.jpeg, kept, stream)
+    return "; ".join([told, *_left_out(segments, kept, rest)])
 
 
-def _left_out(segments: list[Segment], rest: bytes) -> list[str]:
+def _left_out(segments: list[Segment], kept: list[Segment], rest: bytes) -> list[str]:
     """What is to be told of a file of these segments and that rest; of an MPO's pictures it was told on reading."""
     told = [UNSIGNED] if any(one.marker == APP11 and b"c2pa" in one.payload for one in segments) else []
+    told += [NOT_THE_MAKERS] if any(is_makers_own(one) and one not in kept for one in segments) else []
     is_mpo = any(one.marker == APP2 and one.payload.startswith(b"MPF\0") for one in segments)
     return [*told, NOTHING_BEHIND] if not is_mpo and behind(rest).strip(b"\0") else told
 
@@ -61,6 +77,8 @@ def _write(picture: Picture, read: Original, jpeg: bytes, segments: list[Segment
     result = None if old is None else with_changes(jpeg, turned_back(old, read.orientation), new)
     if result is not None:
         coded, kept, damage = result
+        if is_rgb(jpeg) and adobe_transform(jpeg) is None:  # it told by its components' names, which jpeglib changes
+            segments = [_RGB, *segments]
         stream.write(dressed(coded, segments))
         told = f"{kept:.1%} of the JPEG's blocks keep their coefficients exactly"
         return f"{told}; the source is damaged (libjpeg says: {damage}), so look at the result" if damage else told

@@ -11,10 +11,11 @@ import re
 from typing import NamedTuple
 
 SOI, SOS, COM = 0xD8, 0xDA, 0xFE
-APP0, APP1, APP2, APP11, APP13, APP14 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE
+APP0, APP1, APP2, APP3, APP11, APP12, APP13, APP14 = 0xE0, 0xE1, 0xE2, 0xE3, 0xEB, 0xEC, 0xED, 0xEE
 EXIF_HEAD, XMP_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 JFIF_HEAD, ADOBE_HEAD, PHOTOSHOP_HEAD = b"JFIF\0", b"Adobe", b"Photoshop 3.0\0"
 LONGEST = 65533  # bytes of payload
+FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the markers of frame headers
 _EOI, _MARKER = 0xD9, re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # none that stands among compressed samples
 _ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a payload
 
@@ -99,6 +100,16 @@ def adobe_transform(data: bytes) -> int | None:
     """
     own = [one.payload for one in split(data)[0] if one.marker == APP14 and one.payload.startswith(ADOBE_HEAD)]
     return own[-1][11] if own and len(own[-1]) > 11 else None
+
+
+def is_rgb(data: bytes) -> bool:
+    """Whether three components are red, green and blue themselves, by libjpeg's rule (default_decompress_parms)."""
+    segments, _ = split(data)
+    if any(marker == APP0 and payload.startswith(JFIF_HEAD) for marker, payload in segments):
+        return False
+    transform = adobe_transform(data)
+    names = [payload[6::3] for marker, payload in segments if marker in FRAMES]
+    return names[:1] == [b"RGB"] if transform is None else transform == 0
 
 
 def dressed(coded: bytes, segments: list[Segment]) -> bytes:

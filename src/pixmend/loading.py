@@ -20,7 +20,8 @@ from pixmend.pictures import Samples
 # What Pillow holds in memory -> the mode it is read as, exactly.
 EXACT = {"1": "1", "L": "L", "LA": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBA": "RGBA"}
 SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
-PHOTOMETRIC, WHITE_IS_ZERO, BITS, CHANNELS, PLANAR = 262, 0, 258, 277, 284  # tags of TIFF, and a value
+PHOTOMETRIC, WHITE_IS_ZERO, RGB = 262, 0, 2  # a tag of TIFF, and values
+BITS, CHANNELS, PLANAR, EXTRA = 258, 277, 284, 338  # tags
 SAMPLE_FORMAT, SIGNED = 339, 2  # the same
 NO_DATA = 42113  # GDAL's: https://gdal.org/drivers/raster/gtiff.html#nodata-value
 
@@ -142,13 +143,17 @@ def refuse_flattened(image: Image.Image, name: str) -> None:
     if wide and image.mode not in ("I", *SIXTEEN):
         raise PictureError(
             f"{name} has 16 bits a channel in {image.mode}, which would be cut down to 8; 16 bits are kept in "
-            "PNG and TIFF files of grey and RGB: save it so"
+            "PNG (but for the later frames of an animation) and TIFF files of grey and RGB: save it so"
         )
 
 
 def refuse_garbled(image: Image.Image, name: str) -> None:
-    """Of a TIFF's planes of 16 bits that are not packed Pillow takes every byte for a sample."""
+    """Of a TIFF's planes of 16 bits Pillow takes every byte for a sample; of 8 bits, signed numbers for others."""
     tags = getattr(image, "tag_v2", {})
+    if image.mode == "L" and tags.get(SAMPLE_FORMAT) == (SIGNED,):
+        raise PictureError(
+            f"{name} holds signed numbers of 8 bits, which are not read; save it with 16 bits, or as floats"
+        )
     if tags.get(PLANAR) == 2 and max(tags.get(BITS, (8,))) > 8 and "R" in _raw_modes(image):
         raise PictureError(
             f"{name} has 16 bits a channel in planes, in a file of a kind that is not read; save it pixel by pixel "

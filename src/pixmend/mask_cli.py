@@ -50,6 +50,8 @@ def mask(
     if scratches is not None:
         if kind is not None:
             raise OptionError(f"--scratches finds a mask, and {kind!r} asks for a drawn one; give one of the two")
+        if seed:
+            raise OptionError("--seed is of masks that are drawn, and --scratches finds one; leave one of them out")
         how = {"sensitivity": 0.5 if sensitivity is None else sensitivity, "polarity": polarity or "both"}
         return _find(scratches, output, {**how, "frame": frame}, overwrite)
     for name, value in {"--sensitivity": sensitivity, "--polarity": polarity, "--frame": frame}.items():

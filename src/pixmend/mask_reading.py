@@ -61,13 +61,14 @@ class MaskReading:
             )
 
 
-def read_mask_picture(picture: Picture) -> MaskReading:
-    """What a mask that is a picture says.
+def read_mask_picture(picture: Picture, *, soft: bool = False) -> MaskReading:
+    """What a mask that is a picture says; soft: its grey is meant as strength.
 
     By light, white = hole. Where colours stand on a ground that has none, the strokes are what is coloured, and on a
     dark ground also what is light. Where the mask has alpha, white counts as far as it is opaque; but if alpha varies
     and what is seen is of one colour, or coloured, or nowhere light, then the alpha alone tells, opaque = hole.
-    In files of lossy formats, grey specks of less than 9 pixels are left out, of the hole and of what is known.
+    In files of lossy formats, grey specks of less than 9 pixels are left out, of the hole and of what is known; but
+    not of a soft mask, where they are no less meant than other grey.
     """
     if picture.no_data is not None:  # in a mask 0 means something, and rasters call it nothing
         picture = replace(picture, no_data=None, colour_span=span_of(picture.samples) if picture.is_float else None)
@@ -83,7 +84,7 @@ def read_mask_picture(picture: Picture) -> MaskReading:
         if alpha is not None:
             reading = replace(reading, strength=reading.strength * alpha)
     reading = replace(reading, white=1 if picture.is_float else largest(picture.samples.dtype))
-    if picture.format not in LOSSY:
+    if soft or picture.format not in LOSSY:
         return reading
     strength, specks = without_specks(reading.strength)
     return replace(reading, strength=strength, specks=specks)

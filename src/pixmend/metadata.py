@@ -18,7 +18,7 @@ from typing import IO, Any
 from PIL import ExifTags, Image, JpegImagePlugin
 
 from pixmend.pictures import Metadata
-from pixmend.png_bytes import ASPECT, NOT_PILLOWS, PROFILE, hexadecimal
+from pixmend.png_bytes import ASPECT, NOT_PILLOWS, PAGE, PROFILE, Chunk, hexadecimal
 
 EXIF_PREFIX = b"Exif\x00\x00"
 XMP_KEYWORD = b"XML:com.adobe.xmp"
@@ -54,13 +54,15 @@ DESCRIBING_TAGS = frozenset(
 )
 _EXIF, _IPTC, PHOTOSHOP = 34665, 33723, 34377
 _DIRECTORIES = (_EXIF, 34853)
+_INTEROP = 0xA005  # in the EXIF directory: where a further one is, to which Pillow writes no way
 # Which of (H, W) is told by ImageLength and ImageWidth, PixelYDimension and PixelXDimension.
 _SIDES = {0x0101: 0, 0x0100: 1, 0xA003: 0, 0xA002: 1}
 _XMP_SIDES = (rb"exif:PixelYDimension|tiff:ImageLength", rb"exif:PixelXDimension|tiff:ImageWidth")
 
 # PNG chunks that stay true when samples change. Texts may come many times, the others once.
 _PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-_PNG_COLOURS = (b"cHRM", b"gAMA", b"sRGB", b"cICP", *NOT_PILLOWS)
+CICP = b"cICP"  # of colours: primaries, transfer, matrix, range
+_PNG_COLOURS = (b"cHRM", b"gAMA", b"sRGB", CICP, *NOT_PILLOWS)
 PNG_GROUND = b"bKGD"  # a background, in the file's own samples or as an index
 _SPREAD = {2: 85, 4: 17}  # grey of so many bits is read as 8, times this
 
@@ -74,10 +76,13 @@ def read_metadata(image: Image.Image, stream: IO[bytes] | None) -> tuple[int, Me
     info = image.info
     exif, xmp, dpi = _raw_exif(image), _bytes_or_none(info.get("xmp")) or _raw_profile(image, "xmp"), _read_dpi(image)
     orientation, exif = take_orientation(exif) if exif else (1, None)
-    if orientation != 1 and xmp:
-        xmp = re.sub(rb'(tiff:Orientation(?:="|>))[1-8]', rb"\g<1>1", xmp)
+    if xmp:  # also where EXIF asks for no turn: who finds none there goes by this one
+        xmp = re.sub(rb"(tiff:Orientation(?:=[\"']|>))\d", rb"\g<1>1", xmp)
     if orientation >= 5 and dpi:
         dpi = dpi[1], dpi[0]
+    chunks = read_png_chunks(stream) if stream is not None and image.format == "PNG" else _cicp(image, stream)
+    if orientation != 1:
+        chunks = tuple(_turned(one, orientation) for one in chunks if one[0] not in PAGE)
     kept = Metadata(
         icc_profile=_bytes_or_none(info.get("icc_profile")),
         exif=exif,
@@ -86,10 +91,40 @@ def read_metadata(image: Image.Image, stream: IO[bytes] | None) -> tuple[int, Me
         tiff_resolution=_tiff_resolution(image),
         dpi=dpi,
         comment=_bytes_or_none(info.get("comment", info.get("Comment"))),  # PNG's keyword has a capital
-        png_chunks=read_png_chunks(stream) if stream is not None and image.format == "PNG" else (),
+        png_chunks=chunks,
         jpeg=_jpeg_options(image),
     )
     return orientation, with_size(kept, image.size) if orientation >= 5 else kept  # as wide as it is high, upright
+
+
+def _turned(chunk: Chunk, orientation: int) -> Chunk:
+    """A chunk of a PNG that is turned; how wide pixels are for their height is the other way round across."""
+    kind, data = chunk
+    return (kind, data[4:8] + data[:4] + data[8:]) if kind == ASPECT and orientation >= 5 else chunk
+
+
+def _cicp(image: Image.Image, stream: IO[bytes] | None) -> tuple[Chunk, ...]:
+    """What colours a HEIC or AVIF has that are not sRGB and have no profile, by ITU-T H.273, as PNG has it: cICP."""
+    if image.info.get("icc_profile") or image.format not in ("HEIF", "AVIF"):
+        return ()
+    told = image.info.get("nclx_profile") or {}
+    primaries, transfer = told.get("color_primaries", 2), told.get("transfer_characteristics", 2)
+    if image.format == "AVIF" and stream is not None:  # of which Pillow says nothing
+        stream.seek(0)
+        found = re.search(rb"colrnclx\0(.)\0(.)", stream.read(1 << 16), re.DOTALL)
+        primaries, transfer = (found[1][0], found[2][0]) if found else (2, 2)
+    chunk = CICP, bytes((primaries, transfer, 0, 1))
+    return () if is_srgb(chunk) else (chunk,)
+
+
+def is_srgb(cicp: Chunk) -> bool:
+    """Whether colours are those of sRGB (1, 13), or are not told (2), which is taken for the same."""
+    return cicp[1][:1] in (b"\1", b"\2") and cicp[1][1:2] in (b"\2", b"\x0d")
+
+
+def fitting_profile(profile: bytes | None, *, grey: bool) -> bytes | None:
+    """An ICC profile, unless it is one of grey and the file is not: it would be wrong there."""
+    return None if profile and profile[16:20] == b"GRAY" and not grey else profile
 
 
 def take_orientation(exif: bytes) -> tuple[int, bytes]:
@@ -171,8 +206,8 @@ def read_png_chunks(stream: IO[bytes]) -> tuple[tuple[bytes, bytes], ...]:
         at += 12 + length  # the chunk's head, data and checksum
         if at > end:
             break
-        # A small second letter: a private chunk; a small fourth: it may be copied by who does not know it.
-        private = kind[1:2].islower() and kind[3:4].islower() and kind not in _PNG_TEXTS
+        # A small fourth letter: it may be copied by who does not know it.
+        private = is_private(kind) and kind[3:4].islower()
         if kind in _PNG_TEXTS or kind in _PNG_COLOURS or kind == PNG_GROUND or private:
             data = stream.read(length)
             if kind == PROFILE:
@@ -188,6 +223,11 @@ def read_png_chunks(stream: IO[bytes]) -> tuple[tuple[bytes, bytes], ...]:
     return tuple(chunks)
 
 
+def is_private(kind: bytes) -> bool:
+    """Whether a chunk of a PNG is one that a program has made up."""
+    return kind[1:2].islower()
+
+
 def png_grounds(kept: Metadata) -> list[bytes]:
     """The backgrounds, in samples or as an index, one at most."""
     return [data for kind, data in kept.png_chunks if kind == PNG_GROUND][:1]
@@ -198,6 +238,7 @@ def tiff_exif(exif: bytes) -> Image.Exif:
     tags = Image.Exif()
     try:
         tags.load(EXIF_PREFIX + exif)
+        tags.get_ifd(_EXIF).pop(_INTEROP, None)
         for tag in set(tags):
             if tag in DESCRIBING_TAGS:
                 tags[tag] = exact_text(tags[tag])
@@ -281,7 +322,8 @@ def _exif_of_tiff(tags: Image.Exif, raw: Mapping[int, bytes]) -> bytes | None:
     kept = Image.Exif()
     for tag in DESCRIBING_TAGS & set(tags):
         if tag in _DIRECTORIES:
-            kept.get_ifd(tag).update({key: exact_text(value) for key, value in tags.get_ifd(tag).items()})
+            told = {key: exact_text(value) for key, value in tags.get_ifd(tag).items() if key != _INTEROP}
+            kept.get_ifd(tag).update(told)
         elif tag == _IPTC:  # bytes, though some programs declare them as numbers
             if raw.get(tag, b"").startswith(b"\x1c"):
                 kept[tag] = raw[tag]

@@ -98,11 +98,11 @@ def _indexed(picture: Picture, stored: Samples, palette: NDArray[np.uint8], chan
     used = np.zeros(COLOURS, np.bool_)
     used[indices[~changed]] = True
     used[[data[0] for data in png_grounds(picture.metadata) if len(data) == 1 and data[0] < len(palette)]] = True
-    entries = np.concatenate([palette, np.zeros((COLOURS - len(palette), 4), np.uint8)])
+    entries = np.concatenate([palette, np.full((COLOURS - len(palette), 4), (0, 0, 0, 255), np.uint8)])
     may_hold = used | (np.arange(COLOURS) < len(palette))  # an entry that nobody uses yields to a colour that is wanted
     new = wanted[_nearest(wanted, entries[may_hold])[1] > 0]
     if len(new):
-        free = [*range(len(palette), COLOURS), *np.flatnonzero(~used[: len(palette)])]
+        free = [i for i in (*range(len(palette), COLOURS), *range(len(palette))) if not used[i]]
         new = _fewer(new, len(free))
         entries[free[: len(new)]] = new
         may_hold[free[: len(new)]] = True

@@ -12,7 +12,7 @@ from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 
-from pixmend.errors import FileMissingError, PictureError, PixmendError
+from pixmend.errors import FileMissingError, MemoryLimitError, PictureError, PixmendError
 from pixmend.heif import is_heif, register_heif
 from pixmend.metadata import calm
 
@@ -79,7 +79,7 @@ def _is_cut_off_tiff(head: bytes, stream: IO[bytes]) -> bool:
 
 @contextmanager
 def errors_as_one_line(name: str) -> Iterator[None]:
-    """Whatever goes wrong while a picture is read is a PictureError of one line that names it."""
+    """Whatever goes wrong while a picture is read is a PictureError of one line that names it, or MemoryLimitError."""
     try:
         yield
     except PixmendError:
@@ -88,6 +88,10 @@ def errors_as_one_line(name: str) -> Iterator[None]:
         raise PictureError(f"{name} is no picture in a format known here; give a PNG, JPEG, TIFF or such") from None
     except Image.DecompressionBombError:
         raise too_large(name) from None
+    except MemoryError:
+        raise MemoryLimitError(
+            f"{name} needs more memory than there is; end other programs, or give a smaller picture"
+        ) from None
     except Exception as error:  # damage makes Pillow's readers raise anything at all
         why = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         raise PictureError(f"{name} is damaged, cut off or unreadable: {why}; give an intact copy") from error

@@ -3,6 +3,7 @@
 A point (x, y) is in pixels from the upper left corner: pixel (0, 0) covers 0 to 1 both ways, its centre is (0.5, 0.5).
 A pixel is painted where its centre is inside. Everything is drawn as runs of pixels along rows, so the work follows
 what is painted and not the size of the picture; `stroke_runs` and `outline_runs` tell beforehand how many there are.
+A hole may be a part of a larger array, or any other view; runs are then painted more slowly than in one of its own.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def _paint_runs(hole: Hole, row: Indices, first: Indices, past: Indices, value: 
     start, farthest = start[order], np.maximum.accumulate(end[order])
     begins = np.flatnonzero(np.concatenate([[True], start[1:] > farthest[:-1]]))
     ends = farthest[np.concatenate([begins[1:] - 1, [len(start) - 1]])]
-    pixels = hole.reshape(-1)  # of a contiguous array: no copy
+    pixels = hole.reshape(-1) if hole.flags.c_contiguous else hole.flat  # no copy of either
     for begin, stop in zip(start[begins].tolist(), ends.tolist(), strict=True):
         pixels[begin:stop] = value
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PROFILE = b"iCCP"  # among the chunks that are kept: the name alone; the profile itself is kept apart
 OFFSET = b"oFFs"  # where the picture lies on a page
+PAGE = (OFFSET, b"vpAg", b"caNv")  # the same, and ImageMagick's of how large that page is
 ASPECT = b"pHYs"  # kept where it has no unit: how wide pixels are for their height; else it is the resolution
 # All of which chunks may stand before a palette; mDCV and cLLI: of HDR, the display and the light it was made for.
 NOT_PILLOWS = (PROFILE, OFFSET, ASPECT, b"mDCV", b"cLLI", b"sCAL", b"pCAL", b"sTER")

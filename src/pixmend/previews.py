@@ -20,9 +20,12 @@ from pixmend.jpeg_segments import (
     APP0,
     APP1,
     APP2,
+    APP3,
     APP11,
+    APP12,
     APP13,
     EXIF_HEAD,
+    FRAMES,
     JFIF_HEAD,
     LONGEST,
     PHOTOSHOP_HEAD,
@@ -41,29 +44,36 @@ MOST_STREAMS = 64  # in one block, as few as those are; what follows more of the
 PIXELS_A_BYTE = 64  # at most, in the JPEGs made here: 8 x 8 pixels, all alike, take 6 bits of luma and 2 of chroma
 _SIDE = 2048  # to about this many pixels the result is thinned out first
 _QUALITIES = (85, 70, 50, 30, 10)
-_START = b"\xff\xd8\xff"
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the markers of frame headers
+_START = re.compile(rb"\xd8\xff(?:\xdb|(?<=\xff\xd8\xff))")  # of a JPEG, from its second byte: some have a wrong first
 _XMP_MORE = b"http://ns.adobe.com/xmp/extension/\0"
-_XMP_PREVIEWS = (  # what they begin with, and end with
-    (b"<xmp:Thumbnails>", b"</xmp:Thumbnails>"),
-    (b"<xap:Thumbnails>", b"</xap:Thumbnails>"),
-    (b"<xmpGImg:image>", b"</xmpGImg:image>"),
-    (b'xmpGImg:image="', b'"'),
-    (b"xmpGImg:image='", b"'"),
+_FLIR = b"FLIR\0"  # thermal data, in whatever form
+
+
+def _properties(names: bytes) -> re.Pattern[bytes]:
+    """Simple properties of XMP, be they attributes or elements."""
+    return re.compile(rb"""(?<=\s)(?:%s)=(?:"[^"]*"|'[^']*')|<(%s)>[^<]*</\1>""" % (names, names))
+
+
+_XMP_SIMPLE = _properties(  # previews, depth, and claims of films and gain maps; makers have prefixes beside GCamera
+    rb"xmpGImg:image|(?:GImage|GDepth|hdrgm):\w+|\w+:(?:MotionPhoto|MicroVideo)\w*"
 )
+_XMP_HAS_MORE = _properties(b"xmpNote:HasExtendedXMP")
 _GAIN_MAP = "Version GainMapMin GainMapMax Gamma OffsetSDR OffsetHDR HDRCapacityMin HDRCapacityMax BaseRenditionIsHDR"
-_DIRECTORIES = ("Container:Directory", "GContainer:Directory", *(f"hdrgm:{name}" for name in _GAIN_MAP.split()))
-_XMP_FURTHER = tuple((f"<{name}".encode(), f"</{name}>".encode()) for name in _DIRECTORIES)
-_XMP_CLAIMS = re.compile(  # of films and gain maps; makers have prefixes of their own beside GCamera
-    rb"""(?<=\s)(?:\w+:(?:MotionPhoto|MicroVideo)\w*|hdrgm:\w+)=(?:"[^"]*"|'[^']*')"""
-    rb"""|<(\w+:(?:MotionPhoto|MicroVideo)\w*)>[^<]*</\1>"""
+_XMP_WHOLE = (  # the elements that go with all that is in them
+    *("xmp:Thumbnails", "xap:Thumbnails", "Container:Directory", "GContainer:Directory"),
+    *(f"hdrgm:{name}" for name in _GAIN_MAP.split()),
 )
 _LEFT_OUT = {  # by marker, what segments of further pictures begin with, or those that are signed for the old one
     APP0: (b"JFXX\0",),
+    APP1: (_FLIR,),
     APP2: (b"MPF\0", b"FPXR\0", b"urn:iso:std:iso:ts:21496:-1\0"),  # the last: a gain map
-    APP11: (b"JP",),  # boxes: of JUMBF, where C2PA keeps its manifest, and of JPEG XT
+    APP11: (b"JP", b"HDR_RI"),  # boxes: of JUMBF, where C2PA keeps its manifest, and of JPEG XT; the last: JPEG-HDR
 }
+_MAKERS = {*range(APP3, APP12 + 1)} - {APP11}  # where makers keep what they like, mostly without a name
+_PICTURES = (b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*")  # how those begin that are no JPEG: PNG and TIFF
 _PHOTOSHOP_PREVIEWS = (1033, 1036)  # the resources that hold thumbnails
+_PHOTOSHOP_IPTC, _PHOTOSHOP_XMP = 1028, 1060
+_IPTC_PREVIEW = {(2, 200), (2, 201), (2, 202)}  # its format, the format's version, and itself
 _THUMBNAIL_AT, _THUMBNAIL_LENGTH, _STRIPS_AT, _STRIP_LENGTHS = 0x0201, 0x0202, 0x0111, 0x0117
 
 
@@ -82,7 +92,8 @@ def refreshed(metadata: Metadata, show: Showing, *, quarter_turn: bool = False) 
     """Metadata whose previews show the result. quarter_turn: the old ones lie across it."""
     exif = metadata.exif and refreshed_exif(metadata.exif, show, quarter_turn=quarter_turn)
     xmp, photoshop = metadata.xmp, metadata.photoshop
-    xmp, photoshop = xmp and without_xmp_previews(xmp), photoshop and without_photoshop_previews(photoshop)
+    xmp = xmp and _XMP_HAS_MORE.sub(b"", without_xmp_previews(xmp))  # segments of a JPEG do not go along
+    photoshop = photoshop and without_photoshop_previews(photoshop)
     chunks = tuple(kept for one in metadata.png_chunks if (kept := _without_raw_previews(one)))
     return replace(metadata, exif=exif, xmp=xmp, photoshop=photoshop, png_chunks=chunks)
 
@@ -90,14 +101,15 @@ def refreshed(metadata: Metadata, show: Showing, *, quarter_turn: bool = False) 
 def refreshed_segments(segments: list[Segment], show: Showing) -> list[Segment]:
     """The segments of a JPEG with previews that show the result, or without: those of other than EXIF are left out."""
     more = b"".join(data for marker, data in segments if marker == APP1 and data.startswith(_XMP_MORE))
-    drop_more = b"GImage" in more or b"xmpGImg" in more
-    with_streams, photoshop = _with_streams(segments), _photoshop_segments(segments)
+    drop_more = any(name in more for name in (b"xmpGImg", b"GImage", b"GDepth"))
+    with_pictures, photoshop = _with_pictures(segments), _photoshop_segments(segments)
     kept = []
     for marker, data in segments:
         if marker == APP1 and data.startswith(EXIF_HEAD):
             data = EXIF_HEAD + refreshed_exif(data[len(EXIF_HEAD) :], show)
         elif marker == APP1 and data.startswith(XMP_HEAD):
-            data = XMP_HEAD + without_xmp_previews(data[len(XMP_HEAD) :])
+            packet = without_xmp_previews(data[len(XMP_HEAD) :])
+            data = XMP_HEAD + (_XMP_HAS_MORE.sub(b"", packet) if drop_more else packet)
         elif marker == APP1 and data.startswith(_XMP_MORE) and drop_more:
             continue
         elif marker == APP0 and data.startswith(JFIF_HEAD) and len(data) > 14:
@@ -106,7 +118,7 @@ def refreshed_segments(segments: list[Segment], show: Showing) -> list[Segment]:
             kept += photoshop
             photoshop = []  # all stand where the first stood
             continue
-        elif data.startswith(_LEFT_OUT.get(marker, ())) or _series(marker, data) in with_streams:
+        elif data.startswith(_LEFT_OUT.get(marker, ())) or _series(marker, data) in with_pictures:
             continue
         kept.append(Segment(marker, data))
     return kept
@@ -123,18 +135,31 @@ def _photoshop_segments(segments: list[Segment]) -> list[Segment]:
     return [Segment(APP13, PHOTOSHOP_HEAD + left[at : at + room]) for at in range(0, len(left), room)]
 
 
-def _with_streams(segments: list[Segment]) -> set[tuple[int, bytes]]:
-    """The series of segments that hold JPEGs; but for EXIF, where these are made anew."""
+def is_makers_own(segment: Segment) -> bool:
+    """Whether it is of those in which a maker keeps what it likes, such as thermal data."""
+    return segment.marker in _MAKERS or (segment.marker == APP1 and segment.payload.startswith(_FLIR))
+
+
+def _with_pictures(segments: list[Segment]) -> set[tuple[int, bytes]]:
+    """The series of segments that hold pictures, or may well; but for EXIF, where these are made anew."""
     series: dict[tuple[int, bytes], list[bytes]] = {}
     for one in segments:
-        if one.describes and not one.payload.startswith(EXIF_HEAD):
+        if one.describes and not (one.marker == APP1 and one.payload.startswith(EXIF_HEAD)):
             series.setdefault(_series(*one), []).append(one.payload)
-    return {name for name, parts in series.items() if any(_streams(b"".join(parts)))}
+    return {name for name, parts in series.items() if _may_be_picture(name[0], b"".join(parts))}
+
+
+def _may_be_picture(marker: int, data: bytes) -> bool:
+    """Whether a series holds a JPEG; or, if it is a maker's, another picture, or more than fits into one segment, as
+    plain numbers of one do.
+    """
+    is_other = marker in _MAKERS and (len(data) > LONGEST or any(head in data for head in _PICTURES))
+    return is_other or any(_streams(data))
 
 
 def _series(marker: int, data: bytes) -> tuple[int, bytes]:
-    """What segments have in common over which a maker has spread one thing: marker and name."""
-    return marker, data[:32].partition(b"\0")[0]
+    """What segments have in common over which a maker has spread one thing: marker, and name where there is one."""
+    return marker, b"" if marker in _MAKERS else data[:32].partition(b"\0")[0]
 
 
 def refreshed_exif(exif: bytes, show: Showing, *, quarter_turn: bool = False) -> bytes:
@@ -149,8 +174,9 @@ def refreshed_exif(exif: bytes, show: Showing, *, quarter_turn: bool = False) ->
 
 def without_xmp_previews(xmp: bytes) -> bytes:
     """XMP less its previews and what it tells of further pictures, in time that grows as its length does."""
-    xmp = _XMP_CLAIMS.sub(b"", xmp)
-    for start, end in (*_XMP_PREVIEWS, *_XMP_FURTHER):
+    xmp = _XMP_SIMPLE.sub(b"", xmp)
+    for name in _XMP_WHOLE:
+        start, end = f"<{name}".encode(), f"</{name}>".encode()
         kept, at = [], 0
         while (begin := xmp.find(start, at)) >= 0 and (past := xmp.find(end, begin + len(start))) >= 0:
             kept.append(xmp[at:begin])
@@ -160,20 +186,51 @@ def without_xmp_previews(xmp: bytes) -> bytes:
 
 
 def without_photoshop_previews(resources: bytes) -> bytes:
-    """Photoshop's image resources less its thumbnails (Photoshop File Formats Specification, Image Resource Blocks)."""
+    """Photoshop's image resources less thumbnails (Photoshop File Formats Specification, Image Resource Blocks)."""
     kept, at = [], 0
     while resources[at : at + 4] == b"8BIM" and at + 12 <= len(resources):
         (number,) = struct.unpack_from(">H", resources, at + 4)
         name = (resources[at + 6] + 2) // 2 * 2  # its length and itself, to an even number of bytes
-        if at + 10 + name > len(resources):
+        start = at + 10 + name
+        if start > len(resources):
             break
-        (length,) = struct.unpack_from(">I", resources, at + 6 + name)
-        end = at + 10 + name + (length + 1) // 2 * 2
-        if number not in _PHOTOSHOP_PREVIEWS:
+        (length,) = struct.unpack_from(">I", resources, start - 4)
+        end = start + (length + 1) // 2 * 2
+        data = resources[start : start + length]
+        left = _without_resource_previews(number, data)
+        if left == data:
             kept.append(resources[at:end])
+        elif left is not None:
+            kept.append(resources[at : start - 4] + struct.pack(">I", len(left)) + left + bytes(len(left) % 2))
         at = end
     rest = resources[at:]
-    return b"".join(kept) + (rest if _START not in rest else b"")
+    return b"".join(kept) + (b"" if _START.search(rest) else rest)
+
+
+def _without_resource_previews(number: int, data: bytes) -> bytes | None:
+    """What is left of one resource, None if nothing is."""
+    if number in _PHOTOSHOP_PREVIEWS:
+        return None
+    if number == _PHOTOSHOP_IPTC:
+        data = without_iptc_preview(data)
+    elif number == _PHOTOSHOP_XMP:
+        data = without_xmp_previews(data)
+    return None if any(_streams(data)) else data
+
+
+def without_iptc_preview(iptc: bytes) -> bytes:
+    """IPTC's datasets less that which holds a preview (Information Interchange Model 4.2, chapter 3)."""
+    kept, at = [], 0
+    while iptc[at : at + 1] == b"\x1c" and at + 5 <= len(iptc):
+        record, dataset, length = struct.unpack_from(">BBH", iptc, at + 1)
+        start = at + 5
+        if length & 0x8000:  # a long one: of so many bytes is its length
+            start += length & 0x7FFF
+            length = int.from_bytes(iptc[at + 5 : start], "big")
+        if (record, dataset) not in _IPTC_PREVIEW:
+            kept.append(iptc[at : start + length])
+        at = start + length
+    return b"".join([*kept, iptc[at:]])
 
 
 def _without_raw_previews(chunk: Chunk) -> Chunk | None:
@@ -184,7 +241,10 @@ def _without_raw_previews(chunk: Chunk) -> Chunk | None:
         return None
     head = PHOTOSHOP_HEAD if profile.startswith(PHOTOSHOP_HEAD) else b""
     left = profile[len(head) :]
-    left = without_photoshop_previews(left) if left.startswith(b"8BIM") else without_xmp_previews(left)
+    if left.startswith(b"8BIM"):
+        left = without_photoshop_previews(left)
+    else:
+        left = without_iptc_preview(left) if left.startswith(b"\x1c") else without_xmp_previews(left)
     if not left or any(_streams(left)):
         return None
     return chunk if head + left == profile else with_raw_profile(chunk, head + left)
@@ -196,24 +256,25 @@ def _streams(block: bytes) -> Iterator[tuple[int, int, tuple[int, int] | None]]:
     Bytes that only begin as a JPEG does are a maker's numbers. But no camera has so many of either that all that is
     behind MOST_STREAMS of them, which is one stream without a size here, would have to be looked at.
     """
-    at = block.find(_START)
+    found = _START.search(block, 1)
     for _ in range(MOST_STREAMS):
-        if at < 0:
+        if not found:
             return
-        next_ = at + len(_START)
-        if size := _size(block[at:]):
-            next_ = block.find(b"\xff\xd9", len(block) - len(split(block[at:])[1])) + 2
+        at, next_ = found.start() - 1, found.end()
+        stream = b"\xff" + block[at + 1 :]
+        if size := _size(stream):
+            next_ = block.find(b"\xff\xd9", len(block) - len(split(stream)[1])) + 2
             next_ = len(block) if next_ < 2 else next_
             yield at, next_, size
-        at = block.find(_START, next_)
-    if at >= 0:
-        yield at, len(block), None
+        found = _START.search(block, next_ + 1)
+    if found:
+        yield found.start() - 1, len(block), None
 
 
 def _size(stream: bytes) -> tuple[int, int] | None:
     """(width, height) of a JPEG by its frame header (T.81, B.2.2); None for what is none."""
     try:
-        frames = [data for marker, data in split(stream)[0] if marker in _FRAMES and len(data) >= 5]
+        frames = [data for marker, data in split(stream)[0] if marker in FRAMES and len(data) >= 5]
     except ValueError:
         return None
     return (int.from_bytes(frames[0][3:5], "big"), int.from_bytes(frames[0][1:3], "big")) if frames else None

@@ -15,10 +15,9 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from pixmend import tiff_bytes
-from pixmend.decoding import odd_tiff, odd_tiff_in
+from pixmend.decoding import kind_of_copy, odd_tiff, odd_tiff_in
 from pixmend.errors import PictureError
-from pixmend.loading import EXACT, SIXTEEN, loaded, no_data_of, refuse_garbled, samples_of, tag_of
+from pixmend.loading import EXACT, SIXTEEN, loaded, no_data_of, refuse_garbled, samples_of
 from pixmend.metadata import read_metadata
 from pixmend.modes import CONVERTED, to_rgb
 from pixmend.opening import TIFF, check_size, errors_as_one_line, identified, opened
@@ -85,13 +84,13 @@ def _thumbnails(path: str | os.PathLike[str], side: int) -> Generator[tuple[str,
                 except EOFError:
                     return
                 except SyntaxError as error:  # a kind that Pillow does not know; those behind it can be read
-                    if not _is_copy(image):
+                    if not kind_of_copy(image):
                         yield name, f"{name} is of a kind that is not read: {error}"
                     continue
                 except Exception as error:  # noqa: BLE001  # damage; where the next page would be is not known
                     yield name, f"{name} cannot be read ({error}), nor what is behind it"
                     return
-                if _is_copy(image):
+                if kind_of_copy(image):
                     continue
                 try:
                     with errors_as_one_line(name):
@@ -101,12 +100,6 @@ def _thumbnails(path: str | os.PathLike[str], side: int) -> Generator[tuple[str,
                     yield name, str(error)
                 else:
                     yield name, pixels
-
-
-def _is_copy(image: TiffImageFile) -> bool:
-    """Whether the page that a TIFF stands at is a reduced copy of another one, or its mask."""
-    kind = tag_of(image, tiff_bytes.SUBFILE)
-    return isinstance(kind, int) and bool(kind & (tiff_bytes.REDUCED | tiff_bytes.MASK))
 
 
 def decode_thumbnail_of(content: bytes, name: str, side: int) -> NDArray[np.uint8]:

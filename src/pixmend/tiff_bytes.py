@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pixmend.metadata import ORIENTATION
 from pixmend.pictures import Samples
 
 SUBFILE = 254  # what a page is; of bits: 1 a reduced copy of another, 4 a mask of another (TIFF 6.0, section 8)
@@ -177,9 +178,10 @@ def size_of(directory: Directory) -> tuple[int, int]:
     return directory.number(_HEIGHT, 0), directory.number(_WIDTH, 0)
 
 
-def read_samples(directory: Directory) -> Samples:
+def read_samples(directory: Directory, most: int) -> Samples:
     """The samples (H, W, C) as stored, uint16 or float32; the directory is changed on the way.
 
+    most: bytes that they may take, with what fills the last tiles of planes, which may be far higher than the picture.
     Raises ValueError for what is damaged, and what Pillow raises.
     """
     height, width = size_of(directory)
@@ -196,8 +198,14 @@ def read_samples(directory: Directory) -> Samples:
     directory.set(_HEIGHT, rows)
     directory.set(_PLANAR, 1)
     directory.set(_ROWS, min(directory.number(_ROWS, rows), height if planar else rows))
+    if width * in_row * dtype.itemsize * rows > most:
+        raise ValueError("its tiles are too large")
+    turn = directory.number(ORIENTATION, 1)
+    directory.set(ORIENTATION, 1)  # else Pillow would turn the bytes when it loads them, and where XMP says so
     with directory.as_grey() as image:
+        image.getexif()[ORIENTATION] = 1
         packed = np.array(image)  # (rows, bytes in a row)
+    directory.set(ORIENTATION, turn)
     if packed.shape != (rows, width * in_row * dtype.itemsize):
         raise ValueError("its samples do not fit its size")
     samples = _predicted(packed, predictor, dtype, in_row)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pixmend.metadata import EXIF_PREFIX, calm, exact_text, tiff_exif, with_size
-from pixmend.pictures import Picture
+from pixmend.pictures import Metadata, Picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,25 +30,31 @@ NO_PLACE = (
     "where on Earth the picture lies is left out: what the file tells of it is not understood, or is of the picture "
     "before it was turned upright"
 )
+NO_SLICES = "its description tells of a stack (ImageJ), of which one picture alone is read; no other is kept"
 NO_OME = "the OME-XML is left out: it told of other pages or another size"
 
 
-def as_one_page(picture: Picture, *, several: bool = False, first: object = None, is_turned: bool = False) -> Picture:
+def as_one_page(picture: Picture, *, several: bool = False, first: object = None, orientation: int = 1) -> Picture:
     """A picture just read, with the tags that are true of it as the only page of a file.
 
     several: whether it was a page of several; first: the description of the first of them, by which ImageJ and OME
-    tell of all; is_turned: whether it lay in the file in another orientation.
+    tell of all; orientation: in which it lay in the file, 1 to 8.
     """
     if picture.format != "TIFF":
         return picture
     tags, before = _tags_of(picture)
     if DESCRIPTION not in tags and isinstance(first, str) and (first.startswith(_IMAGEJ) or _OME.search(first)):
         tags[DESCRIPTION] = exact_text(first)
-    notes = _describe(tags, picture, several=several, changed=several or is_turned)
+    is_turned, told = orientation != 1, _description(tags)
+    notes = [NO_SLICES] if not several and told.startswith(_IMAGEJ) and _IMAGEJ_STACK.search(told) else []
+    notes += _describe(tags, picture, several=several, changed=several or is_turned)
     if is_turned:
         notes += _leave_place_out(tags)
     picture = _with_tags(picture, tags, before, notes)
-    return picture.with_metadata(with_size(picture.metadata, picture.size)) if is_turned else picture
+    if not is_turned:
+        return picture
+    kept = _quarter_turned(picture.metadata) if orientation >= 5 else picture.metadata
+    return picture.with_metadata(with_size(kept, picture.size))
 
 
 def as_extended(picture: Picture, left: int, top: int) -> Picture:
@@ -60,6 +66,12 @@ def as_extended(picture: Picture, left: int, top: int) -> Picture:
         notes += _leave_place_out(tags)
     picture = _with_tags(picture, tags, before, notes)
     return picture.with_metadata(with_size(picture.metadata, picture.size))
+
+
+def _quarter_turned(kept: Metadata) -> Metadata:
+    """The metadata with the resolution that was across as that down."""
+    dpi, own = kept.dpi, kept.tiff_resolution
+    return replace(kept, dpi=dpi and (dpi[1], dpi[0]), tiff_resolution=own and (own[1], own[0], own[2]))
 
 
 def _tags_of(picture: Picture) -> tuple[Image.Exif, dict[int, Any]]:
@@ -77,13 +89,18 @@ def _with_tags(picture: Picture, tags: Image.Exif, before: dict[int, Any], notes
     return replace(picture, notes=(*picture.notes, *notes)) if notes else picture
 
 
-def _describe(tags: Image.Exif, picture: Picture, *, several: bool, changed: bool) -> list[str]:
-    """Take out of the description what tells of another layout; changed: of other pages, or of another size."""
+def _description(tags: Image.Exif) -> str:
     told = tags.get(DESCRIPTION)
     text = told.decode("latin-1") if isinstance(told, bytes) else told
-    if not isinstance(text, str):
-        return []
-    left, notes = text, []
+    return text if isinstance(text, str) else ""
+
+
+def _describe(tags: Image.Exif, picture: Picture, *, several: bool, changed: bool) -> list[str]:
+    """Take out of the description what tells of another layout; changed: of other pages, or of another size."""
+    notes: list[str] = []
+    if not (text := _description(tags)):
+        return notes
+    left = text
     if text.startswith(_IMAGEJ):
         if several or _IMAGEJ_STACK.search(text):  # of large stacks only the first has a directory
             left = _IMAGEJ_LAYOUT.sub("", text)

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from pixmend.errors import OptionError
+from pixmend.metadata import fitting_profile
 from pixmend.pictures import Picture, Samples, to_samples
 
 MOST_PIXELS = 4_000_000  # in one view
@@ -74,6 +75,7 @@ def _encoded(picture: Picture, box: tuple[int, int, int, int], size: tuple[int, 
             image.save(stream, "PNG", compress_level=1, icc_profile=profile)
             return View(stream.getvalue(), "image/png")
         # Smaller than PNG and made in less than half the time.
+        profile = fitting_profile(profile, grey=False)  # WebP has none
         image.save(stream, "WEBP", lossless=True, quality=0, method=0, exact=True, icc_profile=profile)
         return View(stream.getvalue(), "image/webp")
     image.save(stream, "JPEG", quality=92, subsampling="4:4:4", icc_profile=profile)

@@ -42,6 +42,8 @@ def read_wide(
         return None
     if image.format == "TIFF" and image.tag_v2.get(_PLANAR) == 2:  # type: ignore[attr-defined]
         return None  # of samples in planes Pillow gives the first byte in any case
+    if image.format == "PNG" and frame:
+        return None  # it is laid over the frames before it, of which Pillow has the first bytes
     raw = _raw_mode(image)
     if raw == "LA;16B":  # four bytes a pixel, as they are: each sample's high one before its low one
         _set_raw_mode(image, "RGBA")
@@ -109,8 +111,8 @@ def _filtered(samples: Samples) -> Iterator[bytes]:
     for top in range(0, height, band):
         rows = samples[top : top + band].astype(">u2").reshape(-1, width * channels).view(np.uint8).astype(np.int16)
         rows = np.pad(rows, [(0, 0), (step, 0)])  # a pixel of zeros on the left
-        a, b, c = rows[:, :-step], np.concatenate([above, rows[:-1]])[:, step:], None
-        c = np.concatenate([above, rows[:-1]])[:, :-step]
+        over = np.concatenate([above, rows[:-1]])
+        a, b, c = rows[:, :-step], over[:, step:], over[:, :-step]
         here, above = rows[:, step:], rows[-1:]
         guess = a + b - c
         to_a, to_b, to_c = abs(guess - a), abs(guess - b), abs(guess - c)
