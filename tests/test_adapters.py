@@ -221,6 +221,7 @@ def test_a_wider_network_gives_the_same(shape: dict[str, Any]) -> None:
         ),
         (native({**NATIVE[2], "time_channels": 48}), r"time_channels=32\), conditioning=\"plain\""),
         (native({**NATIVE[2], "patch": 2}), "patch=1"),
+        (native({**NATIVE[2], "groups": 0}), r"without normalisation \(groups = 0\)"),
     ],
 )
 def test_what_has_no_equal_says_what_to_do(model: Model, told: str, tmp_path: Path) -> None:

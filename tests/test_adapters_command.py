@@ -97,10 +97,46 @@ def test_half_precision_is_asked_for(run: Run, folder: Path) -> None:
         assert torch.equal(load_file(half)[name], value.half())
 
 
+def test_half_precision_that_does_not_hold_a_weight(run: Run, folder: Path) -> None:
+    spoil("one is beyond half precision", folder)
+    half = folder.parent / "half.safetensors"
+    fails(run("import", folder, "-o", half, "--half"), 2, "half.safetensors was not written", "without --half")
+    assert run("import", folder, "-o", half).code == 0
+
+
 def test_the_network_alone_finds_its_scheduler(folder: Path) -> None:
     assert import_model(folder / "unet").diffusion.T == 100
     shutil.move(folder / "scheduler" / "scheduler_config.json", folder / "unet" / "scheduler_config.json")
     assert import_model(folder / "unet").diffusion.T == 100
+
+
+def test_a_pipeline_takes_no_scheduler_of_another(folder: Path) -> None:
+    shutil.move(folder / "scheduler", folder.parent / "scheduler")
+    with pytest.raises(FileMissingError, match="--assume-ddpm"):
+        import_model(folder)
+
+
+@pytest.mark.parametrize("source", ["unet", "unet/."])
+def test_a_network_of_a_pipeline_that_works_on_no_pixels(source: str, folder: Path) -> None:
+    change(folder / "model_index.json", vqvae=["diffusers", "VQModel"])
+    with pytest.raises(ModelFileError, match="vqvae"):
+        import_model(folder / source)
+
+
+def test_what_is_imported_does_not_change_with_its_source(folder: Path) -> None:
+    weights, expected = folder / "unet" / "diffusion_pytorch_model.safetensors", ours(import_model(folder))
+    model = import_model(folder)
+    length = weights.stat().st_size
+    with weights.open("r+b") as stream:
+        stream.seek(length // 2)
+        stream.write(bytes(length - length // 2))
+    assert torch.equal(ours(model), expected)
+
+
+def test_descriptions_that_begin_with_a_byte_order_mark(folder: Path) -> None:
+    config = folder / "unet" / "config.json"
+    config.write_text(config.read_text("utf-8"), "utf-8-sig")
+    assert import_model(folder).size == 16
 
 
 def test_without_a_scheduler_nothing_is_assumed_unasked(run: Run, folder: Path) -> None:
@@ -117,11 +153,14 @@ def test_the_side_may_be_told(folder: Path) -> None:
     with pytest.raises(ModelFileError, match="--size"):
         import_model(folder)
     assert import_model(folder, size=20).size == 20
+    with pytest.raises(OptionError, match="size 65537 is not possible"):
+        import_model(folder, size=65537)
     change(folder / "unet" / "config.json", sample_size=[24, 24])
     assert import_model(folder).size == 24
-    change(folder / "unet" / "config.json", sample_size=[24, 16])
-    with pytest.raises(ModelFileError, match="--size"):
-        import_model(folder)
+    for size in ([24, 16], 65537):
+        change(folder / "unet" / "config.json", sample_size=size)
+        with pytest.raises(ModelFileError, match=r"--size|65537 pixels a side"):
+            import_model(folder)
 
 
 def change(path: Path, **options: object) -> None:
@@ -176,6 +215,7 @@ def test_options_are_supported_or_refused_by_name(option: dict[str, object], say
         ({"num_train_timesteps": "many"}, "many"),
         ({"trained_betas": [0.1, 2.0, 0.1]}, "betas"),
         ({"trained_betas": [[0.1]]}, "betas"),
+        ({"trained_betas": [0.1, 0.2]}, "2 trained_betas, and num_train_timesteps = 100"),
         ({"rescale_betas_zero_snr": True}, "eps cannot be predicted"),
         ({"timestep_values": [1.5, 2.5]}, "timestep_values"),
     ],
@@ -204,6 +244,11 @@ def spoil(how: str, folder: Path) -> None:
         save_file({n: v for n, v in tensors.items() if n != "conv_in.bias"}, weights)
     elif how == "one is left over":
         save_file({**tensors, "conv_extra.bias": torch.zeros(3)}, weights)
+    elif how == "one is there twice":
+        query = next(n for n in tensors if n.endswith(".to_q.weight"))
+        save_file({**tensors, query.replace("to_q", "query"): torch.zeros(3)}, weights)
+    elif how == "one is beyond half precision":
+        save_file({**tensors, "conv_in.bias": torch.full((16,), 1e5)}, weights)
     elif how == "one is of another shape":
         save_file({**tensors, "conv_in.bias": torch.zeros(3)}, weights)
     elif how == "an autoencoder":
@@ -225,6 +270,7 @@ def spoil(how: str, folder: Path) -> None:
         ("one is missing", 6, "conv_in.bias is missing"),
         ("one is left over", 6, "conv_extra.bias is more"),
         ("one is of another shape", 6, "conv_in.bias is of shape (3,), where (16,) is described"),
+        ("one is there twice", 6, "to_q.weight is there twice"),
         ("an autoencoder", 6, "vqvae"),
         ("nothing", 3, "config.json"),
     ],

@@ -174,7 +174,7 @@ def rewritten(file: Path, change: dict[str, object]) -> None:
         ({"size": 0}, "can be built"),
         ({"size": 1e400}, "not complete"),
         ({"sampler": "magic"}, "can be built"),
-        ({"architecture": {"groups": 0}}, "at least 1"),
+        ({"architecture": {"groups": -1}}, "at least 0"),
     ],
 )
 def test_a_header_that_does_not_fit_is_refused(file: Path, change: dict[str, object], told: str) -> None:
@@ -197,7 +197,9 @@ def test_weights_that_are_not_finite_are_refused(file: Path) -> None:
     model = load_model(file)
     with torch.no_grad():
         model.network.first.weight[0, 0, 0, 0] = float("nan")
-    save_model(file, model, overwrite=True)
+    with pytest.raises(OptionError, match=r"first\.weight is not finite"):
+        save_model(file, model, overwrite=True)
+    save_file(model.weights, file, {"pixmend": json.dumps(model.header)})
     with pytest.raises(ModelFileError, match="not finite"):
         load_model(file)
 

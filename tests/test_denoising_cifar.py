@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from pixmend.denoising.cifar import ARCHIVES, BATCHES, HOME, Pixels, read_pictures
-from pixmend.denoising.unpickling import RefusedPickle, load_plain
+from pixmend.denoising.unpickling import RefusedPickle, _NdArray, load_plain
 from pixmend.errors import DataError, FileMissingError
 
 RECORDS = 5
@@ -40,7 +40,7 @@ def pickled(pixels: Pixels, protocol: int = 2) -> bytes:
 
 
 def write_binary(folder: Path, batches: dict[str, Pixels]) -> Path:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for name, pixels in batches.items():
         (folder / f"{name}.bin").write_bytes(binary(pixels))
     return folder
@@ -53,8 +53,8 @@ def write_pickled(folder: Path, batches: dict[str, Pixels]) -> Path:
     return folder
 
 
-def packed(folder: Path, archive: Path) -> Path:
-    with tarfile.open(archive, "w:gz") as tar:
+def packed(folder: Path, archive: Path, compresslevel: int = 9) -> Path:
+    with tarfile.open(archive, "w:gz", compresslevel=compresslevel) as tar:
         tar.add(folder, folder.name)
     return archive
 
@@ -134,7 +134,7 @@ def test_nothing_in_a_pickle_is_run(tmp_path: Path, protocol: int, wrapped: bool
         content = pickle.dumps(np.array([call], object) if wrapped else {b"data": call}, protocol=protocol)
         with pytest.raises(RefusedPickle, match="O8|asks for .*" + name):
             load_plain(content)
-    assert not target.exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -144,6 +144,13 @@ def test_nothing_in_a_pickle_is_run(tmp_path: Path, protocol: int, wrapped: bool
 def test_what_is_no_plain_value_is_refused_by_name(value: object, named: str) -> None:
     with pytest.raises(RefusedPickle, match=named):
         load_plain(pickle.dumps({"a": [value]}))
+
+
+def test_a_pickle_changes_nothing_of_this_process() -> None:
+    """A state that is set upon what stands for numpy.ndarray itself."""
+    with pytest.raises(RefusedPickle, match="changes a type"):
+        load_plain(b"\x80\x02cnumpy\nndarray\nN}U\x01aK\x05s\x86b.")
+    assert not hasattr(_NdArray, "a")
 
 
 def test_a_pickle_makes_no_room_for_what_it_only_claims() -> None:
@@ -180,6 +187,11 @@ def test_missing_truncated_and_wrong_files_are_named(tmp_path: Path, batches: di
         assert HOME in text
         return text
 
+    with (folder / "data_batch_1.bin").open("r+b") as stream:
+        stream.truncate((64 << 20) + 1)
+    assert "data_batch_1.bin has 67108865 bytes" in message()
+    write_binary(folder, batches)
+
     file.write_bytes(whole[:-1])
     assert "data_batch_3.bin is truncated: it has 15364 bytes, expected are 5 records" in message()
     file.write_bytes(whole + b"x")
@@ -190,10 +202,26 @@ def test_missing_truncated_and_wrong_files_are_named(tmp_path: Path, batches: di
     assert "lacks data_batch_3" in message()
     archive = packed(folder, tmp_path / "a.tar.gz")
     assert "lacks data_batch_3" in message(archive)
-    archive.write_bytes(archive.read_bytes()[:-2000])
-    assert "a.tar.gz is truncated" in message(archive)
+    content = archive.read_bytes()
+    archive.write_bytes(content[:-2000])
+    assert "a.tar.gz is damaged or truncated" in message(archive)
     archive.write_bytes(b"no archive")
-    assert "a.tar.gz is truncated or no .tar.gz" in message(archive)
+    assert "a.tar.gz is damaged or truncated, or no .tar.gz" in message(archive)
+
+
+def test_a_bit_that_flipped_in_an_archive_is_noticed(tmp_path: Path, batches: dict[str, Pixels]) -> None:
+    folder = write_binary(tmp_path / "cifar-10-batches-bin", batches)
+    archive = packed(folder, tmp_path / "a.tar.gz", compresslevel=0)
+    content = bytearray(archive.read_bytes())
+    place = content.find(batches["data_batch_3"][2].tobytes()[100:200])
+    assert place > 0, "what is not compressed is stored as it is"
+    content[place] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.tar\.gz is damaged .*CRC"):
+        read_pictures(archive, RECORDS)
+
+
+def test_nowhere_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileMissingError, match=HOME):
         read_pictures(tmp_path / "nowhere")
 

@@ -134,9 +134,16 @@ def test_times_must_fall_to_zero(times: list[float]) -> None:
         multi_step(exact, torch.zeros(1, 1, 2, 2), times, LAW)
 
 
-def test_law_needs_a_time() -> None:
-    with pytest.raises(OptionError):
-        NoiseLaw(1)
+@pytest.mark.parametrize("fresh", [-0.1, 1.5, math.nan])
+def test_fresh_noise_is_a_share(fresh: float) -> None:
+    with pytest.raises(OptionError, match=f"fresh = {fresh}"):
+        multi_step(exact, torch.zeros(1, 1, 2, 2), [5, 3, 0], LAW, fresh=fresh)
+
+
+@pytest.mark.parametrize("T", [1, 10**6])
+def test_a_law_has_some_times_and_not_too_many(T: int) -> None:
+    with pytest.raises(OptionError, match=f"T = {T} "):
+        NoiseLaw(T)
 
 
 def test_psnr_and_gradient_by_hand() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -18,8 +19,9 @@ from torch import Tensor, nn
 from command_line import Run
 from pixmend.denoising.level import MOST_PATCHES, PATCH, _patches, estimate_level
 from pixmend.denoising.model_file import Denoiser, save_denoiser
+from pixmend.denoising.overfit import check_new
 from pixmend.denoising.picture import OVERLAP, TILE, denoise
-from pixmend.errors import OptionError
+from pixmend.errors import MemoryLimitError, OptionError
 from pixmend.images import open_picture
 from pixmend.tiles import tiled
 from pixmend.unet import UNetConfig
@@ -65,10 +67,54 @@ def test_level_of_noise_that_was_cut_off(sigma: float) -> None:
     assert estimate_level(cut) == pytest.approx(sigma, rel=0.1)
 
 
+@pytest.mark.parametrize("sigma", [0.1, 0.2])
+@pytest.mark.parametrize("quality", [90, 95])
+def test_level_of_noise_whose_colours_a_jpeg_smoothed(sigma: float, quality: int) -> None:
+    """With chroma at half the size: of independent noise, luma 0.299 R + 0.587 G + 0.114 B is left."""
+    file = io.BytesIO()
+    samples = np.rint((noisy(0.5 * scene(300, 330), sigma).clip(-1, 1) + 1) * 127.5).astype(np.uint8)
+    Image.fromarray(samples).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    left = sigma * float(np.linalg.norm([0.299, 0.587, 0.114]))
+    assert estimate_level(open_picture(Image.open(file)).colour()) == pytest.approx(left, rel=0.1)
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.2])
+def test_level_of_noise_that_colours_share(sigma: float) -> None:
+    """Of a grey picture in sepia: red, green and blue have 1, 0.85 and 0.65 of its noise."""
+    toned = (noisy(0.5 * scene(300, 330, 1), sigma) + 1) * np.array([1, 0.85, 0.65], np.float32) - 1
+    assert estimate_level(toned) == pytest.approx((0.299 + 0.587 * 0.85 + 0.114 * 0.65) * sigma, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee", "rocket"])
+def test_clean_photographs_have_little_noise(name: str) -> None:
+    """The fine texture of their luma, by itself, would pass for 0.02 to 0.04."""
+    data = pytest.importorskip("skimage.data", reason="scikit-image comes with the `bench` extra")
+    assert estimate_level(open_picture(getattr(data, name)()).colour()) < 0.018
+
+
+@pytest.mark.parametrize("size", [(150, 180), (40, 30)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_is_flat_or_not_known_does_not_count(size: tuple[int, int], channels: int) -> None:
+    values, middle = noisy(0.5 * scene(*size, channels), 0.2), size[0] // 2
+    level = estimate_level(values[middle:])
+    values[:middle] = 0.1
+    if size[0] > 100:
+        assert estimate_level(values) == pytest.approx(level, rel=0.1)
+    values[:middle] = noisy(values[:middle], 0.5)
+    known = np.zeros(size, np.bool_)
+    known[middle:] = True
+    assert estimate_level(values, known) == pytest.approx(level, rel=0.01)
+    assert level == pytest.approx(0.2, rel=0.2)
+    assert estimate_level(values, np.zeros(size, np.bool_)) < 1e-6
+
+
 def test_a_clean_picture_has_almost_no_noise() -> None:
     assert estimate_level(scene(150, 180)) < 0.01
     assert estimate_level(np.full((40, 40, 3), 0.3, np.float32)) < 1e-3
     assert estimate_level(np.ones((40, 40, 3), np.float32)) < 1e-3
+    drawn = np.ones((32, 32, 1), np.float32)
+    drawn[10:14, 5:30] = -1
+    assert estimate_level(drawn) < 1e-3  # among so few patches, flat ones tell that there is no noise
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 9), (3, 3), (4, 5), (8, 8), (3, 200)])
@@ -131,8 +177,42 @@ def test_the_level_is_estimated_where_none_is_given(denoiser: Denoiser) -> None:
     result = denoise(values, model=denoiser)
     assert result.estimated
     assert result.level == pytest.approx(0.15, rel=0.1)
+    assert denoise(values, level="auto", model=denoiser).level == result.level
     with pytest.raises(OptionError, match=r"1\.5 is out of range"):
         denoise(values, level=1.5, model=denoiser)
+
+
+def test_what_is_transparent_does_not_count(denoiser: Denoiser) -> None:
+    opaque = np.rint((noisy(0.5 * scene(100, 110), 0.15).clip(-1, 1) + 1) * 127.5).astype(np.uint8)
+    hidden = np.concatenate([opaque, np.full((100, 110, 1), 255, np.uint8)], axis=2)
+    hidden[:60] = np.random.default_rng(0).integers(0, 256, (60, 110, 4), np.uint8)
+    hidden[:60, :, 3] = 0
+    assert denoise(hidden, model=denoiser).level == pytest.approx(0.15, rel=0.1)
+
+
+@pytest.mark.parametrize(("level", "told"), [(0.02, 0.1), (0.5, 0.5), (0.95, 0.9), (0, 0), (0.0005, 0)])
+def test_the_level_that_the_network_was_told_is_known(level: float, told: float) -> None:
+    """A model of CIFAR-10 knows 0.1 to 0.9."""
+    given: list[float] = []
+
+    class Nothing(nn.Module):
+        def forward(self, x: Tensor, t: Tensor) -> Tensor:
+            given.append(float(t[0]) / 10)
+            return torch.zeros_like(x)
+
+    result = denoise(np.zeros((8, 8, 3), np.uint8), level=level, model=Denoiser(Nothing(), "scaled"), device="cpu")
+    assert (result.level, result.told) == (level, told)
+    assert given == ([pytest.approx(told)] if told else [])
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")])
+def test_memory_that_ends_is_told_in_one_line(error: Exception) -> None:
+    class Large(nn.Module):
+        def forward(self, x: Tensor, t: Tensor) -> Tensor:
+            raise error
+
+    with pytest.raises(MemoryLimitError, match="memory that is free"):
+        denoise(np.zeros((8, 8, 3), np.uint8), level=0.5, model=Denoiser(Large(), "scaled"), device="cpu")
 
 
 @pytest.mark.parametrize("kind", ["timed", "blind"])
@@ -209,6 +289,8 @@ def test_command_with_and_without_its_name(run: Run, model_file: Path, tmp_path:
     told = json.loads(done.out)
     assert told["output"] == str(tmp_path / "d.png")
     assert told["estimated"] is True
+    done = run("denoise", picture, "-o", tmp_path / "e.png", "--model", model_file, "--level", "0.003")
+    assert "0.003 in [-1, 1], as given, held to 0.010, the nearest that the model knows" in done.out
 
 
 def test_command_takes_one_page(run: Run, model_file: Path, tmp_path: Path) -> None:
@@ -228,7 +310,12 @@ def test_command_takes_one_page(run: Run, model_file: Path, tmp_path: Path) -> N
 def test_bad_input_is_one_line(run: Run, model_file: Path, tmp_path: Path) -> None:
     picture = tmp_path / "p.png"
     Image.new("RGB", (8, 8)).save(picture)
-    out = tmp_path / "out.png"
+    out, empty, mine = tmp_path / "out.png", tmp_path / "empty", tmp_path / "mine"
+    empty.mkdir()
+    mine.mkdir()
+    for name in ("levels-0000010.png", "comparison.png"):
+        (mine / name).write_bytes(b"mine")
+    (mine / "log.png").mkdir()
     for arguments, code, told in (
         (["denoise", picture, "-o", out, "--level", "2"], 2, "0 to 1"),
         (["denoise", picture, "-o", out, "--level", "much"], 2, "auto"),
@@ -237,7 +324,13 @@ def test_bad_input_is_one_line(run: Run, model_file: Path, tmp_path: Path) -> No
         (["denoise", picture, "-o", out, "--model", picture], 6, "not a model file"),
         (["denoise", "train", "--data", tmp_path / "no", "-o", tmp_path / "run"], 3, "cifar"),
         (["denoise", "train", "--data", tmp_path, "-o", tmp_path / "run", "--network", "x"], 2, "timed"),
+        (["denoise", "train", "--data", empty, "-o", tmp_path / "run", "--epochs", "0"], 2, "epochs"),
+        (["denoise", "train", "--data", empty, "-o", tmp_path / "run", "--resume"], 10, "no state to resume"),
+        (["denoise", "train", "--data", empty, "-o", mine], 7, "levels-0000010.png exists"),
+        (["denoise", "train", "--data", empty, "-o", tmp_path / "run"], 9, "holds no picture"),
+        (["denoise", "overfit", "--data", empty, "-o", mine], 7, "levels-0000010.png exists"),
         (["denoise", "evaluate", "--data", tmp_path, "--model", tmp_path / "no"], 3, "does not exist"),
+        (["denoise", "evaluate", "--data", empty, "--model", picture], 6, "not a model file"),
         (["denoise", "evaluate", "--data", tmp_path, "--figures", __file__], 8, "could not be written"),
     ):
         done = run(*arguments)
@@ -245,6 +338,11 @@ def test_bad_input_is_one_line(run: Run, model_file: Path, tmp_path: Path) -> No
         assert told in done.err
         assert done.err.count("\n") == 1
     assert not out.exists()
+    assert not (tmp_path / "run").exists()
+    (mine / "levels-0000010.png").unlink()
+    (mine / "log.png").rmdir()
+    done = run("denoise", "overfit", "--data", empty, "-o", mine)
+    assert (done.code, "comparison.png exists" in done.err) == (7, True)
 
 
 def test_train_evaluate_and_overfit(run: Run, data: Path, tmp_path: Path) -> None:
@@ -265,6 +363,9 @@ def test_train_evaluate_and_overfit(run: Run, data: Path, tmp_path: Path) -> Non
     done = run("denoise", "overfit", "--data", data, "-o", tmp_path / "few", "--pictures", 2, "--steps", 2, "--json")
     assert json.loads(done.out)["pictures"] == 2
     assert (tmp_path / "few" / "comparison.png").exists()
+    for name in ("state.safetensors", "state-before.safetensors", "model.safetensors"):
+        (tmp_path / "few" / name).unlink(missing_ok=True)  # as if it had been killed before it saved anything
+    check_new(tmp_path / "few")
 
 
 def test_help_of_denoise_loads_no_torch() -> None:

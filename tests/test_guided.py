@@ -301,6 +301,18 @@ def test_a_pickle_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert not (tmp_path / "exploded").exists()
 
 
+@pytest.mark.parametrize("end", [b"", b"PK\x05\x06" + bytes(18)], ids=["alone", "before a zip"])
+def test_a_pickle_before_an_empty_zip_is_looked_at(end: bytes, tmp_path: Path) -> None:
+    """Python finds a zip by its end; torch by its first bytes, and reads all else as pickles."""
+    key: object = ()
+    for _ in range(12):
+        key = (key, key)  # 2^12 values; of 60 it would take for ever
+    files = written(tmp_path, {}, made()[1])
+    torch.save({key: 1}, files[0], _use_new_zipfile_serialization=False)
+    files[0].write_bytes(files[0].read_bytes() + end)
+    refused(ModelFileError, "tuples within tuples", *files)
+
+
 @pytest.mark.parametrize("content", [b"", b"just some text\n" * 20, b"PK\x03\x04 and no archive", b"\x80\x02}q\x00."])
 def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
     files = written(tmp_path, {}, made()[1])
@@ -322,6 +334,7 @@ def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
         ({"num_channels": 2**80}, "cannot be built"),
         ({"rescale_timesteps": True, "diffusion_steps": 4000}, "rescale_timesteps"),
         ({"image_size": 0}, "image_size"),
+        ({"image_size": 1 << 17, "attention_resolutions": str(1 << 16)}, "131072 pixels a side"),
         ({"channel_mult": ""}, "image_size = 16 has no usual channel_mult"),
         ({"channel_mult": "1,x"}, "cannot be built"),
         ({"channel_mult": [0.4, 1]}, "multiple of groups"),
@@ -340,7 +353,7 @@ def test_descriptions_that_cannot_be(change: dict[str, object], told: str, tmp_p
 def test_descriptions_that_are_no_json(text: str, tmp_path: Path) -> None:
     files = written(tmp_path, made()[0].weights, {})
     files[1].write_text(text)
-    refused(ModelFileError, "model.json", *files)
+    refused(ModelFileError, "model.json .*(correct it|must name options)", *files)
 
 
 def test_descriptions_that_are_not_there(tmp_path: Path) -> None:

@@ -31,6 +31,19 @@ class GroupNorm(nn.GroupNorm):
         return y if scale is None or shift is None else _modulated(y, scale, shift)
 
 
+class Unnormalised(nn.Module):
+    """In the place of a `GroupNorm`: the features as they are, modulated where it is told."""
+
+    def forward(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+        """Return x, or scale x + shift. x: (B, C, H, W); scale, shift: (B, C), both or none."""
+        return x if scale is None or shift is None else _modulated(x, scale, shift)
+
+
+def normalisation(groups: int, channels: int) -> nn.Module:
+    """A `GroupNorm`, or with 0 groups none."""
+    return GroupNorm(groups, channels) if groups else Unnormalised()
+
+
 def as_trained(x: Tensor) -> Tensor:
     """Return x in the layout that trains fastest: channels-last for bfloat16 on a processor, else as it is."""
     rounded = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")

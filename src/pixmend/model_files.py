@@ -114,13 +114,21 @@ def write_model_file(
     *,
     overwrite: bool,
 ) -> Path:
-    """Write the file, atomically, its real numbers as `number_type`; whole ones, such as counts, keep their type."""
+    """Write the file, atomically, its real numbers as `number_type`; whole ones, such as counts, keep their type.
+
+    Raises OptionError where one is not finite so, for such a file would not be read again.
+    """
     from safetensors.torch import save
 
     stored = {
         name: value.detach().to("cpu", number_type if value.is_floating_point() else value.dtype).contiguous()
         for name, value in weights.items()
     }
+    if broken := _not_finite(stored):
+        raise OptionError(
+            f"{path} was not written, for its {broken} is not finite in {number_type}; half precision ends at 65504, "
+            "and single (without --half, or dtype=torch.float32) far beyond"
+        )
     content = save(stored, {"pixmend": json.dumps(header)})
     return write_atomically(path, lambda stream: stream.write(content), overwrite=overwrite)
 
@@ -131,13 +139,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     weights = load_file(path)
-    if broken := [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]:
-        raise ModelFileError(f"{path} holds weights that are not finite ({broken[0]}); get the file again")
+    if broken := _not_finite(weights):
+        raise ModelFileError(f"{path} holds weights that are not finite ({broken}); get the file again")
     # Copies, for what load_file gives may be the file itself, mapped: were it cut short, the process would end.
     return {
         name: value.to(torch.float32 if value.is_floating_point() else value.dtype, copy=True)
         for name, value in weights.items()
     }
+
+
+def _not_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """The first tensor that holds a value that is not finite."""
+    return next((name for name, value in weights.items() if not bool(value.isfinite().all())), None)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixmend.channels_last import GroupNorm, as_trained
+from pixmend.channels_last import as_trained, normalisation
 from pixmend.errors import OptionError
 
 MOST_LEVELS, MOST_BLOCKS = 16, 100  # there are 3 to 6, and 1 to 3; a damaged number asks for all time and memory
@@ -37,18 +37,20 @@ class UNetConfig:
     attention: tuple[bool, ...] = (False, False, False, True)  # at every level: blocks see the whole picture
     head_channels: int = 32  # smaller heads are much slower
     time_channels: int = 128
-    groups: int = 16  # of the group normalisation
+    groups: int = 16  # of the group normalisation; 0: none, which suits networks that answer exact values
 
     def __post_init__(self) -> None:
         if not self.channels or len(self.attention) != len(self.channels):
             raise OptionError(f"attention {self.attention} must say yes or no for each of the levels {self.channels}")
         if len(self.channels) > MOST_LEVELS or self.blocks > MOST_BLOCKS:
             raise OptionError(f"there can be at most {MOST_LEVELS} levels, and {MOST_BLOCKS} blocks in each")
-        counts = self.in_channels, self.out_channels, self.patch, self.blocks, self.groups, self.head_channels
-        if min(counts) < 1:
-            raise OptionError("in_channels, out_channels, patch, blocks, groups and head_channels must be at least 1")
+        counts = self.in_channels, self.out_channels, self.patch, self.blocks, self.head_channels
+        if min(counts) < 1 or self.groups < 0:
+            raise OptionError(
+                "in_channels, out_channels, patch, blocks, head_channels must be at least 1, groups at least 0"
+            )
         for channels, attends in zip(self.channels, self.attention, strict=True):
-            if channels < 1 or channels % self.groups or (attends and channels % self.head_channels):
+            if channels < 1 or channels % (self.groups or 1) or (attends and channels % self.head_channels):
                 raise OptionError(
                     f"{channels} channels must be a multiple of groups = {self.groups}"
                     + (f" and, with attention, of head_channels = {self.head_channels}" if attends else "")
@@ -65,10 +67,13 @@ class UNetConfig:
 def sinusoidal_embedding(t: Tensor, channels: int, max_period: float = 10_000.0, shift: float = 0.0) -> Tensor:
     """Waves of `channels / 2` frequencies, from 1 down towards 1 / max_period, of the time t.
 
-    t: (B,), of any number type. Returns (B, channels), float32: cosines, then sines.
+    t: (B,), of any number type. Returns (B, channels), float32: cosines, then sines; channels: even, at least 4.
     shift: with 1, the lowest frequency is 1 / max_period itself, as in the code of Ho et al. 2020; with 0, just above.
+    Raises OptionError.
     Source: Vaswani et al. 2017, section 3.5 (https://arxiv.org/abs/1706.03762).
     """
+    if channels < 4 or channels % 2:
+        raise OptionError(f"channels = {channels} must be even and at least 4")
     half = channels // 2
     frequencies = torch.exp(torch.arange(half, device=t.device) * (-math.log(max_period) / (half - shift)))
     angles = t.float()[:, None] * frequencies[None]  # (B, half)
@@ -80,10 +85,10 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, config: UNetConfig) -> None:
         super().__init__()
-        self.norm1 = GroupNorm(config.groups, in_channels)
+        self.norm1 = normalisation(config.groups, in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.time = nn.Linear(config.time_channels, 2 * out_channels)
-        self.norm2 = GroupNorm(config.groups, out_channels)
+        self.norm2 = normalisation(config.groups, out_channels)
         self.conv2 = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         self.shortcut = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
 
@@ -100,7 +105,7 @@ class Attention(nn.Module):
     def __init__(self, channels: int, config: UNetConfig) -> None:
         super().__init__()
         self.heads = channels // config.head_channels
-        self.norm = GroupNorm(config.groups, channels)
+        self.norm = normalisation(config.groups, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = zeroed(nn.Conv2d(channels, channels, 1))
 
@@ -152,7 +157,7 @@ class UNet(nn.Module):
         self.middle = stages([c[-1]], levels[-1])
         self.grow = nn.ModuleList(nn.Conv2d(c[i + 1], c[i], 1) for i in levels[:-1])
         self.up = nn.ModuleList(stages([2 * c[i]] * config.blocks, i) for i in levels)
-        self.norm = GroupNorm(config.groups, c[0])
+        self.norm = normalisation(config.groups, c[0])
         self.last = zeroed(nn.Conv2d(c[0], config.out_channels * area, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pixmend.adapters.guided import read_guided
 from pixmend.adapters.pipeline import read_pipeline, write_pipeline
-from pixmend.checkpoint import Model
-from pixmend.errors import FileMissingError, OptionError
+from pixmend.checkpoint import LARGEST_SIZE, Model
+from pixmend.errors import FileMissingError, ModelFileError, OptionError
 
 STEPS = 50  # of an imported model, for which nothing says a better number; what DDIMPipeline of diffusers takes
 
@@ -37,8 +37,8 @@ def import_model(
         raise FileMissingError(
             f"{source} does not exist; give a folder of diffusers, or a checkpoint of guided-diffusion"
         )
-    if size is not None and size < 1:
-        raise OptionError(f"size {size} is not possible; give the side of the training pictures in pixels")
+    if size is not None and not 1 <= size <= LARGEST_SIZE:
+        raise OptionError(f"size {size} is not possible; give the side of the training pictures, 1 to {LARGEST_SIZE}")
     if os.path.isdir(source):
         if architecture is not None:
             raise OptionError(f"{source} is a folder and describes its network itself; leave --architecture out")
@@ -52,6 +52,10 @@ def import_model(
         if size is not None or assume_ddpm:
             raise OptionError(f"the size and the noise of {source} are told by its description; leave the options out")
         model = read_guided(source, Path(architecture), label)
+    if model.size > LARGEST_SIZE:
+        raise ModelFileError(
+            f"{source} is described as of pictures of {model.size} pixels a side, and no more than {LARGEST_SIZE} go"
+        )
     model.steps = min(STEPS, model.diffusion.T)
     model.terms = model.terms if terms is None else terms
     return model

@@ -13,17 +13,19 @@ from typing import IO
 
 MOST_VALUES = 1000  # in one value, lists and dictionaries left out; of a tensor there are about twenty
 LARGEST_PICKLE = 64 << 20  # bytes
+ZIP_BEGINS = b"PK\x03\x04"  # by which torch tells; others find a zip anywhere in a file
 LEGACY_PICKLES = 5  # one after the other, before the storages, in files of torch before 1.6
 GROWING = {"SETITEM", "SETITEMS", "APPEND", "APPENDS", "BUILD", "ADDITEMS"}  # leave what they change on the stack
 
 
 def check_pickles(path: Path) -> None:
     """Raise ValueError for a file of torch.save that could take for ever, or all memory, to be read."""
-    if not zipfile.is_zipfile(path):
-        with open(path, "rb") as stream:
+    with open(path, "rb") as stream:
+        if stream.read(len(ZIP_BEGINS)) != ZIP_BEGINS:
+            stream.seek(0)
             for _ in range(LEGACY_PICKLES):
                 check_pickle(stream)
-        return
+            return
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
             if entry.compress_type != zipfile.ZIP_STORED:

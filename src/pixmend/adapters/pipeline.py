@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
 from pixmend.adapters.folding import fold_label, without_variance
 from pixmend.adapters.mapping import MisfitError, fitting, name_layers, to_ours, to_theirs
@@ -38,20 +40,23 @@ def read_pipeline(folder: Path, label: int | None, size: int | None, assume_ddpm
     label: the class to fill with, of a network that knows classes. size: side of the pictures it was trained on, where
     the configuration does not say. assume_ddpm: where there is no scheduler, take the defaults of DDPM's.
     """
-    if os.path.isfile(folder / INDEX):
-        _refuse_other_parts(folder / INDEX)
     unet = folder / "unet" if os.path.isdir(folder / "unet") else folder
+    around = folder.resolve().parent if unet is folder else folder  # the pipeline, where a folder is its network alone
+    for place in (folder, around):
+        if os.path.isfile(place / INDEX):
+            _refuse_other_parts(place / INDEX)
     if not os.path.isfile(unet / CONFIG):
         raise FileMissingError(f"{unet} has no {CONFIG}; give a folder that save_pretrained of diffusers made")
     content = read_json(unet / CONFIG)
     options = check_options(unet / CONFIG, content)
     size = size or _size_of(unet / CONFIG, options["sample_size"])
-    diffusion, sampler, variance = _scheduler(folder, assume_ddpm)
+    diffusion, sampler, variance = _scheduler(folder, around, assume_ddpm)
     weights = _weights(unet)
-    tensors = {renamed(name): value for name, value in read_tensors(weights).items()}
+    tensors = read_tensors(weights)
     with described_by(unet / CONFIG), torch.device("meta"):  # neither time nor memory is lost on random weights
         network = AdmUNet(config_of(options)).eval()
     with fitting(weights):
+        tensors = _by_new_names(tensors)
         if variance:
             tensors = without_variance(tensors, "conv_out")
         elif options["out_channels"] != 3:
@@ -114,8 +119,17 @@ def _refuse_other_parts(index: Path) -> None:
         )
 
 
-def _scheduler(folder: Path, assume_ddpm: bool) -> tuple[Diffusion, str, bool]:
-    for place in (folder / "scheduler", folder, folder.resolve().parent / "scheduler"):
+def _by_new_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        if renamed(name) in found:
+            raise MisfitError(f"{renamed(name)} is there twice, once by the name that it had at first")
+        found[renamed(name)] = value
+    return found
+
+
+def _scheduler(folder: Path, around: Path, assume_ddpm: bool) -> tuple[Diffusion, str, bool]:
+    for place in (folder / "scheduler", folder, around / "scheduler"):
         if os.path.isfile(place / SCHEDULER):
             return read_scheduler(place / SCHEDULER)
     if not assume_ddpm:

@@ -47,9 +47,9 @@ def read_json(path: Path) -> dict[str, Any]:
     if not os.path.isfile(path):
         raise FileMissingError(f"{path} does not exist; check its name")
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path} is not JSON that can be read ({error}); get the file again") from error
+        raise ModelFileError(f"{path} is not JSON that can be read ({error}); correct it, or get it again") from error
     if not isinstance(content, dict):
         raise ModelFileError(f"{path} holds no JSON object; it must name options and their values, as {{...}}")
     return content
@@ -129,4 +129,5 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             )
         if not bool(torch.isfinite(value).all()):
             raise ModelFileError(f"{path} holds weights that are not finite ({name}); get the file again")
-    return {name: value.float() for name, value in tensors.items()}
+    # Copies, for what load_file gives may be the file itself, mapped: were it cut short, the process would end.
+    return {name: value.to(torch.float32, copy=True) for name, value in tensors.items()}

@@ -61,6 +61,8 @@ def diffusion_of(content: Mapping[str, Any]) -> Diffusion:
         betas = BETAS[schedule](T, float(said["beta_start"]), float(said["beta_end"]))
     else:
         betas = check_betas(torch.tensor(trained, dtype=torch.float64))
+        if len(betas) != content.get("num_train_timesteps", len(betas)):
+            raise ValueError(f"there are {len(betas)} trained_betas, and num_train_timesteps = {T}; they must agree")
     if content.get("rescale_betas_zero_snr"):
         betas = stretched_to_zero(betas)
     before = "epsilon" if content.get("predict_epsilon", True) else "sample"  # as the first versions say it

@@ -63,10 +63,9 @@ def read_pictures(path: str | os.PathLike[str], records: int = RECORDS) -> Pictu
     file, what was expected and where CIFAR-10 comes from.
     """
     path = Path(path)
+    check_data(path)
     if path.is_file():
         return _from_batches(_batches_of_archive(path, records), path)
-    if not path.is_dir():
-        raise FileMissingError(f"{path} does not exist; {EXPECTED}")
     for folder in (path, *(path / name for name in LAYOUTS)):
         for suffix in LAYOUTS.values():
             if any((folder / f"{name}{suffix}").is_file() for name in BATCHES):
@@ -75,6 +74,12 @@ def read_pictures(path: str | os.PathLike[str], records: int = RECORDS) -> Pictu
         if (path / name).is_file():
             return _from_batches(_batches_of_archive(path / name, records), path / name)
     return _from_folder(path)
+
+
+def check_data(path: Path) -> None:
+    """Raise FileMissingError where nothing is."""
+    if not os.path.exists(path):
+        raise FileMissingError(f"{path} does not exist; {EXPECTED}")
 
 
 def _from_batches(batches: Mapping[str, Pixels], source: Path) -> PictureSet:
@@ -90,6 +95,7 @@ def _batches_of_folder(folder: Path, suffix: str, records: int) -> dict[str, Pix
         file = folder / f"{name}{suffix}"
         if file.is_file():
             try:
+                _check_size(file.stat().st_size, str(file))
                 found[name] = _batch(file.read_bytes(), str(file), suffix, records)
             except OSError as error:
                 raise DataError(f"{file} cannot be read: {error.strerror}") from error
@@ -105,7 +111,7 @@ def _batches_of_archive(path: Path, records: int) -> dict[str, Pixels]:
                 found[stem] = _batch(content, f"{name} in {path}", suffix, records)
     except (BrokenArchiveError, EOFError, OSError, zlib.error) as error:
         why = " ".join(str(error).split())[:100]
-        raise DataError(f"{path} is truncated or no .tar.gz archive ({why}); {EXPECTED}") from error
+        raise DataError(f"{path} is damaged or truncated, or no .tar.gz archive ({why}); {EXPECTED}") from error
     return found
 
 
@@ -116,10 +122,16 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
             name = member.name.rsplit("/", 1)[-1]
             if os.path.splitext(name)[0] not in BATCHES:
                 continue
-            if member.size > LARGEST_PICKLE:
-                raise DataError(f"{name} in {path} has {member.size} bytes, no batch has more than {LARGEST_PICKLE}")
+            _check_size(member.size, f"{name} in {path}")
             stream.seek(member.offset_data)
             yield name, stream.read(member.size)
+        while stream.read(1 << 20):  # to its end, where the checksum stands
+            pass
+
+
+def _check_size(size: int, name: str) -> None:
+    if size > LARGEST_PICKLE:
+        raise DataError(f"{name} has {size} bytes, no batch has more than {LARGEST_PICKLE}; get it from {HOME}")
 
 
 def _batch(content: bytes, name: str, suffix: str, records: int) -> Pixels:

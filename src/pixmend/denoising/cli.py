@@ -30,6 +30,7 @@ from pixmend.options import STOPPED, AsJson, Device, Output, Overwrite, Seed, ch
 if TYPE_CHECKING:
     from pixmend.denoising.cifar import PictureSet
     from pixmend.loop import Report
+    from pixmend.train_config import TrainConfig
 
 PICTURE = "picture"  # the command that is meant where none is named
 NETWORKS = ("timed", "blind", "scaled")
@@ -93,10 +94,12 @@ def picture(
     result = take_noise_out(source, level=known, model=model, device=device)
     save_picture(result.picture, output, overwrite=overwrite, note=lambda text: say("note", text))
     if as_json:
-        figures = {name: getattr(result, name) for name in ("level", "estimated", "seconds")}
+        figures = {name: getattr(result, name) for name in ("level", "told", "estimated", "seconds")}
         print(json.dumps({"output": str(output), **figures}))
         return
     told = "estimated" if result.estimated else "as given"
+    if result.told not in (0, result.level):
+        told += f", held to {result.told:.3f}, the nearest that the model knows"
     print(f"noise of standard deviation {result.level:.3f} in [-1, 1], {told}; {result.seconds:.1f} s")
     print("the result is in", output)
 
@@ -116,12 +119,18 @@ def train(
 ) -> None:
     """Train a denoiser as the founding document does. Ctrl-C saves and leaves; --resume goes on."""
     _check_kind(network)
-    pictures = _pictures(data)
+    _check_data(data)
     from pixmend.denoising.model_file import Denoiser
-    from pixmend.denoising.task import EpochAverage, document_config, train_denoiser
+    from pixmend.denoising.task import EpochAverage, check_place, document_config, train_denoiser
 
+    def config_of(count: int) -> TrainConfig:
+        return document_config(count, epochs=epochs, batch=batch, lr=lr, seed=seed, save_model_epochs=save_model_epochs)
+
+    config_of(1)  # what cannot be is told before all pictures are read
+    check_place(output, resume)
+    pictures = _pictures(data)
     count = len(pictures.train)
-    config = document_config(count, epochs=epochs, batch=batch, lr=lr, seed=seed, save_model_epochs=save_model_epochs)
+    config = config_of(count)
     average = EpochAverage(output / "log.csv", count, batch)
     last: Report | None = None
     with progress_bar() as update:
@@ -155,11 +164,13 @@ def overfit(
 ) -> None:
     """Train on a handful of pictures alone: shows whether a network can denoise at all."""
     _check_kind(network)
-    found = _pictures(data)
+    _check_data(data)
     from pixmend.denoising.model_file import Denoiser
-    from pixmend.denoising.overfit import FIGURE
+    from pixmend.denoising.overfit import FIGURE, check_new
     from pixmend.denoising.overfit import overfit as learn_by_heart
 
+    check_new(output)
+    found = _pictures(data)
     with progress_bar() as update:
         result = learn_by_heart(
             found,
@@ -189,6 +200,7 @@ def evaluate(
 ) -> None:
     """Measure a denoiser on the test pictures: loss, PSNR, SSIM and sharpness by level."""
     check_inputs(model)
+    _check_data(data)
     if figures is not None:
         from pixmend.denoising.figures import BOTH, draw_both
 
@@ -196,12 +208,12 @@ def evaluate(
             check_output(figures / name, overwrite)
         with errors_as_one_line(figures):
             figures.mkdir(parents=True, exist_ok=True)
-    found = _pictures(data).test[:pictures]
     from pixmend.denoising.measure import evaluate as measure
     from pixmend.denoising.model_file import load_denoiser
     from pixmend.runtime import pick_device
 
     where, denoiser = pick_device(device), load_denoiser(model)
+    found = _pictures(data).test[:pictures]
     denoiser.network.to(where)
     with progress_bar() as update:
         result = measure(denoiser.network, found, denoiser.law, many_steps=many_steps, device=where, progress=update)
@@ -226,6 +238,12 @@ def parse_level(text: str) -> float | None:
 def _check_kind(network: str) -> None:
     if network not in NETWORKS:
         raise OptionError(f"network {network!r} is not known; choose {', '.join(NETWORKS)}")
+
+
+def _check_data(data: Path) -> None:
+    from pixmend.denoising.cifar import check_data
+
+    check_data(data)
 
 
 def _pictures(data: Path) -> PictureSet:

@@ -24,11 +24,12 @@ class DenoiseWork:
             object.__setattr__(self, "model", self.model.absolute())
 
     def settings(self) -> dict[str, Any]:
-        """All options but the device, which changes results within rounding only."""
+        """All options but the device, which changes results within rounding only; raises ModelFileError."""
         from pixmend import model_files
 
-        model = sha256_of(self.model or model_files.DEFAULT_DENOISER)
-        return {"command": "denoise", "model": model, "level": self.level}
+        path = self.model or model_files.DEFAULT_DENOISER
+        model_files.read_content(path, model_files.DENOISER)
+        return {"command": "denoise", "model": sha256_of(path), "level": self.level}
 
     def check(self, task: Task) -> dict[str, Any]:
         """Notes, if any; raises what reading the picture raises, and OutputError for a format that cannot hold it."""
@@ -51,7 +52,7 @@ class DenoiseWork:
             tick(0, 1)
             result = denoise(picture, level=self.level, model=denoiser, device=self.device)
             save_picture(result.picture, staged, note=lambda told: notes.append(told.removeprefix(f"{staged}: ")))
-            figures = {name: getattr(result, name) for name in ("level", "estimated", "seconds")}
+            figures = {name: getattr(result, name) for name in ("level", "told", "estimated", "seconds")}
             return figures | ({"notes": notes} if notes else {})
 
         return do

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pixmend.errors import OptionError
+from pixmend.schedules import MOST_TIMES
 
 Predictor = Callable[[Tensor, Tensor], Tensor]
 Noise = Callable[[Tensor], Tensor]  # new standard normal noise of the shape, type and device of its argument
@@ -31,6 +32,8 @@ class NoiseLaw:
     def __post_init__(self) -> None:
         if self.T < 2:
             raise OptionError(f"T = {self.T} leaves no time between 1 and T - 1; give at least 2")
+        if self.T > MOST_TIMES:
+            raise OptionError(f"T = {self.T} times are too many; give at most {MOST_TIMES}")
 
     @property
     def times(self) -> range:
@@ -72,6 +75,8 @@ def multi_step(
     (DDIM, Song et al. 2021, https://arxiv.org/abs/2010.02502, equation 12, written for this law). `fresh` = 1 draws
     from p(x_s | x_t, x0), the analogue of DDPM (Ho et al. 2020, equation 7).
     """
+    if not 0 <= fresh <= 1:
+        raise OptionError(f"fresh = {fresh} is not possible; give 0, for no fresh noise, to 1")
     times = check_times(times)
     x = xt
     for t, s in pairwise(times):

@@ -14,12 +14,19 @@ from pixmend.denoising.cifar import PictureSet
 from pixmend.denoising.figures import draw_handful
 from pixmend.denoising.measure import evaluate
 from pixmend.denoising.model_file import Denoiser
-from pixmend.denoising.task import document_config, train_denoiser
+from pixmend.denoising.task import check_place, document_config, train_denoiser
 from pixmend.errors import DataError, TrainingError
 from pixmend.files import was_begun
 from pixmend.loop import Progress, Report
 
 FIGURE = "comparison.png"
+
+
+def check_new(run: Path) -> None:
+    """Refuse a folder in which a training was begun, or that holds files that this one would replace."""
+    if was_begun(run):
+        raise TrainingError(f"{run} holds a training that was begun; choose another output")
+    check_place(run, False, FIGURE)
 
 
 def overfit(
@@ -40,6 +47,7 @@ def overfit(
     what a training leaves, and comparison.png: clean, noisy at the middle level, denoised in one step. Ctrl-C ends it
     with KeyboardInterrupt: what is not learnt to the end tells nothing.
     """
+    check_new(Path(run))
     if not 1 <= count <= len(pictures.train):
         there = len(pictures.train)
         raise DataError(
@@ -57,8 +65,6 @@ def overfit(
         if progress is not None:
             progress(report)
 
-    if was_begun(Path(run)):
-        raise TrainingError(f"{run} holds a training that was begun; choose another output")
     trained = train_denoiser(handful, run, config, denoiser=denoiser, device=device, progress=tell)
     if last is not None and last.step < last.steps:
         raise KeyboardInterrupt

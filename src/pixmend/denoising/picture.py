@@ -6,11 +6,13 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pixmend.budget import memory_as_one_line
 from pixmend.denoising.law import Predictor, single_step
 from pixmend.denoising.level import estimate_level
 from pixmend.denoising.model_file import Denoiser, load_denoiser
@@ -33,7 +35,8 @@ class Denoised:
     """A picture without its noise, and how that came about."""
 
     picture: Picture
-    level: float  # standard deviation of the noise that was taken out, in units of [-1, 1]
+    level: float  # standard deviation of the noise, in units of [-1, 1]: as given, or estimated
+    told: float  # the level that the network was told: the nearest that it was trained on; 0: nothing was taken out
     estimated: bool  # whether the level was estimated from the picture
     seconds: float
 
@@ -41,7 +44,7 @@ class Denoised:
 def denoise(
     image: Source,
     *,
-    level: float | None = None,
+    level: float | Literal["auto"] | None = None,
     model: Denoiser | str | os.PathLike[str] | None = None,
     device: str | None = None,
     progress: Progress | None = None,
@@ -49,29 +52,45 @@ def denoise(
     """Take white noise out of a picture of any size; a Picture of the same size, bit depth, alpha and metadata.
 
     image: whatever `open_picture` takes. level: the noise's standard deviation in units of [-1, 1], from 0 to 1;
-    None estimates it (`estimate_level`). At 0 the picture stays as it is, and levels beyond what the model was
-    trained on are held to the nearest one that it was. Grey pictures stay grey, alpha is kept.
+    None or "auto" estimates it (`estimate_level`). At 0 the picture stays as it is, and levels beyond what the model
+    was trained on are held to the nearest one that it was. Grey pictures stay grey, alpha is kept.
     model: a denoiser or its file, by default the one that ships with pixmend. progress: called after every network call
     with the tiles done and their number in all; what it raises stops the work there. Raises OptionError for a level out
-    of range, PictureError for what is not finite, and what `open_picture` and `load_denoiser` raise.
+    of range, PictureError for what is not finite, MemoryLimitError, and what `open_picture` and `load_denoiser` raise.
     """
     start = time.monotonic()
+    level = None if level == "auto" else level
     if level is not None and not 0 <= level <= 1:
         raise OptionError(f"level {level} is out of range; give 0 to 1, in units of [-1, 1], or none to estimate it")
     picture = open_picture(image)
     denoiser = model if isinstance(model, Denoiser) else load_denoiser(model)
     if picture.is_float and picture.lacking().any():
         raise PictureError(f"{NOT_WHOLE}; fill them first, with `pixmend inpaint` and no mask")
-    spanned = picture.spanned()
-    values = spanned.colour()  # (H, W, 3)
-    grey = picture.is_grey
-    found = min(1.0, estimate_level(values[..., :1] if grey else values)) if level is None else level
-    if found >= LEAST:
-        out = without_noise(values, found, denoiser, pick_device(device), progress)
-        out = np.repeat(out.mean(axis=2, keepdims=True), 3, axis=2) if grey else out
-        known = (~picture.lacking()).astype(np.float32)
-        picture = replace(picture, samples=composite(spanned, out, known).samples)
-    return Denoised(picture, found, level is None, time.monotonic() - start)
+    with memory_as_one_line():
+        spanned = picture.spanned()
+        values = spanned.colour()  # (H, W, 3)
+        found = _estimated(picture, values) if level is None else level
+        told = held_level(found, denoiser) if found >= LEAST else 0.0
+        if told:
+            out = without_noise(values, found, denoiser, pick_device(device), progress)
+            out = np.repeat(out.mean(axis=2, keepdims=True), 3, axis=2) if picture.is_grey else out
+            known = (~picture.lacking()).astype(np.float32)
+            picture = replace(picture, samples=composite(spanned, out, known, grey=picture.is_grey).samples)
+    return Denoised(picture, found, told, level is None, time.monotonic() - start)
+
+
+def _estimated(picture: Picture, values: Floats) -> float:
+    """The level of a picture's colours, (H, W, 3), of what is seen of it and was measured."""
+    known = ~picture.lacking()
+    if (alpha := picture.alpha()) is not None:
+        known &= alpha > 0
+    return min(1.0, estimate_level(values[..., :1] if picture.is_grey else values, known))
+
+
+def held_level(level: float, denoiser: Denoiser) -> float:
+    """The nearest level that a denoiser was trained on."""
+    low, high = denoiser.levels
+    return min(max(level, low), high)
 
 
 @torch.no_grad()
@@ -82,8 +101,7 @@ def without_noise(
     tune_allocator()
     law = denoiser.law
     network = denoiser.network.to(device).eval()
-    low, high = denoiser.levels
-    told = min(max(level, low), high)
+    told = held_level(level, denoiser)
     x = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None].to(device)  # (1, 3, H, W)
     hole = x.new_ones(1, 1, *x.shape[2:])
     predictor: Predictor = network if denoiser.any_size else _padded(network)

@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from pixmend.denoising.law import NoiseLaw
 from pixmend.denoising.model_file import Denoiser, load_denoiser, save_denoiser
 from pixmend.denoising.samples import NoisyCrops, NoisyPictures
 from pixmend.errors import OptionError, OutputExistsError
-from pixmend.files import check_run_folder
+from pixmend.files import LOG_FILE, check_run_folder
 from pixmend.loop import Batch, Progress, Report, TrainConfig, fit
 from pixmend.run_folder import RunFolder
 from pixmend.runtime import pick_device
@@ -108,14 +109,27 @@ def train_photo_denoiser(
     return _run(task, Path(run), config, resume, device, progress)
 
 
+def check_place(run: Path, resume: bool, *more: str) -> None:
+    """Refuse a folder that holds no training to resume, or one that was begun, or files that a new one would replace.
+
+    more: names of files beside those that every training writes. What a training left that was killed before it saved
+    anything, which its log tells, is its own. Raises TrainingError, OutputExistsError.
+    """
+    check_run_folder(run, resume)
+    if resume:
+        return
+    drawn = () if os.path.lexists(run / LOG_FILE) else ("levels-[0-9]*.png", "log.png", "notes.txt", *more)
+    for name in (MODEL_NAME, *drawn):
+        if found := sorted(glob(name, root_dir=run)):
+            raise OutputExistsError(f"{run / found[0]} exists and is left as it is; choose another folder")
+
+
 def _run(
     task: DenoisingTask, run: Path, config: TrainConfig, resume: bool, device: str | None, progress: Progress | None
 ) -> Denoiser:
     folder = RunFolder(run)
-    check_run_folder(run, resume)
+    check_place(run, resume)
     with folder.lock():
-        if task.output.exists() and not resume:
-            raise OutputExistsError(f"{task.output} exists and is left as it is; choose another folder")
         folder.prepare(resume)
         where = pick_device(device)
         with stop_on_signal() as stopped:

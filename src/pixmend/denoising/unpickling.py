@@ -131,6 +131,12 @@ class _PlainUnpickler(_Unpickler):  # type: ignore[misc]
             raise RefusedPickle(f"it calls a {type(function).__name__.lstrip('_')}, which is refused")
         super().load_reduce()
 
+    def load_build(self) -> None:
+        """As it is inherited, for stand-ins that take a state; to all else it would write attributes."""
+        if type(self.stack[-2]) not in (_DType, _Array):
+            raise RefusedPickle(f"it changes a {type(self.stack[-2]).__name__.lstrip('_')}, which is refused")
+        super().load_build()
+
     def load_setitem(self) -> None:
         _check_keys(self.stack[-2:-1])
         super().load_setitem()
@@ -155,6 +161,7 @@ class _PlainUnpickler(_Unpickler):  # type: ignore[misc]
         raise RefusedPickle("it holds a set, which is refused")
 
     dispatch[pickle.REDUCE[0]] = load_reduce
+    dispatch[pickle.BUILD[0]] = load_build
     dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
     dispatch[pickle.SETITEM[0]] = load_setitem
     dispatch[pickle.SETITEMS[0]] = load_setitems
