@@ -7,6 +7,7 @@ import gc
 import importlib.util
 import os
 import signal
+import subprocess
 import sys
 import time
 import warnings
@@ -26,9 +27,10 @@ from pixmend.adm import AdmConfig
 from pixmend.backends import Careful, OpenNetwork, check_backend, kept_open, open_network, store, suits_openvino
 from pixmend.backends.store import cached_name, read_cached, write_cached
 from pixmend.backends.with_torch import MOST_GRAPHS, Compute, Graphs, TorchNetwork
+from pixmend.budget import Batches
 from pixmend.checkpoint import Model
 from pixmend.cli import main
-from pixmend.errors import BackendError, OptionError
+from pixmend.errors import BackendError, OptionError, OutputError
 from pixmend.unet import UNetConfig
 
 SMALL = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16, time_channels=16)
@@ -254,7 +256,7 @@ def test_a_fast_network_that_fails_is_replaced_with_one_warning() -> None:
 
 
 def test_what_is_kept_comes_back_whole_or_not_at_all(cache: Path) -> None:
-    write_cached("a.blob", b"compiled")
+    assert write_cached({"a.blob": b"compiled"})
     assert read_cached("a.blob") == b"compiled"
     assert read_cached("b.blob") is None
     whole = (cache / "a.blob").read_bytes()
@@ -266,26 +268,34 @@ def test_what_is_kept_comes_back_whole_or_not_at_all(cache: Path) -> None:
 def test_what_was_not_used_for_longest_makes_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for i, name in enumerate("abc"):
-        write_cached(name, bytes(100))
+        write_cached({name: bytes(100)})
         os.utime(store.folder() / name, (i, i))
     assert read_cached("a") is not None  # used now
     monkeypatch.setattr(store, "LARGEST", 3 * (100 + store.DIGEST))
-    write_cached("d", bytes(100))
+    write_cached({"d": bytes(100)})
     assert {path.name for path in store.folder().iterdir()} == {"a", "c", "d"}
+    together = {"e": bytes(200), "f": bytes(300)}
+    assert write_cached(together)
+    assert {path.name for path in store.folder().iterdir()} == {"e", "f"}, "what is new stays, whatever its size"
 
 
 def test_a_folder_that_cannot_be_written_to_keeps_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    write_cached("a", b"compiled")
+    assert not write_cached({"a": b"compiled"})
     assert read_cached("a") is None
 
 
-def test_the_name_follows_weights_architecture_and_all_else() -> None:
+def test_the_name_follows_weights_architecture_code_and_all_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     wider = UNetConfig(**{**SMALL.__dict__, "groups": 8})  # the same weights, another network
     again, other, grouped = small_model(), small_model(seed=2), small_model(wider)
     assert cached_name(again, version=1) == cached_name(MODEL, version=1)
     names = [cached_name(m, version=1) for m in (MODEL, other, grouped)] + [cached_name(MODEL, version=2)]
+    (tmp_path / "unet.py").write_text("what networks compute has changed")
+    monkeypatch.setattr(store, "CODE", (tmp_path / "unet.py",))
+    names.append(cached_name(MODEL, version=1))
     assert len(set(names)) == len(names)
 
 
@@ -365,6 +375,46 @@ def test_what_is_compiled_is_kept_and_made_again_where_it_is_damaged(cache: Path
     assert len(compilations) == before + 1
 
 
+SHAPES = ((1, 16, 16), (4, 16, 16), (8, 16, 16), (1, 5, 5))  # each is compiled by itself
+
+
+@pytest.mark.parametrize("how", ["no room", "no folder"])
+def test_all_shapes_are_compiled_at_once_however_little_room_there_is(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compilations: list[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if how == "no folder":
+        (tmp_path / "cache").write_text("a file")
+    monkeypatch.setattr(store, "LARGEST", 1)
+    before = len(compilations)
+    for networks in (1, 2):
+        network = openvino_network()
+        for shape in SHAPES:
+            x, t = example(*shape)
+            assert off(network, x, t) < ROUNDED
+        assert len(compilations) == before + (networks if how == "no folder" else 1)
+
+
+def test_one_compiles_and_the_others_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compilations: list[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with_openvino = pytest.importorskip("pixmend.backends.with_openvino", exc_type=ImportError)
+    compiler, before = with_openvino._run_compiler, len(compilations)
+
+    def slow(folder: Path, precision: str) -> None:
+        time.sleep(0.5)
+        compiler(folder, precision)
+
+    monkeypatch.setattr(with_openvino, "_run_compiler", slow)
+    x, t = example(1)
+    with ThreadPoolExecutor(3) as pool:
+        first, *others = pool.map(lambda network: network(x, t), [openvino_network() for _ in range(3)])
+    assert len(compilations) == before + 1
+    assert all(torch.equal(first, other) for other in others)
+    assert not list(store.folder().glob("*.lock"))
+
+
 def test_openvino_takes_as_many_threads_as_torch(compilations: list[str]) -> None:
     x, t = example(1)
     threads, cores = torch.get_num_threads(), len(os.sched_getaffinity(0)) if sys.platform == "linux" else 2
@@ -408,6 +458,21 @@ def test_ctrl_c_after_openvino_is_only_ctrl_c(compilations: list[str]) -> None:
         signal.raise_signal(signal.SIGINT)
 
 
+@pytest.fixture
+def as_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Has a script of the shell run in the place of the compiler."""
+    with_openvino = pytest.importorskip("pixmend.backends.with_openvino", exc_type=ImportError)
+
+    def make(script: str) -> Path:
+        python = tmp_path / "python"
+        python.write_text(f"#!/bin/sh\n{script}\n")
+        python.chmod(0o755)
+        monkeypatch.setattr(with_openvino.sys, "executable", str(python))
+        return python
+
+    return make
+
+
 @pytest.mark.parametrize(
     ("script", "why"),
     [
@@ -417,13 +482,9 @@ def test_ctrl_c_after_openvino_is_only_ctrl_c(compilations: list[str]) -> None:
     ],
 )
 def test_a_compiler_that_fails_is_told_or_made_up_for(
-    script: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: str, why: str, as_compiler: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with_openvino = pytest.importorskip("pixmend.backends.with_openvino", exc_type=ImportError)
-    python = tmp_path / "python"
-    python.write_text(f"#!/bin/sh\n{script}\n")
-    python.chmod(0o755)
-    monkeypatch.setattr(with_openvino.sys, "executable", str(python))
+    as_compiler(script)
     monkeypatch.setattr(backends, "suits_openvino", lambda model: True)
     model, (x, t) = small_model(seed=7), example(2)
     with pytest.raises(BackendError, match=f"OpenVINO .*{why}.*; take --backend torch"):
@@ -432,6 +493,92 @@ def test_a_compiler_that_fails_is_told_or_made_up_for(
     assert network.name == "openvino"
     with pytest.warns(UserWarning, match=f"{why}.*; torch computes the network instead"):
         assert off(network, x, t, model) < ROUNDED
+
+
+@pytest.mark.parametrize("how", ["no room for its files", "a broken library", "an old library"])
+def test_whatever_fails_in_openvino_is_told_or_made_up_for(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_openvino = pytest.importorskip("pixmend.backends.with_openvino", exc_type=ImportError)
+
+    def fail(error: Exception) -> Callable[..., None]:
+        def failing(*_: object, **__: object) -> None:
+            raise error
+
+        return failing
+
+    if how == "no room for its files":
+        why = "the disk is full"
+        monkeypatch.setattr(with_openvino, "save_model", fail(OutputError(f"the model could not be written: {why}")))
+    elif how == "a broken library":
+        why = "backend openvino cannot be loaded"
+        monkeypatch.setitem(sys.modules, "pixmend.backends.with_openvino", None)
+    else:
+        why = "has no attribute 'Core'"
+        monkeypatch.setattr(with_openvino, "core", fail(AttributeError(f"module 'openvino' {why}")))
+    monkeypatch.setattr(backends, "suits_openvino", lambda model: True)
+    model, (x, t) = small_model(seed=8), example(2)
+    with pytest.raises(BackendError, match=f"{why}.*; take --backend torch"):
+        open_network(model, "openvino")(x, t)
+    with pytest.warns(UserWarning, match=f"{why}.*; torch computes the network instead"):
+        found = open_network(model, "auto", "cpu")(x, t)
+    assert torch.equal(found, TorchNetwork(model.network, CPU)(x, t))
+
+
+def test_memory_that_ends_in_openvino_is_left_to_who_asks_for_less(
+    compilations: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast, (x, t) = openvino_network(), example(8)
+    request = fast._request
+
+    def short_of_memory(size: int) -> Any:
+        if size > 1:
+            raise RuntimeError("Exception from src/plugins/intel_cpu/src/memory.cpp: std::bad_alloc")
+        return request(size)
+
+    monkeypatch.setattr(fast, "_request", short_of_memory)
+    network = Careful(fast, TorchNetwork(MODEL.network, CPU))
+    calls: list[int] = []
+    assert off(Batches(network, 8, calls.append), x, t) < ROUNDED
+    assert (network.name, calls) == ("openvino", [2, 2, 2, 2]), "of two, one is computed after the other"
+
+
+def test_what_lies_in_the_current_folder_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_openvino = pytest.importorskip("pixmend.backends.with_openvino", exc_type=ImportError)
+    for name in ("torch", "random"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('whoever wrote this')\n")
+    (tmp_path / "model.safetensors").write_text("no model")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BackendError, match=r"model\.safetensors is not a model file"):
+        with_openvino._run_compiler(tmp_path, "f32")
+
+
+def test_ctrl_c_in_a_terminal_does_not_reach_the_compiler(as_compiler: Callable[[str], Path]) -> None:
+    """It goes to all in the terminal's session; who started the compiler may want to go on."""
+    as_compiler(f'exec {sys.executable} -c "import os, sys; sys.exit(str(os.getsid(0) == os.getpid()))"')
+    with pytest.raises(BackendError, match=r"cannot compile the network \(True\)"):
+        open_network(small_model(seed=9), "openvino")(*example(1))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_a_compiler_is_told_when_who_started_it_is_killed(as_compiler: Callable[[str], Path], tmp_path: Path) -> None:
+    python = as_compiler(f"echo > {tmp_path}/began; cat; echo > {tmp_path}/ended")
+    program = (
+        f"from pathlib import Path; from pixmend.backends import with_openvino as w; w.sys.executable = '{python}'"
+    )
+    program += f"; w._run_compiler(Path('{tmp_path}'), 'f32')"
+    real = Path(sys.prefix) / "bin" / "python"
+    with subprocess.Popen([real, "-c", program]) as starter:
+        wait_for(tmp_path / "began")
+        assert not (tmp_path / "ended").exists()
+        starter.kill()
+    wait_for(tmp_path / "ended")
+
+
+def wait_for(path: Path) -> None:
+    for _ in range(600):
+        if path.exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{path} has not come")
 
 
 def test_a_network_is_opened_once_for_weights_that_stay() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor
 from pixmend import budget
 from pixmend.budget import Batches, free_memory, memory_as_one_line, memory_limit
 from pixmend.errors import MemoryLimitError, OptionError
+from pixmend.runtime import usable_cores
 
 CPU = torch.device("cpu")
 
@@ -37,10 +39,54 @@ def test_shares_of_memory_are_of_what_is_free() -> None:
     assert 0.3 * free < memory_limit(None, CPU) < 0.7 * free
 
 
+def own_groups(folder: Path, monkeypatch: pytest.MonkeyPatch, groups: str) -> Path:
+    """Has Linux tell that this process is in these control groups; returns the folder that they are in."""
+    folder.mkdir()
+    folder.with_name("groups").write_text(groups)
+    monkeypatch.setattr(budget, "CGROUP", folder)
+    monkeypatch.setattr(budget, "OWN_GROUPS", folder.with_name("groups"))
+    return folder
+
+
+def limited(group: Path, *, limit: int | str, used: int, files: int = 0, version: int = 2) -> None:
+    """A control group, as the kernel tells of it."""
+    names = ("max", "current") if version == 2 else ("limit_in_bytes", "usage_in_bytes")
+    group.mkdir(parents=True, exist_ok=True)
+    for name, value in zip(names, (limit, used), strict=True):
+        (group / f"memory.{name}").write_text(f"{value}\n")
+    kept = f"active_file {files}\n" if version == 2 else f"active_file 9\ninactive_file 9\ntotal_active_file {files}\n"
+    (group / "memory.stat").write_text(f"anon 5\n{kept}")
+
+
+def test_the_least_of_all_groups_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a cluster, where the job has a limit, and not the step, the container or the whole machine."""
+    root = own_groups(tmp_path / "cgroup", monkeypatch, "0::/jobs/job_7/step_0\n")
+    all_free = free_memory(CPU)
+    limited(root / "jobs/job_7/step_0", limit="max", used=10)
+    assert free_memory(CPU) > all_free // 2
+    limited(root / "jobs/job_7", limit=10**6, used=900_000, files=5_000)
+    limited(root / "jobs", limit=10**7, used=900_000)
+    assert free_memory(CPU) == 105_000
+    limited(root / "jobs/job_7/step_0", limit=500_000, used=499_999)
+    assert free_memory(CPU) == 1
+
+
+def test_groups_of_the_first_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = "12:cpu,cpuacct:/docker/ab12\n5:memory:/docker/ab12\n1:name=systemd:/docker/ab12\n0::/system.slice\n"
+    root = own_groups(tmp_path / "cgroup", monkeypatch, groups)
+    limited(root / "memory", limit=2**63 - 4096, used=123, version=1)
+    all_free = free_memory(CPU)
+    assert all_free > 10**6
+    limited(root / "memory", limit=10**6, used=900_000, files=7_000, version=1)  # all that a container sees
+    assert free_memory(CPU) == 107_000
+    limited(root / "memory/docker/ab12", limit=10**6, used=950_000, version=1)
+    assert free_memory(CPU) == 50_000
+
+
 def test_in_a_container_what_was_read_from_files_counts_as_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(budget, "CGROUP", tmp_path)
+    tmp_path = own_groups(tmp_path / "cgroup", monkeypatch, "0::/\n")
     limit = free_memory(CPU) // 2
     (tmp_path / "memory.max").write_text(f"{limit}\n")
     (tmp_path / "memory.current").write_text(f"{limit - 1000}\n")
@@ -48,6 +94,13 @@ def test_in_a_container_what_was_read_from_files_counts_as_free(
     assert free_memory(CPU) == 1000 + 600 + 40
     (tmp_path / "memory.max").write_text("max\n")
     assert free_memory(CPU) > 1640
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not tell")
+def test_in_a_container_there_are_fewer_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 96)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 17})
+    assert usable_cores() == 2
 
 
 @pytest.mark.parametrize("text", ["", "much", "-1GB", "0", "0%", "101%", "2 TB", "1,5GB", "GB"])
@@ -74,6 +127,7 @@ class Small:
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: not enough memory: you tried to"),
+        RuntimeError("Exception from src/inference/src/cpp/infer_request.cpp:223: std::bad_alloc"),
         MemoryError(),
     ],
 )

@@ -19,8 +19,10 @@ import pytest
 from PIL import Image
 
 from command_line import SIZE, Run, contents, fails, inpaint, picture_and_mask
-from pixmend import cli
-from pixmend.errors import ModelFileError, OutputError
+from pixmend import cli, options
+from pixmend.efforts import DETAILS, QUALITIES
+from pixmend.errors import MemoryLimitError, ModelFileError, OutputError
+from pixmend.samplers import SAMPLERS
 
 
 @pytest.fixture
@@ -280,6 +282,43 @@ def test_bad_output(run: Run, folder: Path, tiny_model: Path, output: str, code:
     assert contents(folder) == before
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["inpaint", "picture.png", "--mask", "mask.png", "--candidates", "2", "-o", "."],
+        ["extend", "picture.png", "--left", "3", "--candidates", "2", "-o", "/"],
+        ["demo", "-o", "."],
+    ],
+)
+def test_an_output_without_a_name(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    before = contents(folder)
+    fails(run(*arguments), 8, f"{arguments[-1]} is a folder; name a file in it")
+    assert contents(folder) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such pipes")
+def test_what_is_no_file_is_not_replaced(run: Run, folder: Path, tiny_model: Path) -> None:
+    os.mkfifo(folder / "out.png")
+    (folder / "link.png").symlink_to("/dev/null")
+    for name in ("out.png", "link.png"):
+        more = ("-o", folder / name, "--overwrite")
+        fails(run(*inpaint(folder, tiny_model, *more)), 8, name, "is left as it is")
+    assert (folder / "out.png").is_fifo()
+    assert (folder / "link.png").is_symlink()
+
+
+@pytest.mark.parametrize("more", [("--candidates", 2), ("--save-steps", "steps"), ("--explain", "why.png")])
+def test_a_preview_is_no_fill(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[object]) -> None:
+    monkeypatch.chdir(folder)
+    before = contents(folder)
+    command = ("inpaint", "picture.png", "--mask", "mask.png", "--preview", "shown.png")
+    fails(run(*command, *more), 2, str(more[0]), "give -o OUT as well")
+    assert contents(folder) == before
+
+
 def test_one_candidate_exists(run: Run, folder: Path, tiny_model: Path) -> None:
     (folder / "out-2.png").write_bytes(b"mine")
     before = contents(folder)
@@ -294,6 +333,37 @@ def test_steps_exist(run: Run, folder: Path, tiny_model: Path) -> None:
     more = ("-o", folder / "out.png", "--save-steps", folder / "steps")
     fails(run(*inpaint(folder, tiny_model, *more)), 7, "step-000.png")
     assert contents(folder) == before
+
+
+def test_steps_are_written_beside_what_is_not_theirs(run: Run, folder: Path, tiny_model: Path) -> None:
+    others = ["stepladder.jpg", "steps.txt", "step-by-step.png", "step-000.png.bak"]
+    (folder / "steps").mkdir()
+    for name in others:
+        (folder / "steps" / name).write_bytes(b"mine")
+    more = ("-o", folder / "out.png", "--save-steps", folder / "steps")
+    assert run(*inpaint(folder, tiny_model, *more)).code == 0
+    assert all((folder / "steps" / name).read_bytes() == b"mine" for name in others)
+    (folder / "out.png").unlink()
+    before = contents(folder)
+    fails(run(*inpaint(folder, tiny_model, *more)), 7, "steps", "is left as it is")
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_steps_that_could_not_be_written_are_told_early(
+    run: Run, folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    closed = folder / "closed"
+    (closed / "steps" if there else closed).mkdir(parents=True)
+    access = os.access
+    monkeypatch.setattr(  # who runs the tests may be allowed everything
+        os,
+        "access",
+        lambda path, mode: not (mode == os.W_OK and Path(path).is_relative_to(closed)) and access(path, mode),
+    )
+    more = ("-o", folder / "out.png", "--save-steps", closed / "steps")
+    fails(run(*inpaint(folder, tiny_model, *more)), 8, "closed", "cannot be written to")
+    assert not (folder / "out.png").exists()
 
 
 def test_full_disk(run: Run, folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,8 +401,14 @@ def test_bad_options(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, ar
     assert contents(folder) == before
 
 
-def test_bad_device(run: Run, folder: Path, tiny_model: Path) -> None:
-    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png", "--device", "abacus")), 2, "abacus")
+@pytest.mark.parametrize("device", ["abacus", "meta"])
+def test_bad_device(run: Run, folder: Path, tiny_model: Path, device: str) -> None:
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png", "--device", device)), 2, device)
+
+
+def test_what_is_refused_before_torch_is_loaded_is_what_is_not_known_afterwards() -> None:
+    known = (tuple(SAMPLERS), tuple(QUALITIES), DETAILS)
+    assert known == (options.SAMPLERS, options.QUALITIES, options.DETAILS)
 
 
 def test_bad_input_is_told_before_torch_is_loaded(folder: Path, tiny_model: Path) -> None:
@@ -345,6 +421,8 @@ def test_bad_input_is_told_before_torch_is_loaded(folder: Path, tiny_model: Path
         ["inpaint", picture, "-o", picture],
         ["inpaint", picture, "--mask", str(folder / "mask.png"), "-o", output],
         ["inpaint", picture, "--model", str(folder / "gone.safetensors"), "-o", output],
+        ["inpaint", picture, "--quality", "worst", "-o", output],
+        ["extend", picture, "--left", "3", "--max-memory", "much", "-o", output],
         ["train", str(folder / "gone"), "-o", str(folder / "new.safetensors")],
         ["train", str(folder), "-o", str(tiny_model)],
         ["train", str(folder), "-o", str(folder / "new.safetensors"), "--resume"],
@@ -353,7 +431,7 @@ def test_bad_input_is_told_before_torch_is_loaded(folder: Path, tiny_model: Path
     program = f"import sys\nfrom pixmend.cli import main\ncodes = [main(case) for case in {cases!r}]\n"
     program += "print(codes, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "[3, 4, 7, 5, 3, 3, 7, 10, 2] False\n"
+    assert done.stdout == "[3, 4, 7, 5, 3, 2, 2, 3, 7, 10, 2] False\n"
 
 
 def test_ctrl_c_while_repairing(run: Run, folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,6 +459,30 @@ def test_a_signal_that_compiled_code_turns_into_another_error(
 
     monkeypatch.setattr(importlib.import_module("pixmend.inpainting"), "inpainting", interrupted)
     fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png")), 130, "stopped")
+
+
+def test_memory_that_ends_anywhere_is_one_line(
+    run: Run, folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short_of_memory(*_: object, **__: object) -> None:
+        np.empty(1 << 60, np.uint8)
+
+    monkeypatch.setattr("pixmend.images.open_picture", short_of_memory)
+    done = run(*inpaint(folder, tiny_model, "-o", folder / "out.png"))
+    fails(done, MemoryLimitError.exit_code, "the memory that is free does not hold what is worked on")
+
+
+def test_who_closes_the_pipe_is_told_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pixmend", "mask", "thin", "16", "-o", str(tmp_path / "mask.png")]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, env=environment, check=False)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (130, b"")
+    assert (tmp_path / "mask.png").exists()
 
 
 def test_defects_are_not_hidden(folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

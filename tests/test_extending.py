@@ -106,7 +106,9 @@ def test_no_size_is_told_that_was_not_and_damage_stays(tmp_path: Path) -> None:
         assert (kept.exif, kept.xmp) == (exif, b"<x>title</x>")
 
 
-@pytest.mark.parametrize("wrong", [{}, {"left": 0}, {"left": "20%%"}, {"top": 5, "blur": 2}, {"top": 10**8}])
+@pytest.mark.parametrize(
+    "wrong", [{}, {"left": 0}, {"left": "20%%"}, {"top": 5, "blur": 2}, {"top": 10**8}, {"top": "9" * 400 + "%"}]
+)
 def test_what_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         extend(noise_picture(10, 10), model=MODEL, **wrong)

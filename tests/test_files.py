@@ -13,8 +13,16 @@ from unittest import mock
 import pytest
 
 from pixmend import files
+from pixmend.backends.store import read_cached, write_cached
 from pixmend.errors import OutputError
-from pixmend.files import check_output, remove_leftovers, write_atomically, write_folder_atomically
+from pixmend.files import (
+    check_output,
+    put_in_place,
+    remove_leftovers,
+    user_cache_folder,
+    write_atomically,
+    write_folder_atomically,
+)
 from pixmend.locks import holder, locked
 
 pytest.importorskip("fcntl", reason="processes are forked and killed as on Linux and macOS")
@@ -62,6 +70,18 @@ def test_a_file_that_is_replaced_can_be_kept(tmp_path: Path) -> None:
 def test_a_name_too_long_is_told_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="File name too long; choose another output"):
         check_output(tmp_path / ("x" * 300 + ".png"), overwrite=False)
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "part").touch()
+    for write in (
+        lambda: write_atomically(tmp_path / "pipe", lambda stream: stream.write(b"1"), overwrite=True),
+        lambda: put_in_place(tmp_path / "part", tmp_path / "pipe", overwrite=True),
+    ):
+        with pytest.raises(OutputError, match="is left as it is"):
+            write()
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_modes_are_those_of_any_new_file_and_of_the_file_that_is_replaced(tmp_path: Path) -> None:
@@ -118,6 +138,43 @@ def test_file_systems_without_modes_and_without_synced_folders_will_do(tmp_path:
     ):
         write_atomically(tmp_path / "a", lambda stream: stream.write(b"1"), overwrite=False)
     assert (tmp_path / "a").read_bytes() == b"1"
+
+
+def test_a_cache_folder_that_is_named_by_half_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """https://specifications.freedesktop.org/basedir/latest: "If an implementation encounters a relative path [...] it
+    should consider the path invalid and ignore it."
+    """
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for given, folder in (
+        ("/somewhere/else", Path("/somewhere/else/pixmend")),
+        ("here", tmp_path / ".cache" / "pixmend"),
+        ("", tmp_path / ".cache" / "pixmend"),
+    ):
+        monkeypatch.setenv("XDG_CACHE_HOME", given)
+        assert user_cache_folder() == folder
+
+
+def test_who_has_no_home_has_a_cache_folder_of_his_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = user_cache_folder()
+    assert folder.parent == tmp_path
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert user_cache_folder() == folder
+    folder.chmod(0o777)
+    with pytest.raises(OutputError, match="not a folder of this user alone; name a folder for it in XDG_CACHE_HOME"):
+        user_cache_folder()
+    assert read_cached("a.blob") is None
+    assert not write_cached({"a.blob": b"compiled"})
+    folder.rmdir()
+    folder.symlink_to(tmp_path)
+    with pytest.raises(OutputError, match="not a folder of this user alone"):
+        user_cache_folder()
 
 
 def test_a_killed_holder_leaves_no_lock_even_where_its_children_live(tmp_path: Path) -> None:

@@ -99,6 +99,17 @@ def test_outputs_and_masks_within_the_folder_are_no_pictures(tmp_path: Path) -> 
             find(folder, clash, folder / "masks")
 
 
+def test_a_folder_of_two_names_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where capitals do not matter, and where a folder is mounted twice: the paths differ, links or not."""
+    folder = tmp_path / "in"
+    touch(folder / "a.png", folder / "out" / "b.png", folder / "masks" / "a.png")
+    stat = os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **how: stat(os.fspath(path).replace("IN", "in"), **how))
+    with pytest.raises(OutputError, match="choose another folder"):
+        find(folder, tmp_path / "IN")
+    assert pairs(folder, None, tmp_path / "IN" / "out") == {"a.png": None, "masks/a.png": None}
+
+
 def test_results_of_earlier_runs_are_no_pictures(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     touch(folder / "a.png", folder / "sub" / "b.png", folder / "sub" / ".pixmend" / "other")

@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +20,12 @@ from PIL import Image
 from folder_work import ALWAYS, MOMENTS, Negatives, draw, events, four_pictures, results, touch
 from folder_work import run as negatives
 from pixmend.denoising.folder import DenoiseWork
-from pixmend.errors import MaskError, OptionError, OutputError
-from pixmend.folders import runner
+from pixmend.errors import BackendError, MaskError, MemoryLimitError, ModelFileError, OptionError, OutputError
+from pixmend.folders import ray_engine, runner
 from pixmend.folders.inpainting import InpaintWork
 from pixmend.folders.journal import FOLDER, Journal
-from pixmend.folders.work import Mark, Outcome
+from pixmend.folders.pairing import Task
+from pixmend.folders.work import Mark, Outcome, Work, attempt
 from pixmend.inputs import MaskOptions
 
 
@@ -173,6 +176,86 @@ def test_stopping_between_steps(folder: Path, log: Path, tmp_path: Path) -> None
     assert [name for event, name in events(tmp_path / "out") if event == "done"] == sorted(
         ["a.png", "b.png", "sub/c.png", "sub/d.bmp"]
     )
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), BackendError("OpenVINO crashed"), OptionError("too much")])
+def test_whatever_comes_out_of_what_is_stopped_it_is_stopped(folder: Path, tmp_path: Path, error: Exception) -> None:
+    def do(*_: object) -> dict[str, Any]:
+        raise error
+
+    def stopped(step: int, steps: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        attempt(do, Task("a.png", folder / "a.png", None, tmp_path / "out.png"), tmp_path, stopped)
+
+
+def test_memory_that_ends_with_a_picture_is_no_defect(folder: Path, tmp_path: Path) -> None:
+    def do(*_: object) -> dict[str, Any]:
+        return {"array": np.empty(1 << 60, np.uint8)}
+
+    task = Task("a.png", folder / "a.png", None, tmp_path / "out.png")
+    outcome = attempt(do, task, tmp_path, lambda step, steps: None)
+    assert (outcome.exit_code, outcome.fatal, outcome.trace) == (MemoryLimitError.exit_code, False, "")
+    assert outcome.error.startswith("the memory that is free does not hold what is worked on")
+
+
+# -------------------------------------------------------------------------------------- workers, without any cluster
+
+
+def told_by_worker(work: Work, folder: Path, staging: Path) -> Outcome:
+    """What a worker of a cluster hands back of a picture."""
+    row = ray_engine._as_row(Task("a.png", folder / "a.png", None, staging / "a.png"))
+    return Outcome.from_json(json.loads(ray_engine.Worker(work, str(staging))(row)["outcome"]))
+
+
+def test_what_fails_in_a_worker_is_told(
+    folder: Path, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(error: Exception) -> None:
+        raise error
+
+    work = Negatives(log)
+    assert told_by_worker(work, folder, tmp_path).error == ""
+    with monkeypatch.context() as patch:
+        patch.setattr(Negatives, "prepare", lambda work: fails(ModelFileError("the model is damaged")))
+        told = told_by_worker(work, folder, tmp_path)
+        assert (told.name, told.error, told.fatal) == ("a.png", "the model is damaged", True)
+        patch.setattr(Negatives, "prepare", lambda work: fails(ZeroDivisionError("by zero")))
+        told = told_by_worker(work, folder, tmp_path)
+        assert told.error == "a defect of pixmend: ZeroDivisionError: by zero"
+        assert "test_folders.py" in told.trace
+    monkeypatch.setattr(ray_engine.Worker, "_tries", lambda worker, name: fails(OSError(28, "No space left on device")))
+    told = told_by_worker(work, folder, tmp_path)
+    assert (told.exit_code, told.fatal) == (OutputError.exit_code, True)
+    assert "the disk is full" in told.error
+
+
+@pytest.mark.parametrize(
+    ("nodes", "work", "workers", "pool"),
+    [
+        ([{"CPU": 16, "GPU": 1}], {}, None, (1, {"num_gpus": 1, "num_cpus": 16})),
+        ([{"CPU": 16, "GPU": 1}], {}, 8, (8, {"num_gpus": 0.125, "num_cpus": 2})),
+        ([{"CPU": 16, "GPU": 1}], {}, 6, (6, {"num_gpus": 0.1666, "num_cpus": 2})),
+        ([{"CPU": 4, "GPU": 2}], {}, 3, (3, {"num_gpus": 0.5, "num_cpus": 1})),
+        ([{"CPU": 2, "GPU": 1}], {}, 4, (4, {"num_gpus": 0.25, "num_cpus": 0.5})),
+        ([{"CPU": 8, "GPU": 4}, {"CPU": 64}, {"CPU": 64}], {}, None, (4, {"num_gpus": 1, "num_cpus": 2})),
+        ([{"CPU": 16, "GPU": 1}], {"device": "cpu"}, None, (16, {"num_cpus": 1})),
+        ([{"CPU": 16, "GPU": 1}], {"backend": "openvino"}, 4, (4, {"num_cpus": 4})),
+        ([{"CPU": 16, "GPU": 1}], {"backend": "onnx"}, None, (16, {"num_cpus": 1})),
+        ([{"CPU": 2}], {}, 4, (4, {"num_cpus": 0.5})),
+    ],
+)
+def test_workers_reserve_what_they_use(
+    monkeypatch: pytest.MonkeyPatch,
+    nodes: list[dict[str, float]],
+    work: dict[str, Any],
+    workers: int | None,
+    pool: tuple[int, dict[str, float]],
+) -> None:
+    alive = [{"Resources": node, "Alive": True} for node in nodes]
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(nodes=lambda: alive))
+    assert ray_engine._pool(InpaintWork(**work), 100, workers) == pool
 
 
 # ------------------------------------------------------------------------------------------------------------ kills

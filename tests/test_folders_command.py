@@ -150,6 +150,21 @@ def test_dry_run_says_all_and_writes_nothing(run: Run, folder: Path, holes: Path
     assert told[0]["again"] == "its mask changed"
 
 
+def test_dry_run_refuses_what_the_run_would(run: Run, folder: Path, holes: Path, tiny_model: Path) -> None:
+    output = folder.parent / "out"
+    given = ("inpaint", folder, "--masks", holes, "-o", output)
+    for code, more in (
+        (2, ("--quality", "worst")),
+        (2, ("--sampler", "magic")),
+        (2, ("--detail", "none")),
+        (2, ("--max-memory", "much")),
+        (6, ("--model", folder / "a.png")),
+    ):
+        done = run(*given, *(() if code == 6 else ("--model", tiny_model)), *more, "--dry-run")
+        assert (done.code, done.out, len(done.err.splitlines())) == (code, "", 1), done
+    assert not output.exists()
+
+
 def test_what_is_to_note_of_many_is_said_once(run: Run, folder: Path, tiny_model: Path) -> None:
     mask = folder.parent / "mask.png"
     grey = np.full(SIZE, 0, np.uint8)

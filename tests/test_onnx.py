@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pixmend.adm import AdmConfig
 from pixmend.backends import open_network
+from pixmend.backends.onnx_file import export_onnx
 from pixmend.checkpoint import Model, load_model, read_header, save_model
 from pixmend.cli import main
-from pixmend.conditioning import denoiser
+from pixmend.conditioning import make_denoiser
 from pixmend.diffusion import Known
 from pixmend.errors import BackendError
 from pixmend.images import load_image, load_mask
@@ -34,6 +37,18 @@ pytest.importorskip("onnxscript")
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "repair_with_onnx.py"
 SMALL = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16, time_channels=16)
+ADM = AdmConfig(
+    channels=(16, 32),
+    down_attention=(False, True),
+    up_attention=(False, True),
+    shrink_by_block=(True,),
+    grow_by_block=(False,),
+    time_channels=16,
+    embedding_channels=32,
+    blocks=1,
+    middle_groups=8,
+    groups=8,
+)
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +124,45 @@ def test_a_network_that_cannot_be_loaded_or_computed_is_told(
     with pytest.raises(BackendError, match=r"ONNX Runtime cannot compute the network \(.+\); take --backend torch"):
         network(torch.zeros(1, 6, 16, 16), torch.zeros(1))
 
+    def short_of_memory(*_: object) -> None:
+        raise onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException(
+            "Failed to allocate memory for requested buffer of size 99"
+        )
+
+    own = with_onnx.OnnxNetwork(model)
+    monkeypatch.setattr(own, "_session", SimpleNamespace(run=short_of_memory))
+    with pytest.raises(MemoryError):
+        own(torch.zeros(1, 7, 16, 16), torch.zeros(1))
+
+
+def test_networks_of_other_programs_are_exported(tmp_path: Path) -> None:
+    model = Model.new(ADM, size=16, seed=1)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    model.network.eval()
+    session = onnxruntime.InferenceSession(
+        export_onnx(model, tmp_path / "adm.onnx"), providers=["CPUExecutionProvider"]
+    )
+    for shape in ((1, 16, 16), (3, 6, 34)):
+        x, t = torch.randn(shape[0], 7, *shape[1:]), torch.linspace(0, 999, shape[0])
+        (found,) = session.run(["output"], {"x": x.numpy(), "t": t.numpy()})
+        with torch.no_grad():
+            torch.testing.assert_close(torch.from_numpy(found), model.network(x, t), rtol=1e-3, atol=1e-4)
+
+
+def test_a_network_that_no_file_of_onnx_holds_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds less than 2 GiB, and a parameter is 4 bytes."""
+    model = Model.new(SMALL, size=16)
+    monkeypatch.setattr(type(model.network), "parameter_count", 2**29)
+    monkeypatch.setattr(torch.onnx, "export", None)
+    with pytest.raises(BackendError, match=r"the network has 536,870,912 parameters.*; choose a smaller model"):
+        export_onnx(model, tmp_path / "large.onnx")
+    assert not list(tmp_path.iterdir())
+
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (23, 40)])
 def test_the_example_repairs_as_pixmend_does_without_torch(
@@ -142,7 +196,7 @@ def with_pixmend(model: Model, picture: Any, hole: Any) -> Any:
 
     known, times = Known(x0, mask, model.diffusion, model.conditioning, noise), step_subset(1000, 4)
     with torch.no_grad():
-        denoise = denoiser(model.network, known)
+        denoise = make_denoiser(model.network, known)
         x = ddim(denoise, known.start(times[0]), times, model.diffusion, noise=noise, put_back=known.put_back)
     return (x[0].permute(1, 2, 0).numpy() * 127.5 + 127.5).round()
 

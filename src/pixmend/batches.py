@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pixmend.processes import Processes
+from pixmend.runtime import usable_cores
 from pixmend.train_config import TrainConfig
 from pixmend.workers import begin_worker, steadily
 
@@ -33,7 +33,7 @@ def batches(
     """
     workers = config.workers
     if workers is None:
-        workers = min(16, (os.cpu_count() or 1) // processes.local_count) if device.type == "cuda" else 0
+        workers = min(16, usable_cores() // processes.local_count) if device.type == "cuda" else 0
 
     def loader(done: int, workers: int) -> DataLoader[Any]:
         return DataLoader(

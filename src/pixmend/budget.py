@@ -6,24 +6,25 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import torch
 from torch import Tensor
 
 from pixmend.checkpoint import NetworkConfig
 from pixmend.conditioning import NetworkCall
-from pixmend.errors import MemoryLimitError, OptionError
+from pixmend.errors import MemoryLimitError
+from pixmend.options import OUT_OF_MEMORY, memory_amount
+from pixmend.runtime import is_memory
 
 SHARE = 0.5  # of the memory that is free: what may be used where nothing is said
-CGROUP = Path("/sys/fs/cgroup")  # where Linux tells of the container
+CGROUP = Path("/sys/fs/cgroup")  # where Linux tells of control groups: of the container, or of the job of a cluster
+OWN_GROUPS = Path("/proc/self/cgroup")  # and of those that this process is in
 ASSUMED = 2 << 30  # bytes that are taken to be free where the system does not tell
 MOST_PIXELS = {"cpu": 32 * 64 * 64, "cuda": 256 * 64 * 64}  # in one call: more gain nothing, measured on a processor
 TRAINED = 4  # times what a call takes, a step of training does, measured as 3.7 to 4.3
 FEATURES = 16  # maps of the first level that a network holds at once, measured as 12, with some room
 STATE = 40  # numbers for each pixel of a level: picture, masks, guide, state, noise, input, prediction
-
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 
 
 def memory_limit(wanted: int | str | None, device: torch.device) -> int:
@@ -33,16 +34,12 @@ def memory_limit(wanted: int | str | None, device: torch.device) -> int:
     """
     if wanted is None:
         return int(SHARE * free_memory(device))
-    text = str(wanted).strip().lower()
-    found = re.fullmatch(r"(\d+\.?\d*)\s*(%|[kmg]?i?)b?", text)
-    value = float(found[1]) if found else 0
-    if not found or (found[2] not in UNITS and found[2] != "%") or not (0 < value <= (100 if "%" in text else 2**60)):
-        raise OptionError(f"max memory {wanted!r} is not understood; give such as 2GB, 800MB or 50% of what is free")
-    return int(value / 100 * free_memory(device) if found[2] == "%" else value * UNITS[found[2]])
+    value, is_share = memory_amount(wanted)
+    return int(value * free_memory(device) if is_share else value)
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on the device, or may be freed; within the limit of the container, where there is one."""
+    """Bytes that are free on the device, or may be freed; within the limits of its control groups."""
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for what comes next
         return int(torch.cuda.mem_get_info(device)[0]) + kept
@@ -51,11 +48,31 @@ def free_memory(device: torch.device) -> int:
         free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, IndexError, ValueError):  # Linux
         free = 1024 * int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0])
-    with suppress(OSError, ValueError):  # a container's
-        limit, used, stat = ((CGROUP / f"memory.{name}").read_text() for name in ("max", "current", "stat"))
-        files = sum(int(number) for number in re.findall(r"^(?:in)?active_file (\d+)$", stat, re.MULTILINE))
-        free = min(free, max(int(limit) - int(used) + files, 0))  # what was read from files is kept while there is room
-    return free
+    return min([free, *_free_in_groups()])
+
+
+def _free_in_groups() -> Iterator[int]:
+    """Bytes that are free in each control group that this process is in, of those with a limit; of both versions.
+
+    A group's own folder may be hidden from a container, which sees its own as the root: so all above it are asked.
+    """
+    own = ""
+    with suppress(OSError):
+        own = OWN_GROUPS.read_text()
+    for line in own.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            folder, limit, used, total = CGROUP, "memory.max", "memory.current", ""
+        elif "memory" in controllers.split(","):
+            folder, limit, used, total = CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"
+        else:
+            continue
+        group = PurePosixPath(path.lstrip("/"))
+        for place in (folder / group, *(folder / above for above in group.parents)):
+            with suppress(OSError, ValueError):
+                least, taken, stat = ((place / name).read_text() for name in (limit, used, "memory.stat"))
+                files = sum(map(int, re.findall(rf"^{total}(?:in)?active_file (\d+)$", stat, re.MULTILINE)))
+                yield max(int(least) - int(taken) + files, 0)  # what was read from files is kept while there is room
 
 
 def tile_bytes(config: NetworkConfig, size: int, dtype: torch.dtype) -> int:
@@ -96,7 +113,7 @@ class Batches:
         try:
             return self.network(x, t)
         except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
-            if not _is_memory(error):
+            if not is_memory(error):
                 raise
             if len(x) == 1:
                 raise MemoryLimitError(
@@ -115,14 +132,6 @@ def memory_as_one_line() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_memory(error):
+        if not is_memory(error):
             raise
-        raise MemoryLimitError(
-            "the memory that is free does not hold what is worked on; close other programs, or fill less at once"
-        ) from None
-
-
-def _is_memory(error: BaseException) -> bool:
-    told = str(error)
-    known = ("not enough memory", "can't allocate memory", "out of memory", "could not create a memory object")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in told for text in known)
+        raise MemoryLimitError(OUT_OF_MEMORY) from None

@@ -16,14 +16,22 @@ import typer
 from pixmend.backends import missing_packages
 from pixmend.console import header_lines, progress_bar, say, show
 from pixmend.denoising.cli import denoise
-from pixmend.errors import BackendError, FileMissingError, OptionError, OutputError, PixmendError
+from pixmend.errors import (
+    BackendError,
+    FileMissingError,
+    MemoryLimitError,
+    OptionError,
+    OutputError,
+    PixmendError,
+)
 from pixmend.evaluation.cli import evaluate
 from pixmend.extending_cli import extend
-from pixmend.files import check_output, check_output_folder, check_training
+from pixmend.files import beside, check_output, check_output_folder, check_training
 from pixmend.inpainting_cli import check_outputs, inpaint, print_result
 from pixmend.locks import RUN_LOCK, refuse_if_held
 from pixmend.mask_cli import mask
 from pixmend.options import (
+    OUT_OF_MEMORY,
     STOPPED,
     AsJson,
     Device,
@@ -73,7 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             code = STOPPED
         except Exception as error:  # noqa: BLE001  # raised again, where it is a defect
-            code = STOPPED if stopped() else _told(error)
+            if not stopped():
+                return _told(error)
+            code = STOPPED
     if code == STOPPED:
         _complain("stopped")
     return int(code)
@@ -84,13 +94,16 @@ def _told(error: Exception) -> int:
     if isinstance(error, PixmendError):
         _complain(str(error))
         return error.exit_code
+    if isinstance(error, MemoryError):
+        _complain(OUT_OF_MEMORY)
+        return MemoryLimitError.exit_code
     if isinstance(error, typer.TyperException):  # an option that is unknown, missing or malformed
         _complain(f"{error.format_message().rstrip('.')}; see pixmend --help")
         return error.exit_code
     if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.EIO, errno.ENOSPC) and not error.filename:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python empties its buffers at the end
         if error.errno != errno.ENOSPC:
-            return STOPPED  # nobody reads what is printed any more
+            return STOPPED  # nobody reads what is printed any more, which needs no word
         _complain("what was to be printed could not be written: the disk is full; free some space, or print elsewhere")
         return OutputError.exit_code
     if isinstance(error, OSError) and error.errno in (*REFUSED, *FULL) and error.filename:
@@ -129,7 +142,7 @@ def train(
         Path | None, typer.Option(metavar="MODEL", help="Learn to do in N steps what it does in 2N.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Those of --distill.")] = None,
-    mean: Annotated[bool, typer.Option("--mean", help="What is likeliest, in one step.")] = False,
+    mean: Annotated[bool, typer.Option("--mean", help="The mean of what may be there, in one step.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the training of MODEL stopped.")] = False,
     workers: Annotated[int | None, typer.Option(min=0, metavar="N", help="Processes that prepare samples.")] = None,
     overwrite: Overwrite = False,
@@ -285,16 +298,16 @@ def _export_onnx(model: Path, output: Path, overwrite: bool) -> None:
 @app.command()
 def demo(output: Output = Path("pixmend-demo.png"), seed: Seed = 0, overwrite: Overwrite = False) -> None:
     """Repair a photograph that ships with pixmend."""
-    beside = output.with_name(f"{output.stem}-side-by-side{output.suffix}")
-    check_outputs([output, beside], None, overwrite)
+    compared = beside(output, "-side-by-side")
+    check_outputs([output, compared], None, overwrite)
     from pixmend.demo import run_demo
     from pixmend.images import save_picture
 
     with progress_bar() as tell:
         result, side_by_side = run_demo(seed=seed, progress=tell)
-    save_picture(side_by_side, beside, overwrite=overwrite)
+    save_picture(side_by_side, compared, overwrite=overwrite)
     save_picture(result.pictures[0], output, overwrite=overwrite)
-    print_result(result, [output, beside], as_json=False)
+    print_result(result, [output, compared], as_json=False)
 
 
 app.command()(evaluate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,9 @@ def extended_canvas(
 def pixels(amount: Amount, side: int, name: str) -> int:
     """An amount in pixels. Raises OptionError for what is not understood."""
     found = re.fullmatch(r"\s*(\d+\.?\d*)\s*(%|px)?\s*", str(amount))
-    if not found or (found[2] != "%" and not float(found[1]).is_integer()):
+    is_share = found is not None and found[2] == "%"
+    value = float(found[1]) if found else math.nan
+    value = value / 100 * side if is_share else value
+    if not math.isfinite(value) or not (is_share or value.is_integer()):
         raise OptionError(f"{name} {amount!r} is not understood; give pixels such as 100, or a share such as 20%")
-    return round(float(found[1]) / 100 * side) if found[2] == "%" else int(float(found[1]))
+    return round(value)

@@ -25,6 +25,7 @@ from pixmend.options import (
     Quality,
     Seed,
     Steps,
+    check_choices,
     check_inputs,
     explanation_files,
 )
@@ -56,6 +57,7 @@ def extend(
 ) -> None:
     """Let a picture go on beyond its borders. What was there stays as it is."""
     check_backend(backend, device)
+    check_choices(sampler=sampler, quality=quality, detail=detail, max_memory=max_memory)
     outputs = numbered(output, candidates)
     check_outputs([*outputs, *explanation_files(explain)], None, overwrite)
     check_inputs(image, model)

@@ -7,6 +7,8 @@ import os
 import re
 import secrets
 import shutil
+import stat
+import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -33,9 +35,23 @@ def check_output(path: Path, overwrite: bool, example: str = "mended.png") -> No
     # os.path answers no where pathlib raises: a name too long, a folder that may not be searched
     if os.path.isdir(path):
         raise OutputError(f"{path} is a folder; name a file in it, such as {path / example}")
+    _refuse_no_file(path)
     if os.path.lexists(path) and not overwrite:  # a link that leads nowhere is something, too
         raise OutputExistsError(f"{path} exists and is left as it is; choose another name, or give --overwrite")
     _check_parent(path)
+
+
+def _refuse_no_file(path: Path) -> None:
+    """Raise OutputError for a device, pipe or socket: a file would take its place."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OutputError(f"{path} is no file but a device, a pipe or a socket, and is left as it is; {ADVICE}")
+
+
+def beside(path: Path, ending: str) -> Path:
+    """A file's name with an ending to it, before the suffix. Raises OutputError for what has none: `.` or `/`."""
+    if not path.name:
+        raise OutputError(f"{path} is a folder; name a file in it, such as {path / 'mended.png'}")
+    return path.with_name(f"{path.stem}{ending}{path.suffix}")
 
 
 def check_output_folder(path: Path) -> None:
@@ -110,8 +126,25 @@ def _is_log(file: Path) -> bool:
 
 
 def user_cache_folder() -> Path:
-    """Where pixmend keeps what it can make again: pixmend in $XDG_CACHE_HOME, or in ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixmend"
+    """Where pixmend keeps what it can make again: pixmend in $XDG_CACHE_HOME, or in ~/.cache.
+
+    Who has no home, as in some containers, has a folder among the temporary files. Raises OutputError where that is
+    somebody else's, who could write what is read there.
+    """
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if given.is_absolute():  # its specification has others ignored
+        return given / "pixmend"
+    try:
+        return Path.home() / ".cache" / "pixmend"
+    except RuntimeError:
+        folder = Path(tempfile.gettempdir(), f"pixmend-{os.getuid()}")
+    with errors_as_one_line(folder, "name a folder for it in XDG_CACHE_HOME"):
+        with suppress(FileExistsError):
+            folder.mkdir(0o700)
+        status = os.lstat(folder)
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+            raise PermissionError(errno.EPERM, "it is not a folder of this user alone")
+    return folder
 
 
 @contextmanager
@@ -170,6 +203,7 @@ def put_in_place(part: Path, path: Path, *, overwrite: bool, advice: str = ADVIC
     As `write_atomically` does at its end. Raises OutputExistsError, and OutputError for what the system refuses; the
     part is then left where it was.
     """
+    _refuse_no_file(path)
     with errors_as_one_line(path, advice):
         _take_over_mode(os.fspath(part), path)
         _rename(os.fspath(part), path, overwrite)

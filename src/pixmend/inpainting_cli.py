@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import typer
 from pixmend.backends import check_backend
 from pixmend.console import progress_bar, say, warnings_as_lines
 from pixmend.errors import OptionError, OutputError
-from pixmend.files import check_output, errors_as_one_line
+from pixmend.files import beside, check_output, check_output_folder, errors_as_one_line
 from pixmend.folders.command import (
     DryRun,
     EngineName,
@@ -49,6 +50,7 @@ from pixmend.options import (
     Quality,
     Seed,
     Steps,
+    check_choices,
     check_inputs,
     explanation_files,
 )
@@ -62,6 +64,7 @@ Mask = Annotated[
     typer.Option("--mask", "--masks", metavar="FILE", help="White where to fill; else IMAGE's alpha. Or a folder."),
 ]
 
+OF_STEPS = re.compile(r"step-\d{3,}(-\d+)?\.png|steps(-\d+)?\.gif")  # what --save-steps writes
 PAINTED_RIM = 2  # pixels beside what is painted into a picture that have some of its colour: brushes are soft
 GROW_HELP = f"Let the hole grow by N pixels first: {PAINTED_RIM} with --mask-color, else 0."
 SAMPLER_HELP = "ddpm, ddim, dpmpp-2m, unipc, repaint or ddnm; the model knows best."
@@ -105,6 +108,7 @@ def inpaint(
 ) -> None:
     """Repair a picture, or all in a folder, where their masks are white."""
     check_backend(backend, device)
+    check_choices(sampler=sampler, quality=quality, detail=detail, max_memory=max_memory)
     if soft_mask and blur is not None:
         raise OptionError("with --soft-mask, grey tells how soft the edge is, as --blur does; leave out one of them")
     of_folder = FolderOptions(dry_run, engine, ray_address, workers, overwrite, as_json)
@@ -123,9 +127,9 @@ def inpaint(
         "device": device,
         "max_memory": max_memory,
     }
+    of_fill = {"--candidates": candidates > 1, "--save-steps": save_steps, "--explain": explain}
     if os.path.isdir(image):
-        of_one = {"--candidates": candidates > 1, "--save-steps": save_steps, "--explain": explain, "--frame": frame}
-        refuse_for_folder(of_one | {"--preview": preview})
+        refuse_for_folder(of_fill | {"--frame": frame, "--preview": preview})
         check_inputs(None if mask is None or os.path.isdir(mask) else mask, model)
         if output is None:
             raise OptionError("nothing would be written; give -o FOLDER for the results")
@@ -135,6 +139,9 @@ def inpaint(
     of_folder.refuse_for_one_picture()
     if output is None and preview is None:
         raise OptionError("nothing would be written; give -o OUT, --preview FILE, or both")
+    for name, value in of_fill.items():
+        if output is None and value:
+            raise OptionError(f"{name} is of a fill, and a preview is none; give -o OUT as well, or leave it out")
     outputs = numbered(output, candidates) if output else []
     check_outputs([*outputs, *explanation_files(explain), *([preview] if preview else [])], save_steps, overwrite)
     check_inputs(image, mask, model)
@@ -169,7 +176,7 @@ def inpaint(
     if candidates > 1 and all(part.narrow for part in result.job.parts):
         say(
             "note",
-            "the fills are alike: of narrow holes there is one that is likeliest; --steps 4 draws different ones",
+            "the fills are alike: of narrow holes there is one, the mean; --steps 4 draws different ones",
         )
     if save_steps:
         _save_steps(result, len(outputs), save_steps, overwrite)
@@ -183,7 +190,7 @@ def numbered(output: Path, candidates: int) -> list[Path]:
     """The names of the outputs: OUT for one candidate, else its stem with -1, -2 and so on."""
     if candidates == 1:
         return [output]
-    return [output.with_name(f"{output.stem}-{i}{output.suffix}") for i in range(1, candidates + 1)]
+    return [beside(output, f"-{i}") for i in range(1, candidates + 1)]
 
 
 def check_outputs(outputs: Sequence[Path], folder: Path | None, overwrite: bool) -> None:
@@ -197,11 +204,14 @@ def check_outputs(outputs: Sequence[Path], folder: Path | None, overwrite: bool)
         return
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise OutputError(f"{folder} is a file; give a folder for the steps")
-    if os.path.isdir(folder):
-        for path in folder.glob("step*"):
+    if not os.path.isdir(folder):
+        check_output_folder(folder)
+        return
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"the folder {folder} cannot be written to; choose another for the steps")
+    for path in folder.iterdir():
+        if OF_STEPS.fullmatch(path.name):
             check_output(path, overwrite)
-    elif not os.path.isdir(folder.parent):
-        raise OutputError(f"the folder {folder.parent} does not exist; make it first, or choose another for the steps")
 
 
 def _save_steps(result: Inpainted, candidates: int, folder: Path, overwrite: bool) -> None:

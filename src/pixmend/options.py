@@ -16,6 +16,13 @@ from pixmend.errors import FileMissingError, OptionError, PixmendError
 ALMOST_ALL = 0.9  # filling a larger share than this is rarely meant: the mask may be the wrong way round
 MUCH_GREY = 0.01  # of a mask: more than the edges of a brush or the noise of a JPEG
 STOPPED = 130  # the exit code of Ctrl-C, as shells and typer have it
+OUT_OF_MEMORY = "the memory that is free does not hold what is worked on; close other programs, or fill less at once"
+
+# What may be chosen, by name: the tables that have these are in modules that load torch.
+SAMPLERS = ("ddpm", "ddim", "dpmpp-2m", "unipc", "repaint", "ddnm")
+QUALITIES = ("fast", "balanced", "best")
+DETAILS = ("picture", "model")
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, metavar="N", help="The same seed gives the same result.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; left out, the best there is.", show_default=False)]
@@ -50,6 +57,32 @@ def explanation_files(path: Path | None) -> list[Path]:
     if path.suffix.lower() not in (".png", ".json"):
         raise OptionError(f"{path} cannot hold an explanation; name it .png, and a .json comes beside it, or .json")
     return list(dict.fromkeys([path.with_suffix(".json"), path]))
+
+
+def check_choices(*, sampler: str | None, quality: str, detail: str, max_memory: str | None) -> None:
+    """Refuse here, before torch is loaded, what `inpainting` would refuse later. Raises OptionError."""
+    for what, name, known in (
+        ("sampler", sampler, SAMPLERS),
+        ("quality", quality, QUALITIES),
+        ("detail", detail, DETAILS),
+    ):
+        if name is not None and name not in known:
+            raise OptionError(f"{what} {name!r} is not known; choose one of {', '.join(known)}")
+    if max_memory is not None:
+        memory_amount(max_memory)
+
+
+def memory_amount(wanted: int | str) -> tuple[float, bool]:
+    """What "2GB", "1.5 GiB" or "50%" stand for: bytes, or a share of what is free, and whether it is a share.
+
+    Raises OptionError for what is not understood.
+    """
+    text = str(wanted).strip().lower()
+    found = re.fullmatch(r"(\d+\.?\d*)\s*(%|[kmg]?i?)b?", text)
+    value = float(found[1]) if found else 0
+    if not found or (found[2] not in UNITS and found[2] != "%") or not (0 < value <= (100 if "%" in text else 2**60)):
+        raise OptionError(f"max memory {wanted!r} is not understood; give such as 2GB, 800MB or 50% of what is free")
+    return (value / 100, True) if found[2] == "%" else (value * UNITS[found[2]], False)
 
 
 def check_inputs(*paths: Path | None) -> None:

@@ -30,6 +30,7 @@ from pixmend.errors import FileMissingError, PictureError, PixmendError, Trainin
 from pixmend.files import errors_as_one_line, remove_leftovers, write_atomically
 from pixmend.images import open_thumbnails, picture_files
 from pixmend.locks import holder, locked
+from pixmend.runtime import usable_cores
 
 Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]  # done, of how many
@@ -156,7 +157,7 @@ def _say_who_decodes(lock: Path) -> None:
 
 
 def _decoded(files: list[Path], side: int) -> Generator[tuple[Path, Decoded | _Skipped]]:
-    threads, ends = os.cpu_count() or 1, Event()
+    threads, ends = usable_cores(), Event()
     pool = ThreadPoolExecutor(threads)  # Pillow decodes outside of Python's lock
     most = 2 * threads  # behind a picture that takes long, so many wait and no more
     work = partial(_decoded_one, side=side, go_on=lambda: not ends.is_set())

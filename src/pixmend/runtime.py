@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,11 +23,33 @@ def pick_device(name: str | None = None) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
+        if device.type == "meta":
+            raise RuntimeError("it holds no numbers")
     except (RuntimeError, AssertionError) as error:
         why = str(error).splitlines()[0]
         told = "" if "device type at start" in why else f" ({why})"  # else a list of all that torch knows
         raise OptionError(f"device {name!r} cannot be used{told}; choose cpu, cuda or mps, or none") from error
     return device
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on: in a container, often fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def is_memory(error: BaseException) -> bool:
+    """Whether an error of Python, torch, OpenVINO or ONNX Runtime is that memory is used up."""
+    told = str(error).lower()
+    known = (
+        "not enough memory",
+        "can't allocate memory",
+        "out of memory",
+        "could not create a memory object",
+        "bad_alloc",
+        "bad allocation",
+        "failed to allocate memory",
+    )
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in told for text in known)
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:

@@ -28,6 +28,7 @@ from pixmend.files import errors_as_one_line, remove_leftovers, write_atomically
 from pixmend.images import decode_thumbnail_of, is_picture_name, picture_size
 from pixmend.locks import locked
 from pixmend.picture_cache import ADVICE, SMALLEST_SIDE, Pixels, Progress, seal
+from pixmend.runtime import usable_cores
 from pixmend.tars import BrokenArchiveError, plain_members, printable
 
 MOST_SHARDS = 1_000_000
@@ -136,7 +137,7 @@ class Shards:
     def _made(self, progress: Progress | None) -> tuple[list[str], NDArray[Any]]:
         skipped: list[str] = []
         records: list[tuple[int, int, int, int]] = []
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             for shard, (found, left_out) in enumerate(pool.map(_looked_through, self.files)):
                 records += [(shard, *record) for record in found]
                 skipped += left_out

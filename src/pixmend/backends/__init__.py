@@ -127,21 +127,36 @@ def open_network(model: Model, backend: str | None = None, device: str | None = 
     from pixmend.backends.with_torch import TorchNetwork
     from pixmend.runtime import pick_device
 
-    if backend == "openvino":
-        from pixmend.backends.with_openvino import OpenVinoNetwork
-
-        return Careful(OpenVinoNetwork(model))
-    if backend == "onnx":
-        from pixmend.backends.with_onnx import OnnxNetwork
-
-        return OnnxNetwork(model)
+    if backend in NEEDED:
+        try:
+            network = _opened(model, backend)
+        except BackendError as error:
+            raise BackendError(f"{error}; take --backend torch") from error
+        return Careful(network)
     place = pick_device(device)
     sure = TorchNetwork(model.network, place)
     if backend == "torch" or place.type != "cpu" or not suits_openvino(model):
         return sure
-    from pixmend.backends.with_openvino import OpenVinoNetwork
+    try:
+        return Careful(_opened(model, "openvino"), sure)
+    except BackendError as error:
+        warnings.warn(f"{error}; torch computes the network instead", stacklevel=2)
+        return sure
 
-    return Careful(OpenVinoNetwork(model), sure)
+
+def _opened(model: Model, backend: str) -> OpenNetwork:
+    """The network in a backend of `NEEDED`, whose packages are there and may be broken. Raises BackendError."""
+    try:
+        if backend == "onnx":
+            from pixmend.backends.with_onnx import OnnxNetwork
+
+            return OnnxNetwork(model)
+        from pixmend.backends.with_openvino import OpenVinoNetwork
+
+        return OpenVinoNetwork(model)
+    except (ImportError, AttributeError, OSError) as error:  # of a library that is missing, or of another version
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise BackendError(f"backend {backend} cannot be loaded ({why})") from error
 
 
 def kept_open(model: Model, backend: str | None = None, device: str | None = None) -> OpenNetwork:

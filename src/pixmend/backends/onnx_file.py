@@ -26,6 +26,7 @@ from pixmend.files import write_atomically
 
 INPUTS, OUTPUT = ("x", "t"), "output"
 VERSION = 1  # of what is exported
+LARGEST = 2**31 - 2**20  # bytes of weights: a file of ONNX holds less than 2 GiB, and the graph takes some
 TOLERANCE = 1e-3  # of the mean difference to torch, relative to the output's standard deviation
 
 
@@ -45,6 +46,11 @@ def onnx_bytes(model: Model) -> bytes:
     missing = missing_packages("onnx")
     if missing:
         raise BackendError(f"exporting to ONNX needs {' and '.join(missing)}; install pixmend[onnx]")
+    if 4 * model.network.parameter_count > LARGEST:
+        raise BackendError(
+            f"the network has {model.network.parameter_count:,} parameters, and a file of ONNX holds at most "
+            f"{LARGEST // 4:,}; choose a smaller model"
+        )
     import onnx
 
     try:

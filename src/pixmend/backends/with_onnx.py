@@ -11,7 +11,7 @@ from pixmend.backends.onnx_file import INPUTS, VERSION, onnx_bytes
 from pixmend.backends.store import cached_name, read_cached, write_cached
 from pixmend.checkpoint import Model
 from pixmend.errors import BackendError
-from pixmend.runtime import tune_allocator
+from pixmend.runtime import is_memory, tune_allocator
 from pixmend.unet import pad_to
 
 # ONNX Runtime's errors have no base of their own
@@ -43,7 +43,7 @@ class OnnxNetwork:
         content = read_cached(file)
         if content is None:
             content = onnx_bytes(model)
-            write_cached(file, content)
+            write_cached({file: content})
         onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what is wrong is raised, and need not be printed as well
@@ -52,7 +52,7 @@ class OnnxNetwork:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except FAILURES as error:
             why = str(error).splitlines()[0][:200]
-            raise BackendError(f"ONNX Runtime cannot load the network ({why}); take --backend torch") from error
+            raise BackendError(f"ONNX Runtime cannot load the network ({why})") from error
 
     @property
     def description(self) -> str:
@@ -68,5 +68,7 @@ class OnnxNetwork:
             (output,) = self._session.run(None, dict(zip(INPUTS, values, strict=True)))
         except FAILURES as error:
             why = str(error).splitlines()[0][:200]
-            raise BackendError(f"ONNX Runtime cannot compute the network ({why}); take --backend torch") from error
+            if is_memory(error):  # whoever asked may ask for less at once
+                raise MemoryError(why) from error
+            raise BackendError(f"ONNX Runtime cannot compute the network ({why})") from error
         return torch.from_numpy(output)[..., :height, :width]

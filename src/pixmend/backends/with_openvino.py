@@ -23,15 +23,17 @@ import openvino
 import torch
 from torch import Tensor
 
-from pixmend.backends.store import cached_name, read_cached, write_cached
+from pixmend.backends.store import cached_name, one_at_a_time, read_cached, write_cached
 from pixmend.checkpoint import Model, save_model
-from pixmend.errors import BackendError
-from pixmend.runtime import fast_dtype, tune_allocator
+from pixmend.errors import BackendError, PixmendError
+from pixmend.runtime import fast_dtype, is_memory, tune_allocator
 from pixmend.unet import pad_to
 
 ANY = 0  # stands for the network that takes any shape
 BATCHES = (8, 4, 1)
 VERSION = 1  # of what is kept; another one where what is compiled changes with pixmend and not with OpenVINO
+# What is raised where OpenVINO is broken or too old, or where its compiler has no room for its files.
+FAILURES = (PixmendError, RuntimeError, OSError, ValueError, TypeError, AttributeError, ImportError)
 PATIENCE = 900  # seconds that compiling may take; the network that ships with pixmend takes a few
 
 Pixels = np.ndarray[Any, np.dtype[np.float32]]
@@ -81,7 +83,8 @@ def batches(count: int) -> list[int]:
 class OpenVinoNetwork:
     """A model's network, computed by OpenVINO on the processor with as many threads as torch has.
 
-    precision: "bf16" or "f32"; by default what is fast here. Raises BackendError where anything fails.
+    precision: "bf16" or "f32"; by default what is fast here. Raises BackendError where anything fails, and MemoryError
+    where memory is used up.
     """
 
     name = "openvino"
@@ -96,6 +99,7 @@ class OpenVinoNetwork:
         side = -(-model.size // self._stride) * self._stride
         self._tile = (side, side)
         self._requests: dict[int, Any] = {}  # batch, or ANY -> what computes it
+        self._blobs: dict[int, bytes] = {}  # what was compiled, and could not be kept in the cache folder
         self._key = ""
         self._lock = threading.Lock()  # a request computes one thing at a time
 
@@ -117,7 +121,11 @@ class OpenVinoNetwork:
                     many = min(size or len(x), len(x) - done)
                     outputs.append(self._computed(size, x[done : done + many], time[done : done + many]))
                     done += many
-        except (RuntimeError, OSError, ValueError, TypeError) as error:
+        except BackendError:
+            raise
+        except FAILURES as error:
+            if is_memory(error):  # whoever asked may ask for less at once
+                raise MemoryError(first_line(error)) from error
             raise BackendError(f"OpenVINO cannot compute the network ({first_line(error)})") from error
         return torch.cat(outputs)[..., :height, :width] if len(outputs) != 1 else outputs[0][..., :height, :width]
 
@@ -136,11 +144,21 @@ class OpenVinoNetwork:
 
     def _request(self, size: int) -> Any:
         if size not in self._requests:
-            self._key = self._key or self._name_of_cache()
-            blob = read_cached(self._file(size)) or self._compiled()[size]
             told = settings(self.precision, self.threads)
-            self._requests[size] = core().import_model(blob, "CPU", told).create_infer_request()
+            self._requests[size] = core().import_model(self._blob(size), "CPU", told).create_infer_request()
         return self._requests[size]
+
+    def _blob(self, size: int) -> bytes:
+        """What was compiled for a shape; all of them are, where this one is not kept."""
+        if size in self._blobs:
+            return self._blobs.pop(size)
+        self._key = self._key or self._name_of_cache()
+        blob = read_cached(self._file(size))
+        if blob is None:
+            with one_at_a_time(f"openvino-{self._key}"):
+                blob = read_cached(self._file(size)) or self._compiled()[size]
+            self._blobs.pop(size, None)
+        return blob
 
     def _name_of_cache(self) -> str:
         processor = [core().get_property("CPU", p) for p in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
@@ -151,27 +169,40 @@ class OpenVinoNetwork:
         return f"openvino-{self._key}-{size or 'any'}.blob"
 
     def _compiled(self) -> dict[int, bytes]:
-        """All shapes, compiled in a process of their own, and kept."""
+        """All shapes, compiled in a process of their own, and kept: in the cache folder, or else in memory."""
         with tempfile.TemporaryDirectory(prefix="pixmend-") as name:
             folder = Path(name)
             save_model(folder / "model.safetensors", self._model, dtype=torch.float32)
             _run_compiler(folder, self.precision)
             blobs = {size: (folder / f"{size}.blob").read_bytes() for size in (*BATCHES, ANY)}
-        for size, blob in blobs.items():
-            write_cached(self._file(size), blob)
+        if not write_cached({self._file(size): blob for size, blob in blobs.items()}):
+            self._blobs = dict(blobs)
         return blobs
 
 
 def _run_compiler(folder: Path, precision: str) -> None:
     package = str(Path(__file__).parents[2])
     paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-W", "ignore", "-m", "pixmend.backends.openvino_compiler", str(folder), precision]
+    # -P: what lies in the current folder is not imported, whatever its name
+    command = [sys.executable, "-P", "-W", "ignore", "-m", "pixmend.backends.openvino_compiler", str(folder), precision]
+    reading, writing = (
+        os.pipe()
+    )  # nothing is written: it closes when this process ends, and then the compiler ends, too
     try:
         done = subprocess.run(
-            command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=PATIENCE
+            command,
+            env={**os.environ, "PYTHONPATH": paths},
+            stdin=reading,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            start_new_session=True,  # Ctrl-C in a terminal is for this process, which may want to go on
         )
     except subprocess.TimeoutExpired as error:
         raise BackendError(f"OpenVINO has not compiled the network within {PATIENCE} seconds") from error
+    finally:
+        os.close(reading)
+        os.close(writing)
     if done.returncode < 0:
         raise BackendError(f"OpenVINO crashed compiling the network ({signal.Signals(-done.returncode).name})")
     if done.returncode:

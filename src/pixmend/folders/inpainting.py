@@ -40,11 +40,13 @@ class InpaintWork:
             object.__setattr__(self, "model", self.model.absolute())
 
     def settings(self) -> dict[str, Any]:
-        """All options but those of the machine, which change results within rounding only."""
+        """All options but those of the machine, which change results within rounding only; raises ModelFileError."""
         from pixmend import model_files
 
+        path = self.model or model_files.DEFAULT_MODEL
+        model_files.read_content(path, model_files.REPAIRER)
         names = ("steps", "sampler", "quality", "detail", "seed", "blur", "grow")
-        model = sha256_of(self.model or model_files.DEFAULT_MODEL)
+        model = sha256_of(path)
         of_hole = {name: value for name, value in asdict(self.hole).items() if name != "mask"}
         return {"command": "inpaint", "model": model, **{name: getattr(self, name) for name in names}, **of_hole}
 

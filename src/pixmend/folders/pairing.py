@@ -125,8 +125,15 @@ class Masks:
 
 
 def same_place(a: Path, b: Path) -> bool:
-    """Whether two paths lead to the same place, be it there or not."""
-    return os.path.realpath(a) == os.path.realpath(b)
+    """Whether two paths lead to the same place, be it there or not.
+
+    What is there is compared by what the system knows it by: one folder may have two names where capitals do not
+    matter, or where it is mounted twice.
+    """
+    try:
+        return os.path.samefile(a, b)
+    except OSError:  # one of them is not there
+        return os.path.realpath(a) == os.path.realpath(b)
 
 
 @dataclass
@@ -142,7 +149,7 @@ def _list(folder: Path, apart: Collection[Path]) -> _Listing:
         raise FileMissingError(f"{folder} is not a folder; give a folder of pictures")
     from pixmend.images import picture_suffixes
 
-    listing, suffixes, left_out = _Listing(), picture_suffixes(), {os.path.realpath(path) for path in apart}
+    listing, suffixes = _Listing(), picture_suffixes()
     earlier: list[str] = []
 
     def failed(error: OSError) -> None:
@@ -154,20 +161,20 @@ def _list(folder: Path, apart: Collection[Path]) -> _Listing:
         here = Path(root)
         linked = [name for name in folders if os.path.islink(here / name)]
         listing.notes += [f"{here / name} is a link to a folder, which is not followed" for name in sorted(linked)]
-        kept = list(_kept(here, set(folders) - set(linked), left_out))
+        kept = list(_kept(here, set(folders) - set(linked), apart))
         folders[:] = [name for name in kept if not os.path.isfile(here.joinpath(name, *OURS))]
         earlier += [str(here / name) for name in set(kept) - set(folders)]
         files = (name for name in names if os.path.splitext(name)[1].lower() in suffixes)
-        listing.files += [(here / name).relative_to(folder).as_posix() for name in _kept(here, files, left_out)]
+        listing.files += [(here / name).relative_to(folder).as_posix() for name in _kept(here, files, apart)]
     listing.files.sort()
     if earlier:
         listing.notes.append(f"folders with results of earlier runs, left out: {len(earlier)}, such as {min(earlier)}")
     return listing
 
 
-def _kept(folder: Path, names: Iterable[str], left_out: Collection[str]) -> Iterator[str]:
+def _kept(folder: Path, names: Iterable[str], apart: Collection[Path]) -> Iterator[str]:
     for name in names:
-        if not name.startswith(".") and os.path.realpath(folder / name) not in left_out:
+        if not name.startswith(".") and not any(same_place(folder / name, path) for path in apart):
             yield name
 
 

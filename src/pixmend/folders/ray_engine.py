@@ -10,15 +10,20 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import socket
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pixmend.errors import OptionError, PixmendError, SomeFailedError
+from pixmend.backends import NEEDED
+from pixmend.errors import OptionError, OutputError, SomeFailedError
+from pixmend.files import errors_as_one_line
+from pixmend.folders.journal import ADVICE
 from pixmend.folders.pairing import Task
 from pixmend.folders.runner import Engine
 from pixmend.folders.work import DEFECT, Outcome, Tick, Work, attempt
@@ -26,6 +31,7 @@ from pixmend.signals import handlers_kept
 
 TRIES = 3  # of a picture whose workers die, be it of that picture or not
 CONNECT_SECONDS = 10
+SHARES = 10_000  # of a core or GPU, in which Ray counts; what lies between it would round, perhaps up
 OBJECT_BYTES = 100 << 20  # of shared memory for a cluster of this machine's own: only names and figures travel
 
 
@@ -51,23 +57,29 @@ class Worker:
 
     def __init__(self, work: Work, staging: str) -> None:
         self.staging = Path(staging)
-        self.refusal: PixmendError | None = None
+        self.refusal: Outcome | None = None
         try:
             self.do = work.prepare()
-        except PixmendError as error:  # told with the first picture: raised here, it would read as a worker that died
-            self.refusal = error
+        except Exception as error:  # noqa: BLE001  # told with each picture: raised, it would read as a worker that died
+            self.refusal = Outcome.of_any("", error)
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
         """Do a task; both it and its outcome travel as JSON, for Arrow's texts take no names that are not UTF-8."""
         name, picture, mask, output = json.loads(row["task"])
+        task = Task(name, Path(picture), None if mask is None else Path(mask), Path(output))
+        return {"outcome": json.dumps(self._done(task).to_json())}
+
+    def _done(self, task: Task) -> Outcome:
         if self.refusal is not None:
-            outcome = Outcome.of_error(name, self.refusal)
-        elif self._tries(name) > TRIES:
-            outcome = Outcome(name, error=f"{TRIES} workers died with it; try it alone", exit_code=DEFECT)
-        else:
-            task = Task(name, Path(picture), None if mask is None else Path(mask), Path(output))
-            outcome = attempt(self.do, task, self.staging, lambda step, steps: None)
-        return {"outcome": json.dumps(outcome.to_json())}
+            return replace(self.refusal, name=task.name)
+        try:
+            with errors_as_one_line(self.staging, ADVICE):
+                tries = self._tries(task.name)
+        except OutputError as error:
+            return Outcome.of_error(task.name, error)
+        if tries > TRIES:
+            return Outcome(task.name, error=f"{TRIES} workers died with it; try it alone", exit_code=DEFECT)
+        return attempt(self.do, task, self.staging, lambda step, steps: None)
 
     def _tries(self, name: str) -> int:
         """How often a picture was begun in this run, this time included: Ray itself would try for ever."""
@@ -111,17 +123,32 @@ def _as_row(task: Task) -> dict[str, str]:
 
 
 def _pool(work: Work, tasks: int, workers: int | None) -> tuple[int, dict[str, float]]:
-    """How many workers there are to be, and what each reserves: a GPU each where there are some, else cores."""
+    """How many workers there are to be, and what each reserves: a GPU or a share of one, where there are some; cores.
+
+    Cores are reserved by GPU workers as well: Ray allows a worker as many threads as it has reserved cores.
+    """
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cores = [int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0) >= 1]
-    gpus = 0 if work.device == "cpu" else int(sum(node.get("GPU", 0) for node in nodes))
+    with_gpus = [] if _wants_no_gpu(work) else [node for node in nodes if node.get("GPU", 0) >= 1]
+    gpus = sum(int(node["GPU"]) for node in with_gpus)
     size = max(1, min(workers or gpus or sum(cores), tasks))
     if gpus:
-        return min(size, gpus), {"num_gpus": 1, "num_cpus": 1}
+        each = math.ceil(size / gpus)  # workers on a GPU
+        share = min(node.get("CPU", 0) / (int(node["GPU"]) * each) for node in with_gpus)
+        return size, {"num_gpus": _rounded(1 / each), "num_cpus": _rounded(share)}
     share = min(sum(cores) / size, *cores, sum(cores))  # no worker is to need more than the smallest machine has
-    return size, {"num_cpus": int(share) or share}
+    return size, {"num_cpus": _rounded(share)}
+
+
+def _wants_no_gpu(work: Work) -> bool:
+    return work.device == "cpu" or getattr(work, "backend", None) in NEEDED  # `DenoiseWork` knows no backends
+
+
+def _rounded(share: float) -> float:
+    """Whole where it is one or more, as Ray wants it, and never more."""
+    return int(share) or math.floor(share * SHARES) / SHARES
 
 
 def _check_address(address: str) -> None:

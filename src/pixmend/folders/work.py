@@ -14,8 +14,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from pixmend.errors import BackendError, ModelFileError, OptionError, OutputError, PictureError, PixmendError
+from pixmend.errors import (
+    BackendError,
+    MemoryLimitError,
+    ModelFileError,
+    OptionError,
+    OutputError,
+    PictureError,
+    PixmendError,
+)
 from pixmend.folders.pairing import Task
+from pixmend.options import OUT_OF_MEMORY
 
 DEFECT = 1  # in place of an exit code: what nobody foresaw
 OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -106,6 +115,16 @@ class Outcome:
         fatal = isinstance(error, (BackendError, OptionError, ModelFileError)) or _is_of_disk(error)
         return cls(name, error=str(error), exit_code=error.exit_code, fatal=fatal)
 
+    @classmethod
+    def of_any(cls, name: str, error: Exception) -> Outcome:
+        """What was raised just now: a defect is told with its trace."""
+        if isinstance(error, MemoryError):
+            error = MemoryLimitError(OUT_OF_MEMORY)
+        if isinstance(error, PixmendError):
+            return cls.of_error(name, error)
+        told = f"a defect of pixmend: {type(error).__name__}: {' '.join(str(error).split())}"
+        return cls(name, error=told, exit_code=DEFECT, trace=traceback.format_exc())
+
     def to_error(self) -> PixmendError:
         """What was told, to be raised."""
         kinds = {kind.exit_code: kind for kind in PixmendError.__subclasses__()}
@@ -129,13 +148,10 @@ def attempt(do: Do, task: Task, staging: Path, tick: Tick) -> Outcome:
         picture, mask = _mark(task.picture), None if task.mask is None else _mark(task.mask)
         figures = do(task, staged, tick)
         return Outcome(task.name, picture, mask, str(staged), sha256_of(staged), figures)
-    except PixmendError as error:
-        outcome = Outcome.of_error(task.name, error)
-        return replace(outcome, error=outcome.error.replace(str(staged), str(task.output)))
     except Exception as error:  # noqa: BLE001  # kept in the journal, with its trace
+        outcome = Outcome.of_any(task.name, error)
         tick(0, 1)  # where Ctrl-C came within compiled code, another exception may come out: this raises the right one
-        told = f"a defect of pixmend: {type(error).__name__}: {' '.join(str(error).split())}"
-        return Outcome(task.name, error=told, exit_code=DEFECT, trace=traceback.format_exc())
+        return replace(outcome, error=outcome.error.replace(str(staged), str(task.output)))
 
 
 def sha256_of(path: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import mmap
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +21,7 @@ from pixmend.denoising.model_file import Denoiser
 from pixmend.errors import PixmendError
 from pixmend.images import Picture, mask_strength
 from pixmend.opening import TIFF, header_size
+from pixmend.runtime import usable_cores
 from pixmend.tiff_bytes import Directory, is_unknown_to_pillow, size_of
 from pixmend.web.errors import EndingError, FullError, GoneError, TooLargeError, UnknownError, without_options
 from pixmend.web.jobs import Job, Jobs
@@ -57,7 +57,7 @@ class Service:
             model, open_network(model, backend, device), denoiser, self.turns, self.store, self.metrics
         )
         self.worker.gives_way = self._gives_way
-        self.cpu = anyio.CapacityLimiter(max(2, (os.cpu_count() or 2) // 2))  # decoding, encoding, drawing
+        self.cpu = anyio.CapacityLimiter(max(2, usable_cores() // 2))  # decoding, encoding, drawing
         self.streams = 0  # of events, open now
         self.ending = False  # takes no more jobs
         self.closing = asyncio.Event()  # streams are to end
