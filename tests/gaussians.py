@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from pixmend.diffusion import Denoiser, Diffusion
+from pixmend.diffusion import DenoiseFn, Diffusion
 
 SHAPE = (3, 2, 3)  # of one picture
 D = math.prod(SHAPE)
@@ -53,7 +53,7 @@ class Gaussian:
         """x: (B, n) at the noise level; E[x0 | x], (B, n)."""
         return self.mean + (x - math.sqrt(alpha_bar) * self.mean) @ self.gain(alpha_bar).T
 
-    def denoiser(self, diffusion: Diffusion) -> Denoiser:
+    def denoiser(self, diffusion: Diffusion) -> DenoiseFn:
         return lambda x, t: self.expected(x.flatten(1), diffusion.alpha_bar(t)).reshape(x.shape)
 
     def given(self, known: Tensor, hole: Tensor) -> Gaussian:

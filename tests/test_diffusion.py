@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pixmend.diffusion import Conditioning, Denoiser, Diffusion, Known, Noise, Prediction
+from pixmend.diffusion import Conditioning, DenoiseFn, Diffusion, Known, Noise, Prediction
 from pixmend.errors import OptionError
 from pixmend.samplers import ddim, ddpm
 from pixmend.schedules import SCHEDULES
@@ -180,6 +180,12 @@ def test_posterior_is_the_product_of_two_gaussians(schedule: str) -> None:
             )
             assert got.item() == pytest.approx(mean, rel=1e-9, abs=1e-12)
             assert std**2 == pytest.approx(1 / precision, rel=1e-9)
+
+
+@pytest.mark.parametrize("t", [-2, 10])
+def test_alpha_bar_of_a_level_that_is_none_is_refused(t: int) -> None:
+    with pytest.raises(OptionError, match=r"outside of -1 \(clean\) to 9"):
+        Diffusion(T=10).alpha_bar(t)
 
 
 def test_posterior_of_the_last_step_is_the_picture() -> None:
@@ -393,7 +399,7 @@ def test_pixels_that_never_joined_are_exact(conditioning: Conditioning, T: int) 
     soft = torch.linspace(0, 1, 101).expand(1, 1, 4, 101)
     known = Known(x0, soft, diffusion, conditioning, noise)
     times = list(range(T - 1, -1, -T // 5))
-    zero: Denoiser = lambda x, t: 0 * x  # noqa: E731  # a denoiser that only ever answers grey
+    zero: DenoiseFn = lambda x, t: 0 * x  # noqa: E731  # a denoiser that only ever answers grey
     x = ddim(zero, known.start(T - 1), times, diffusion, noise=noise, put_back=known.put_back)
     joined = known.hole(times[-1]) > 0
     assert torch.equal(x, torch.where(joined, 0.0, x0))

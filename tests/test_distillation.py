@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from command_line import Run
 from pixmend import efforts
 from pixmend.checkpoint import Model, load_model, save_model
-from pixmend.conditioning import denoiser, network_input, smooth_fill
+from pixmend.conditioning import make_denoiser, network_input, smooth_fill
 from pixmend.data import InpaintingDataset
 from pixmend.diffusion import Conditioning, Diffusion, Known, Prediction
 from pixmend.distillation import Teacher, source, step
@@ -55,7 +55,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_answer_is_what_predict_x0_reads_it_from(prediction: Prediction, t: int) -> None:
     diffusion = Diffusion(T=100, prediction=prediction)
     xt, x0 = drawn(1, 3, 4, 4).double(), drawn(1, 3, 4, 4, seed=1).double().clamp(-1, 1)
-    torch.testing.assert_close(diffusion.predict_x0(xt, t, diffusion.answer(xt, t, x0)), x0)
+    torch.testing.assert_close(diffusion.predict_x0(xt, t, diffusion.output_for(xt, t, x0)), x0)
 
 
 @given(t=st.integers(0, 99), back=st.integers(1, 100))
@@ -86,7 +86,7 @@ def test_one_step_of_what_is_taught_is_two_of_the_teachers_sampler(conditioning:
         return state if conditioning == "plain" else network_input(state, x0, hole, guide)
 
     with torch.inference_mode():
-        expected = ddim(denoiser(model.network, known, guide), x, [t, 4], diffusion, noise=no_noise)
+        expected = ddim(make_denoiser(model.network, known, guide), x, [t, 4], diffusion, noise=no_noise)
         xt, times = x - signal * base, torch.tensor([t, t])
         target = Teacher(model, 4, CPU).target(xt, times, told)  # ten levels: from 9 by 4 to the picture
         reached = base + diffusion.predict_x0(xt, times, target)

@@ -96,7 +96,7 @@ def rooms_imported(path: Path) -> set[str]:
     package = ["pixmend", *path.relative_to(SOURCE).parent.parts]
     names = [name.split(".") for name in modules_imported(ast.parse(path.read_text("utf-8")), package)]
     inside = [parts[1] for parts in names if parts[0] == "pixmend" and len(parts) > 1]
-    return {pixmend._ROOM_OF.get(name, name) for name in inside}
+    return {pixmend._MODULE_OF.get(name, name) for name in inside}
 
 
 SOURCES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
@@ -178,10 +178,10 @@ def names_seen_by_type_checkers() -> dict[str, str]:
 
 
 def test_type_checkers_see_the_lazy_names() -> None:
-    assert names_seen_by_type_checkers() == pixmend._ROOM_OF
+    assert names_seen_by_type_checkers() == pixmend._MODULE_OF
 
 
-@pytest.mark.parametrize("name", sorted(pixmend._ROOM_OF))
+@pytest.mark.parametrize("name", sorted(pixmend._MODULE_OF))
 def test_public_names_resolve(name: str) -> None:
     assert getattr(pixmend, name).__name__ == name
     assert name in dir(pixmend)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixmend.images import open_picture
-from pixmend.levels import BAND, Level, halved, level_tensors, part_of, plan_levels
+from pixmend.levels import BAND_ROWS, Level, halved, level_tensors, part_of, plan_levels
 from pixmend.windows import Window, find_parts
 
 SIZE = 16
@@ -53,9 +53,9 @@ def test_levels_of_a_ramp_are_the_ramp(h: int, w: int, seed: int) -> None:
 
 def test_a_window_that_is_turned_to_floats_in_bands_is_the_same() -> None:
     rng = np.random.default_rng(0)
-    picture = open_picture(rng.integers(0, 256, (2 * BAND + 61, 64, 3), np.uint8))
+    picture = open_picture(rng.integers(0, 256, (2 * BAND_ROWS + 61, 64, 3), np.uint8))
     hole = np.zeros(picture.size, bool)
-    hole[BAND - 20 : BAND + 21, 20:50] = True
+    hole[BAND_ROWS - 20 : BAND_ROWS + 21, 20:50] = True
     (part,) = find_parts(hole, SIZE)
     levels = plan_levels(hole, hole, part, SIZE)
     x, _ = level_tensors(picture, hole.astype("f4"), hole, part, levels)[1]

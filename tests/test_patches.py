@@ -15,7 +15,7 @@ from pixmend.components import Hole
 from pixmend.exemplars import FIRST_RADIUS
 from pixmend.levels import halved_hole
 from pixmend.packed import colours, fixed, loose
-from pixmend.patches import Among, Patches
+from pixmend.patches import Candidates, Patches
 from pixmend.soft_masks import dilate
 from pixmend.windows import Window
 
@@ -30,7 +30,7 @@ def whole(patches: Patches) -> Tensor:
 def compare(patches: Patches) -> None:
     """Match each patch with all that are known, along their main axes."""
     known = patches.known.nonzero()[:, 0]
-    patches._compare(Among(known, patches._patches(known)))
+    patches._compare(Candidates(known, patches._patches(known)))
 
 
 def test_whole_numbers_keep_the_levels_of_sixteen_bits() -> None:
@@ -60,7 +60,7 @@ def test_matches_are_the_nearest_of_all_known_patches() -> None:
     x, hole = noise(40, 40), square(40, 14, 9)
     patches = Patches(x, hole, FIRST_RADIUS)
     known = patches.known.nonzero()[:, 0]
-    patches._compare(Among(known, patches._patches(known), torch.eye(196)))
+    patches._compare(Candidates(known, patches._patches(known), torch.eye(196)))
     windows = x.unfold(1, 7, 1).unfold(2, 7, 1)  # (3, 34, 34, 7, 7)
 
     def of(middles: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ def test_along_their_main_axes_photographed_patches_are_nearly_as_near() -> None
     x = torch.from_numpy(data.astronaut()[100:228, 60:188]).permute(2, 0, 1) / 127.5 - 1
     exact, quick = (Patches(x, square(128, 40, 40), FIRST_RADIUS) for _ in range(2))
     known = exact.known.nonzero()[:, 0]
-    exact._compare(Among(known, exact._patches(known), torch.eye(196)))
+    exact._compare(Candidates(known, exact._patches(known), torch.eye(196)))
     compare(quick)
 
     def worth(patches: Patches) -> Tensor:
@@ -291,7 +291,7 @@ def test_detail_beyond_the_axes_makes_a_patch_no_nearer() -> None:
     patches.filled[:] = 0  # no detail is lost
     known = torch.tensor([10 * SIDE + 10] + 20 * [83 * SIDE + 83])  # most have no such detail
     flat = torch.eye(4)[:, :3].repeat(49, 1) / 7  # mean colours alone
-    patches._compare(Among(known, patches._patches(known), flat))
+    patches._compare(Candidates(known, patches._patches(known), flat))
     assert patches.match[patches.open == 44 * SIDE + 44] == 83 * SIDE + 83
 
 

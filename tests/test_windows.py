@@ -109,7 +109,7 @@ def test_what_is_not_halved_holds_no_wide_square(seed: int) -> None:
 @given(st.integers(1, 60), st.integers(1, 60), st.sampled_from(sorted(KINDS)), st.integers(0, 99))
 def test_narrow_is_near_to_what_is_known(h: int, w: int, kind: str, seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(windows, "BAND", 13)
+        patch.setattr(windows, "BAND_ROWS", 13)
         check_narrow(h, w, kind, seed)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 # How long a thread of torch's on a processor waits awake for the others before it sleeps: libgomp reads it as torch is
 # loaded. Its own 300,000 turns waste time slices at each of thousands of operations where other programs want the
-# cores: a fill takes nearly twice as long (docs/results/busy.md). Whoever has set one of the two has his reasons.
+# cores: a fill takes nearly twice as long (docs/results/busy.md). If either is set already, it is left alone.
 if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
     os.environ["GOMP_SPINCOUNT"] = "2000"
 
@@ -67,7 +67,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
 
     __version__: str
 
-_NAMES = {  # room -> the public names that live in it
+_NAMES = {  # module -> the public names that live in it
     "adapters": ("export_model", "import_model"),
     "backends": ("open_network",),
     "backends.onnx_file": ("export_onnx",),
@@ -99,7 +99,7 @@ _NAMES = {  # room -> the public names that live in it
     "training": ("train_model",),
     "unet": ("UNet", "UNetConfig", "sinusoidal_embedding"),
 }
-_ROOM_OF = {name: room for room, names in _NAMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def _version() -> str:
@@ -114,8 +114,8 @@ def _version() -> str:
 def _load(name: str) -> object:
     if name == "__version__":
         value: object = _version()
-    elif name in _ROOM_OF:
-        value = getattr(importlib.import_module(f"pixmend.{_ROOM_OF[name]}"), name)
+    elif name in _MODULE_OF:
+        value = getattr(importlib.import_module(f"pixmend.{_MODULE_OF[name]}"), name)
     else:
         raise AttributeError(f"module 'pixmend' has no attribute {name!r}")
     globals()[name] = value
@@ -127,14 +127,14 @@ if not TYPE_CHECKING:  # a type checker that saw it would take every misspelt na
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_ROOM_OF, "__version__"})
+    return sorted({*globals(), *_MODULE_OF, "__version__"})
 
 
 class _Package(ModuleType):
-    """Importing a room also sets it as an attribute here; the function `inpainting` must not be hidden by its room."""
+    """Importing a module also sets it as an attribute here; its function `inpainting` must not be hidden by it."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _ROOM_OF and isinstance(value, ModuleType)):
+        if not (name in _MODULE_OF and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 
 

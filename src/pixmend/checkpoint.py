@@ -74,7 +74,10 @@ class Model:
         size: int = 64,
         seed: int = 0,
     ) -> Model:
-        """A model with random weights, the same for the same seed. `config` follows the conditioning's channels."""
+        """A model with random weights, the same for the same seed.
+
+        config: its `in_channels` are replaced by what the conditioning needs. Raises OptionError.
+        """
         if conditioning not in INPUT_CHANNELS:
             raise OptionError(f"conditioning {conditioning!r} is not known; choose {' or '.join(INPUT_CHANNELS)}")
         config = dataclasses.replace(config or UNetConfig(), in_channels=INPUT_CHANNELS[conditioning])
@@ -100,7 +103,7 @@ class Model:
 
     @property
     def distilled_to(self) -> int | None:
-        """The steps that it learnt last to do with; None where that was no distillation."""
+        """How many steps its last leg distilled it to; None where that was no distillation."""
         return self.legs[-1].get("distilled_to") if self.legs else None
 
     @property

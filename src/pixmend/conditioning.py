@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pixmend.diffusion import Conditioning, Denoiser, Known, around
+from pixmend.diffusion import Conditioning, DenoiseFn, Known, around
 
 NetworkCall = Callable[[Tensor, Tensor], Tensor]
 
@@ -51,22 +51,22 @@ def _fill(sums: Tensor, weight: Tensor) -> Tensor:
     if max(sums.shape[-2:]) == 1:
         return values  # (B, C, 1, 1), 0 where nothing is known
     x = torch.lerp(enlarged(_fill(*_halve(sums, weight)), sums.shape[-2:]), values, weight)
-    x = torch.lerp(x + _bend(x), values, weight)  # chequered errors, which the sweeps leave last
+    x = torch.lerp(x + _laplacian(x), values, weight)  # chequered errors, which the sweeps leave last
     for rate in RATES:
-        x = torch.lerp(torch.add(x, _bend(_bend(x)), alpha=-rate), values, weight)
+        x = torch.lerp(torch.add(x, _laplacian(_laplacian(x)), alpha=-rate), values, weight)
     return x
 
 
-def _bend(x: Tensor) -> Tensor:
-    """The mean of the four neighbours less the pixel itself, a quarter of Laplace's operator; (B, C, H, W).
+def _laplacian(x: Tensor) -> Tensor:
+    """The mean of the four neighbours less the pixel itself, Laplace's operator over four; (B, C, H, W).
 
-    Its eigenvalues lie in [-2, 0], those of it twice in [0, 4].
+    Its eigenvalues lie in [-2, 0]; applied twice, in [0, 4].
     """
     x_ = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    around = x_[..., 1:-1, :-2] + x_[..., 1:-1, 2:]
-    around += x_[..., :-2, 1:-1]
-    around += x_[..., 2:, 1:-1]
-    return torch.add(around.mul_(0.25), x, alpha=-1)
+    neighbours = x_[..., 1:-1, :-2] + x_[..., 1:-1, 2:]
+    neighbours += x_[..., :-2, 1:-1]
+    neighbours += x_[..., 2:, 1:-1]
+    return torch.add(neighbours.mul_(0.25), x, alpha=-1)
 
 
 def _halve(sums: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,7 +122,7 @@ def _doubled(x: Tensor) -> Tensor:
     return torch.stack([torch.lerp(middle, above, 0.25), torch.lerp(middle, below, 0.25)], dim=-2).flatten(-3, -2)
 
 
-def denoiser(network: NetworkCall, known: Known, guide: Tensor | None = None) -> Denoiser:
+def make_denoiser(network: NetworkCall, known: Known, guide: Tensor | None = None) -> DenoiseFn:
     """The network as a denoiser (x_t, t) -> x0 for the samplers, told what is known as it was in training.
 
     In the plain mode x0 is predicted of all pixels; otherwise the known ones are as they are known.
@@ -138,20 +138,17 @@ def denoiser(network: NetworkCall, known: Known, guide: Tensor | None = None) ->
     if guide is None:
         guide = smooth_fill(x0, (known.soft > 0).to(x0.dtype))
 
-    def aware(x: Tensor, t: int) -> Tensor:
-        hole = known.hole(t)
-        predicted = diffusion.predict_x0(x, t, network(network_input(x, x0, hole, guide), _times(x, t)))
-        return around(predicted, hole, x0)
+    is_residual = known.conditioning == "residual"
 
-    def residual(x: Tensor, t: int) -> Tensor:
-        hole = known.hole(t)
-        signal, _ = diffusion.signal_and_noise(t, x)
-        xt = x - signal * guide  # what add_noise(x0 - guide) is, for x = add_noise(x0)
+    def told(x: Tensor, t: int) -> Tensor:
+        hole, xt = known.hole(t), x
+        if is_residual:  # what add_noise(x0 - guide) is, for x = add_noise(x0)
+            xt = x - diffusion.alpha_sigma(t, x)[0] * guide
         output = network(network_input(xt, x0, hole, guide), _times(x, t))
-        predicted = guide + diffusion.predict_x0(xt, t, output, LIMITS["residual"])
-        return around(predicted.clamp(-1, 1), hole, x0)
+        predicted = diffusion.predict_x0(xt, t, output, LIMITS[known.conditioning])
+        return around((guide + predicted).clamp(-1, 1) if is_residual else predicted, hole, x0)
 
-    return residual if known.conditioning == "residual" else aware
+    return told
 
 
 def _times(x: Tensor, t: int) -> Tensor:

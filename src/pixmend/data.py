@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pixmend.errors import DataError
+from pixmend.errors import DataError, OptionError
 from pixmend.files import user_cache_folder
 from pixmend.masks import MIXTURE, NARROW_MIXTURE, draw_mask
 from pixmend.picture_cache import PictureCache, Pixels, Progress
@@ -52,15 +52,21 @@ class Views:
 class InpaintingDataset(Dataset[Sample]):
     """Samples for training from all pictures in a folder and the folders below it.
 
+    Endless: there is a sample for every k from 0 on, so take them by number or through a `DataLoader`; a plain `for`
+    never ends. `len` is the number of pictures.
+
     folder: any formats and modes that Pillow reads; files that are broken or too small are in `skipped`, with reasons.
     Or the name of tar files, with braces for many (`shards.shard_files`).
     size: side of the samples in pixels. T: number of noise levels. masks: a kind of `masks.KINDS`.
-    holdout: share of the files, chosen by their content, that these samples leave out: `held_out()` has those.
-    cache: folder for the decoded pictures, by default the user's cache folder.
+    seed: decides every crop, hole and noise. views: how samples are cut from pictures.
+    holdout: share of the files, in [0, 1), chosen by their content, that these samples leave out: `held_out()` has
+    those. cache: folder for the decoded pictures, by default the user's cache folder. progress(done, of how many): told
+    while pictures are decoded.
 
     A sample is a dictionary: x0 (3, size, size) uint8; hole (1, size, size) uint8, 1 = hole; t () int64;
     noise (3, size, size) float32; and for the guide (see `training.guide_for`) guide_noise (3, size/2, size/2) float32,
     guide_blur () and guide_grain () float32, both -1 where the guide is the smooth fill.
+    Raises FileMissingError, DataError, OptionError.
     """
 
     def __init__(
@@ -76,6 +82,11 @@ class InpaintingDataset(Dataset[Sample]):
         cache: str | os.PathLike[str] | None = None,
         progress: Progress | None = None,
     ) -> None:
+        if size < 1 or T < 1 or not 0 <= holdout < 1:
+            raise OptionError(
+                f"size = {size}, T = {T}, holdout = {holdout}: give size and T of at least 1, and a holdout in [0, 1)"
+            )
+        draw_mask(masks, (size, size), np.random.default_rng(0))  # told before anything is decoded: what is not known
         self.folder = Path(folder)
         self.size, self.seed, self.T, self.masks = size, seed, T, masks
         self.views = views or Views()
@@ -119,6 +130,8 @@ class InpaintingDataset(Dataset[Sample]):
         return others if len(others.pictures) else None
 
     def __getitem__(self, k: int) -> Sample:
+        if k < 0:
+            raise IndexError(f"there is no sample {k}; they are counted from 0")
         rng = sample_generator(self.seed, k)
         size, views = self.size, self.views
         x0 = _view(self.pictures[self._picture(k)], size, rng, views)

@@ -20,7 +20,7 @@ from torch import Tensor
 from pixmend.errors import OptionError
 from pixmend.schedules import check_betas, make_betas
 
-Denoiser = Callable[[Tensor, int], Tensor]
+DenoiseFn = Callable[[Tensor, int], Tensor]
 Noise = Callable[[Tensor], Tensor]  # new standard normal noise of the shape, type and device of its argument
 
 Factor = float | Tensor  # what a picture is multiplied by
@@ -44,6 +44,8 @@ class Diffusion:
         (Salimans and Ho 2022, https://arxiv.org/abs/2202.00512), the picture x0, or the noise eps.
     betas, alphas, alpha_bars: float64 (T,) on the CPU. They are no parameters of the network: an average over training
         steps must not touch them.
+    Raises OptionError: for a schedule or prediction that is not known, T below 2, betas outside of (0, 1], and eps with
+    a schedule that ends without signal.
     """
 
     def __init__(self, schedule: str | Tensor = "cosine", T: int | None = None, prediction: Prediction = "v") -> None:
@@ -71,8 +73,10 @@ class Diffusion:
         """The number of noise levels."""
         return len(self.betas)
 
-    def signal_and_noise(self, t: int | Tensor, like: Tensor) -> tuple[Factor, Factor]:
-        """sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t), to multiply `like` with: numbers, or (B, 1, 1, 1).
+    def alpha_sigma(self, t: int | Tensor, like: Tensor) -> tuple[Factor, Factor]:
+        """alpha_t = sqrt(alpha_bar_t) and sigma_t = sqrt(1 - alpha_bar_t), to multiply `like` with.
+
+        Two numbers, or (B, 1, 1, 1) both.
 
         t: one time, or one for each picture, each in -1 ... T-1.
         """
@@ -87,40 +91,45 @@ class Diffusion:
 
     def add_noise(self, x0: Tensor, t: int | Tensor, noise: Tensor) -> Tensor:
         """x_t from x0 in one step (Ho et al. 2020, equation 4). x0, noise: (B, C, H, W); t: int or (B,)."""
-        signal, sigma = self.signal_and_noise(t, x0)
-        return signal * x0 + sigma * noise
+        alpha, sigma = self.alpha_sigma(t, x0)
+        return alpha * x0 + sigma * noise
 
     def target(self, x0: Tensor, t: int | Tensor, noise: Tensor) -> Tensor:
-        """What the network is to answer to add_noise(x0, t, noise)."""
+        """What the network is to answer to add_noise(x0, t, noise). x0, noise: (B, C, H, W); t: int or (B,)."""
         if self.prediction == "x0":
             return x0
         if self.prediction == "eps":
             return noise
-        signal, sigma = self.signal_and_noise(t, x0)
-        return signal * noise - sigma * x0
+        alpha, sigma = self.alpha_sigma(t, x0)
+        return alpha * noise - sigma * x0
 
     def predict_x0(self, xt: Tensor, t: int | Tensor, output: Tensor, limit: float = 1.0) -> Tensor:
-        """What the network's output says x0 is, cut to [-limit, limit]: for pictures, [-1, 1]."""
-        signal, sigma = self.signal_and_noise(t, xt)
+        """What the network's output says x0 is, clamped to [-limit, limit]: for pictures, [-1, 1].
+
+        xt, output: (B, C, H, W); t: int or (B,).
+        """
+        alpha, sigma = self.alpha_sigma(t, xt)
         if self.prediction == "x0":
             x0 = output
         elif self.prediction == "eps":
-            x0 = (xt - sigma * output) / signal
+            x0 = (xt - sigma * output) / alpha
         else:
-            x0 = signal * xt - sigma * output
+            x0 = alpha * xt - sigma * output
         return x0.clamp(-limit, limit)
 
-    def answer(self, xt: Tensor, t: int | Tensor, x0: Tensor) -> Tensor:
-        """What the network has to answer at xt for `predict_x0` to be x0, where that cuts nothing."""
-        signal, sigma = self.signal_and_noise(t, xt)
+    def output_for(self, xt: Tensor, t: int | Tensor, x0: Tensor) -> Tensor:
+        """The output at xt for which `predict_x0` is x0, where nothing is clamped. x0, xt: (B, C, H, W)."""
+        alpha, sigma = self.alpha_sigma(t, xt)
         if self.prediction == "x0":
             return x0
         if self.prediction == "eps":
-            return (xt - signal * x0) / sigma
-        return (signal * xt - x0) / sigma
+            return (xt - alpha * x0) / sigma
+        return (alpha * xt - x0) / sigma
 
     def alpha_bar(self, t: int) -> float:
-        """alpha_bar_t as a number; 1 for t = -1, the clean picture."""
+        """alpha_bar_t as a number; t from 0 to T - 1, or -1, the clean picture, where it is 1. Raises OptionError."""
+        if not -1 <= t < self.T:
+            raise OptionError(f"t = {t} is outside of -1 (clean) to {self.T - 1}")
         return self._numbers[t]
 
     def posterior(self, xt: Tensor, x0: Tensor, t: int, s: int) -> tuple[Tensor, float]:

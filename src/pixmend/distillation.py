@@ -41,7 +41,7 @@ class Teacher:
         middle = (t + end + 1) // 2  # t itself for t = 0
         x = step(diffusion, xt, self._x0(xt, t, told), t, middle)
         x = step(diffusion, x, self._x0(x, middle, told), middle, end)
-        return diffusion.answer(xt, t, source(diffusion, xt, x, t, end))
+        return diffusion.output_for(xt, t, source(diffusion, xt, x, t, end))
 
     def _x0(self, xt: Tensor, t: Tensor, told: Callable[[Tensor], Tensor]) -> Tensor:
         limit = LIMITS[self.model.conditioning]
@@ -50,11 +50,12 @@ class Teacher:
 
 def step(diffusion: Diffusion, xt: Tensor, x0: Tensor, t: Tensor, s: Tensor) -> Tensor:
     """A step of `ddim` without fresh noise, each picture from its own level t to its own s, both (B,)."""
-    (a_t, b_t), (a_s, b_s) = diffusion.signal_and_noise(t, xt), diffusion.signal_and_noise(s, xt)
-    return a_s * x0 + b_s / b_t * (xt - a_t * x0)
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = diffusion.alpha_sigma(t, xt), diffusion.alpha_sigma(s, xt)
+    return alpha_s * x0 + sigma_s / sigma_t * (xt - alpha_t * x0)
 
 
 def source(diffusion: Diffusion, xt: Tensor, xs: Tensor, t: Tensor, s: Tensor) -> Tensor:
     """The x0 for which `step` leads from xt to xs."""
-    (a_t, b_t), (a_s, b_s) = diffusion.signal_and_noise(t, xt), diffusion.signal_and_noise(s, xt)
-    return (xs - b_s / b_t * xt) / (a_s - b_s / b_t * a_t)
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = diffusion.alpha_sigma(t, xt), diffusion.alpha_sigma(s, xt)
+    kept = sigma_s / sigma_t
+    return (xs - kept * xt) / (alpha_s - kept * alpha_t)

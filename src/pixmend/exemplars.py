@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from pixmend.components import Hole
 from pixmend.finishing import blend, enliven
 from pixmend.grain import RING
-from pixmend.levels import BAND, Level, halved, halved_hole, window_colour
+from pixmend.levels import BAND_ROWS, Level, halved, halved_hole, window_colour
 from pixmend.packed import fixed, loose
 from pixmend.patches import COMPARED, LEAST, REACH, Patches, Tick, whole_patches
 from pixmend.pictures import Picture
@@ -35,7 +35,7 @@ from pixmend.windows import Part, Window, bounding_box
 RADIUS, FIRST_RADIUS = 2, 3  # of a patch: 5x5 pixels; at the first level, where a pixel is most of the picture, 7x7
 WIDE = 5  # pixels: a mosaic begins where a square of side 2 WIDE + 1 fits into the hole
 FEWEST = 200  # known patches of which a fill can be made
-NEAR = 512  # pixels around a hole that are looked at, at most; of one more than twice as long, half its length
+NEAR = 512  # pixels around a hole that are looked at, or half the hole's length if that is more
 NOISE = 0.1  # in brightness, in the first round: of more the colours of the sketch are forgotten
 # About what a mosaic takes, as measured: by pixel of its finest level, of what is around the hole, and of the hole.
 AREA_BYTES, BOX_BYTES, HOLE_BYTES, OTHER_BYTES = 24, 130, 80, 30_000_000
@@ -91,11 +91,12 @@ class Mosaic:
 def plan_mosaic(touched: Hole, part: Part, levels: Sequence[Level]) -> tuple[int, list[Level]]:
     """Which of the network's levels is the sketch of a part's mosaic, and the levels of that, finest first.
 
-    0 and none where the hole is narrow, or little is known. touched: (H, W), of the whole picture; levels: the
-    network's, finest first. Of the coarsest of them where the hole is wider than a patch and enough patches are known:
-    the larger patches are beside the hole, the better what is copied hangs together. So the mosaic begins another
-    level below, if it can, and the network need not be finer. Narrow holes the network does better; and those of which
-    it sees at once, at the picture's own size, as much as is known; and so many that their patches cannot be compared.
+    touched: (H, W), of the whole picture; levels: the network's, finest first. The sketch comes from the coarsest of
+    them at which a square of side 2 WIDE + 1 fits into the hole and at least FEWEST patches are known: the larger
+    patches are beside the hole, the better what is copied hangs together. The mosaic begins one level coarser still,
+    where enough patches are known there. 0 and none, so that the network fills alone: where the hole is narrow; where
+    little is known; where the network sees at once, at the picture's own size, all that is known; and where there are
+    too many patches to compare.
     """
     size = levels[0].size
     for first in reversed(range(len(levels))):
@@ -137,11 +138,11 @@ def mosaic_of(picture: Picture, part: Part, levels: list[Level]) -> Mosaic:
     """The mosaic of these levels, as `plan_mosaic` gives them."""
     finest = levels[0].in_picture(part.window)
     height, width = finest.shape
-    bands = [Window(top, 0, min(top + BAND, height), width).within(finest) for top in range(0, height, BAND)]
+    bands = [Window(top, 0, min(top + BAND_ROWS, height), width).within(finest) for top in range(0, height, BAND_ROWS)]
     known = [torch.cat([fixed(window_colour(picture, band)) for band in bands], -2)]
     for level in levels[:-1]:
         x, hole = known[-1], torch.from_numpy(level.hole)[None, None]
-        some = [np.s_[..., top : top + BAND, :] for top in range(0, x.shape[-2], BAND)]
+        some = [np.s_[..., top : top + BAND_ROWS, :] for top in range(0, x.shape[-2], BAND_ROWS)]
         known.append(torch.cat([fixed(halved(loose(x[rows]), (~hole[rows]).float())) for rows in some], -2))
     return Mosaic(levels, known)
 

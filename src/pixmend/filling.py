@@ -22,7 +22,7 @@ from torch import Tensor
 from pixmend.backends import OpenNetwork
 from pixmend.budget import MOST_PIXELS, STATE, Batches, memory_limit, tile_bytes
 from pixmend.checkpoint import Model
-from pixmend.conditioning import denoiser, smooth_fill
+from pixmend.conditioning import make_denoiser, smooth_fill
 from pixmend.diffusion import Known, Noise
 from pixmend.efforts import LevelRecord, PartRecord, down_to, effort_for
 from pixmend.errors import MemoryLimitError, OptionError
@@ -36,9 +36,8 @@ from pixmend.windows import SOLID, Part, is_wide
 
 OVERLAP = 0.25  # of a tile: what neighbours share
 
-OnStep = Callable[
-    [int, Level, Tensor], None
-]  # which candidate, and its state after a step, (1, 3, h, w) without padding
+# Told which candidate, and its state after a step, (1, 3, h, w) without padding.
+OnStep = Callable[[int, Level, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Filled:
 
     level: Level
     fill: Tensor  # (1, 3, h, w), without padding, on the CPU
-    calm: Tensor  # (1, 1, h, w), how far the hole is the smooth fill; around it, as far as would be
+    calm: Tensor  # (1, 1, h, w), the weight of the smooth fill, 0 to 1; defined outside the hole, too
 
     def calmness(self, other: Level, x: Tensor, hole: Tensor) -> Tensor:
         """How far the next finer level, or a block of it, is to be the smooth fill; or a part of this level itself."""
@@ -253,7 +252,7 @@ class Filling:
         if coarser is None:
             calm, smooth = calmness(*surroundings), smooth_fill(*surroundings)
             asked = self._guiding(record.level)
-            guide = self._likeliest(asked, record, block, *surroundings, smooth) if asked else smooth
+            guide = self._mean_fill(asked, record, block, *surroundings, smooth) if asked else smooth
             guide, start = guide.expand_as(x), known.start(times[0])
             if self.effort.noise and self.sampler == "ddim":  # what students learn; no other sampler takes it
                 options["liven"] = livening(*surroundings, self.effort.noise)
@@ -263,8 +262,9 @@ class Filling:
             begin = livening(*surroundings, self.effort.finer_noise)(noise(guide))
             start = known.put_back(diffusion.add_noise(guide, times[0], begin), times[0], times[0])
         network = self._batched(record, block, len(seeds), self.network, self.model)
+        tiles = tiled(network, block.needed.to(self.device), block.size, OVERLAP, network.most)
         fill = SAMPLERS[self.sampler](
-            denoiser(tiled(network, block.needed.to(self.device), block.size, OVERLAP, network.most), known, guide),
+            make_denoiser(tiles, known, guide),
             start,
             times,
             diffusion,
@@ -282,15 +282,18 @@ class Filling:
         """
         return None if is_wide(level.hole, level.size) else self.guiding
 
-    def _likeliest(
+    def _mean_fill(
         self, asked: Guiding, record: LevelRecord, block: Level, x: Tensor, hole: Tensor, smooth: Tensor
     ) -> Tensor:
-        """The mean of what may be in the hole, (1, 1, H, W) of 0 and 1; smooth: its guide. (1, 3, H, W)."""
+        """The mean of what may be in the hole, as a guide: (1, 3, H, W).
+
+        x, smooth: (1, 3, H, W), the picture and its smooth fill, which guides the mean; hole: (1, 1, H, W) of 0 and 1.
+        """
         model = asked.model
         known = Known(x, hole, model.diffusion, model.conditioning, _noise([0]))
         network = self._batched(record, block, 1, asked.network, model)
         tiles = tiled(network, block.needed.to(self.device), block.size, OVERLAP, network.most)
-        return denoiser(tiles, known, smooth)(known.start(0), 0)
+        return make_denoiser(tiles, known, smooth)(known.start(0), 0)
 
     def _batched(
         self, record: LevelRecord, level: Level, candidates: int, opened: OpenNetwork, model: Model

@@ -42,7 +42,7 @@ from pixmend.pictures import NOT_WHOLE
 from pixmend.soft_masks import soft_mask as soft_mask_of
 from pixmend.windows import SOLID, Part, Window, find_parts, holds_square, narrow_pixels
 
-EDGE = 4  # pixels: where the soft mask is grey over squares of twice that and one, it is more than an edge
+EDGE = 4  # pixels: a grey part of the soft mask is more than an edge if a square of side 2 EDGE + 1 fits into it
 
 Progress = Callable[[int, int], None]  # tiles done, of how many
 Preview = Callable[[int, int, Callable[[], Picture]], None]  # candidate, step, what makes the picture as it is now
@@ -65,6 +65,7 @@ class Job:
     hole: Hole  # (H, W), what is to be filled
     soft: NDArray[np.float32]  # (H, W), its soft mask; narrow holes have no soft edge
     narrow: Hole  # (H, W), the holes that are filled by the mean
+    kept: Hole  # (H, W), the hole where something of what is there is to be kept
     parts: list[Part]  # those of narrow holes first; their windows may overlap the others'
     opaque: bool  # whether the mask was the picture's own transparency, which ends with the fill
     grey: bool  # whether all of the picture that is known is grey, and so the fill is to be
@@ -168,49 +169,65 @@ def inpainting(
         model = load_model(model)
     elif not model.legs:
         warnings.warn("the model was never trained: its fill is noise", stacklevel=2)
-    kept = hole & (soft < 1)  # something of what is there is to be kept
-    has_edge = soft_mask or bool(blur)
-    parts = find_parts(soft > 0, model.size, soft >= SOLID if has_edge else None)
-    narrow = np.zeros_like(kept)
-    if model.mean is not None and steps is None and sampler is None:
-        for part in parts:
-            part.window.of(narrow)[:] = narrow_pixels(part.window.of(hole), part.window.of(kept))
-    if narrow.any():
-        soft = np.where(narrow, np.float32(1), soft if soft_mask else _softened(hole & ~narrow, blur or 0))
-        solid = (soft >= SOLID) & ~narrow if has_edge else None
-        parts = _narrow_parts(narrow, model.size) + find_parts((soft > 0) & ~narrow, model.size, solid)
-    touched = soft > 0
-    is_grey = picture.is_grey_where(~touched)
-    job = Job(picture.spanned(~touched), hole, soft, narrow, parts, mask is None, is_grey, model.size, has_edge)
-    likeliest = None
-    if model.mean is not None and (narrow.any() or model.conditioning != "plain"):
-        likeliest = Guiding(model.mean, _opened(model.mean, model, backend, device))
+    uses_mean = model.mean is not None and steps is None and sampler is None
+    job = _planned(picture, hole, soft, model.size, blur, is_soft=soft_mask, opaque=mask is None, uses_mean=uses_mean)
+    guiding = None
+    if model.mean is not None and (job.narrow.any() or model.conditioning != "plain"):
+        guiding = Guiding(model.mean, _opened(model.mean, model, backend, device))
     fillings: dict[bool, Filling] = {}
-    for is_narrow in {part.narrow for part in parts}:
-        of_mean = likeliest if is_narrow else None
+    for is_narrow in {part.narrow for part in job.parts}:
+        of_mean = guiding if is_narrow else None
         fillings[is_narrow] = Filling(
             of_mean.network if of_mean else _opened(model, model, backend, device),
             of_mean.model if of_mean else model,
-            None if of_mean or model.conditioning == "plain" else likeliest,
+            None if of_mean or model.conditioning == "plain" else guiding,
             steps=steps,
             sampler=sampler,
             quality=quality,
-            faintest=float(soft[soft > 0].min()) if soft_mask else 1.0,
+            faintest=float(job.soft[job.soft > 0].min()) if soft_mask else 1.0,
             max_memory=max_memory,
         )
-    work = _Work(job, fillings, detail, kept, [seed + i for i in range(candidates)], save_steps, preview)
+    work = _Work(job, fillings, detail, [seed + i for i in range(candidates)], save_steps, preview)
     work.run(progress)
     return Inpainted(
         [replace(picture, samples=samples) for samples in work.samples],
         float(hole.mean()),
-        float(touched.mean()),
+        float((job.soft > 0).mean()),
         sum(filling.calls for filling in fillings.values()),
         time.perf_counter() - started,
-        fillings[parts[0].narrow].network.description,
+        fillings[job.parts[0].narrow].network.description,
         job,
         work.steps if save_steps else [],
         work.records,
     )
+
+
+def _planned(
+    picture: Picture,
+    hole: Hole,
+    soft: NDArray[np.float32],
+    size: int,
+    blur: int | None,
+    *,
+    is_soft: bool,
+    opaque: bool,
+    uses_mean: bool,
+) -> Job:
+    """What is to be filled where: by the mean, if it is used, where the hole is narrow; size: of a tile, in pixels."""
+    kept = hole & (soft < 1)
+    has_edge = is_soft or bool(blur)
+    parts = find_parts(soft > 0, size, soft >= SOLID if has_edge else None)
+    narrow = np.zeros_like(hole)
+    if uses_mean:
+        for part in parts:
+            part.window.of(narrow)[:] = narrow_pixels(part.window.of(hole), part.window.of(kept))
+    if narrow.any():
+        soft = np.where(narrow, np.float32(1), soft if is_soft else _softened(hole & ~narrow, blur or 0))
+        solid = (soft >= SOLID) & ~narrow if has_edge else None
+        parts = _narrow_parts(narrow, size) + find_parts((soft > 0) & ~narrow, size, solid)
+    known = soft == 0
+    grey = picture.is_grey_where(known)
+    return Job(picture.spanned(known), hole, soft, narrow, kept, parts, opaque, grey, size, has_edge)
 
 
 def _softened(hole: Hole, blur: int | None) -> NDArray[np.float32]:
@@ -242,12 +259,11 @@ class _Work:
         job: Job,
         fillings: dict[bool, Filling],
         detail: str,
-        kept: Hole,
         seeds: list[int],
         save_steps: bool,
         preview: Preview | None,
     ) -> None:
-        self.job, self.fillings, self.detail, self.kept, self.seeds = job, fillings, detail, kept, seeds
+        self.job, self.fillings, self.detail, self.seeds = job, fillings, detail, seeds
         self.save_steps, self.preview = save_steps, preview
         self.samples = [job.picture.samples.copy() for _ in seeds]
         self.picture = job.picture  # what parts are filled from: with narrow holes filled, once they are
@@ -316,7 +332,7 @@ class _Work:
 
     def _keeps_some(self, part: Part) -> bool:
         """Whether some of what a part's hole shows is to be kept, which a mosaic of other places would not do."""
-        kept = part.window.of(self.kept)
+        kept = part.window.of(self.job.kept)
         return bool(kept.any()) and holds_square(kept, EDGE)
 
     def _tell(self, progress: Progress, total: int) -> None:

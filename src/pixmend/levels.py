@@ -22,7 +22,7 @@ from pixmend.images import Picture
 from pixmend.pictures import Floats
 from pixmend.windows import Part, Window, window_around
 
-BAND = 256  # rows of a picture that are turned to floats at once; even
+BAND_ROWS = 256  # of a picture that are turned to floats at once; even
 BLOCK = 24  # tiles along the side of a block, without what is seen around it
 
 
@@ -156,8 +156,8 @@ def _coarser(picture: Picture, unknown: Hole, part: Part) -> Iterator[Tensor]:
     if not part.halvings:
         return
     window, bands, hole = part.window, [], part.window.of(unknown)
-    for top in range(window.top, window.bottom, BAND):
-        band = Window(top, window.left, min(top + BAND, window.bottom), window.right)
+    for top in range(window.top, window.bottom, BAND_ROWS):
+        band = Window(top, window.left, min(top + BAND_ROWS, window.bottom), window.right)
         bands.append(halved(window_colour(picture, band), _known(band.of(unknown))))
     x = torch.cat(bands, -2)
     yield x
@@ -179,9 +179,9 @@ def _area(part: Part, halvings: int, size: int) -> Window:
 def window_colour(picture: Picture, window: Window) -> Tensor:
     """A part of the picture as (1, 3, h, w) in [-1, 1]; in bands: what comes in between takes three times as much."""
     x = torch.empty(1, 3, *window.shape)
-    for top in range(0, window.shape[0], BAND):
-        rows = window.of(picture.samples)[top : top + BAND]
-        x[0, :, top : top + BAND] = torch.from_numpy(replace(picture, samples=rows).colour()).permute(2, 0, 1)
+    for top in range(0, window.shape[0], BAND_ROWS):
+        rows = window.of(picture.samples)[top : top + BAND_ROWS]
+        x[0, :, top : top + BAND_ROWS] = torch.from_numpy(replace(picture, samples=rows).colour()).permute(2, 0, 1)
     return x
 
 

@@ -25,6 +25,8 @@ from pixmend.run_folder import RunFolder, TrainingState
 from pixmend.runtime import fast_dtype, training_memory_as_one_line, tune_allocator
 from pixmend.train_config import TrainConfig
 
+PAUSE = 60.0  # seconds: a step that takes more, and far more than others, was suspended
+
 __all__ = ["Batch", "Progress", "Report", "Task", "TrainConfig", "fit"]
 
 
@@ -292,7 +294,7 @@ class _Clock:
 
     def tick(self) -> float:
         spent = time.monotonic() - self.last
-        if spent > 20 * self.step_seconds:  # the process was suspended, or the laptop slept: no time of training
+        if spent > max(PAUSE, 20 * self.step_seconds):  # the process or the laptop slept: no time of training
             spent = self.step_seconds
         self.step_seconds = spent if self.step_seconds != self.step_seconds else 0.95 * self.step_seconds + 0.05 * spent
         self.seconds += spent

@@ -149,18 +149,24 @@ MIXTURE: Mapping[str, float] = MappingProxyType(
 def mixed(h: int, w: int, rng: Rng, *, whole: float = 0.15) -> Hole:
     """The blend for training: the whole picture with the probability `whole`, else a kind as `MIXTURE` weighs them.
 
-    Wide masks help even narrow holes (LaMa); 10 to 40 % of whole pictures keep the network usable without any
+    Wide masks help even narrow holes (LaMa), and some that are the whole picture keep the network usable without any
     known pixels. For the same reason no kind is kept to its own area (`OWN_AREA`) here.
     """
     if rng.random() < whole:
         return np.ones((h, w), bool)
-    return KINDS[_MIXED_KINDS[bisect(_MIXED_BOUNDS, rng.random() * _MIXED_BOUNDS[-1])]](h, w, rng)
+    return KINDS[_drawn_kind(MIXTURE, rng)](h, w, rng)
 
 
 def narrow(h: int, w: int, rng: Rng) -> Hole:
     """The blend for training on narrow holes, as `NARROW_MIXTURE` weighs the kinds: something known is always near."""
-    kind = _NARROW_KINDS[bisect(_NARROW_BOUNDS, rng.random() * _NARROW_BOUNDS[-1])]
+    kind = _drawn_kind({kind: percent for kind, (percent, _) in NARROW_MIXTURE.items()}, rng)
     return KINDS[kind](h, w, rng, **NARROW_MIXTURE[kind][1])
+
+
+def _drawn_kind(percents: Mapping[str, float], rng: Rng) -> str:
+    """A kind of mask, drawn as often as the percents of all say."""
+    bounds = tuple(accumulate(percents.values()))
+    return tuple(percents)[bisect(bounds, rng.random() * bounds[-1])]
 
 
 NARROW_MIXTURE: Mapping[str, tuple[float, Mapping[str, Any]]] = MappingProxyType(
@@ -176,12 +182,6 @@ NARROW_MIXTURE: Mapping[str, tuple[float, Mapping[str, Any]]] = MappingProxyType
         "every-second-pixel": (8, {}),
     }
 )
-
-
-_MIXED_KINDS = tuple(MIXTURE)
-_MIXED_BOUNDS = tuple(accumulate(MIXTURE.values()))
-_NARROW_KINDS = tuple(NARROW_MIXTURE)
-_NARROW_BOUNDS = tuple(accumulate(percent for percent, _ in NARROW_MIXTURE.values()))
 
 KINDS: Mapping[str, Callable[..., Hole]] = MappingProxyType(
     {

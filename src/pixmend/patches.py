@@ -22,19 +22,19 @@ FAR = (64, 16, *REACH)  # the same where all are too many pairs
 COMPARED = 1 << 25  # pairs of patches that are all compared, at most
 MOST = 8192  # known patches that are compared with all others
 LEAST = 1024  # the same where no first match is known, and more would be too many pairs
-SPREAD = 0.5  # of the usual distance: a match that is so much worse counts 1/e of one that fits
-TRUST = 0.02  # what a patch counts of which nothing is known, beside 1 for one that is known as a whole
+SPREAD = 0.5  # a match worse than a perfect one by this share of the usual distance has its weight divided by e
+TRUST = 0.02  # weight of a patch of which nothing is known; one that is known as a whole has 1 more
 LOST = 0.6  # of its detail a fill is taken to have lost: it is a mean of many patches, or a smooth sketch
-OVERUSE = 0.1  # of the usual distance: added for each time that a patch is taken more often than is fair
+OVERUSE = 0.1  # added to a distance for each use of a patch beyond its fair number: this times the usual distance
 LEAST_FAIR = 0.3  # times; a hole is often smaller than what is known
-ROWS = 8  # times the usual distance: added to a match that is as far above or below as the area is high; by square
-WORSE = 0.5  # of its distance: how much worse than the best match what goes on as a neighbour's does may be
+ROWS = 8  # added to a distance: this times the usual one, times (rows between patch and match / height) squared
+WORSE = 0.5  # what goes on as a neighbour's match does may be worse than the best by this share of its distance
 CHUNK = 1 << 14  # patches that are looked at at once, for memory
 PAIRS = 1 << 20  # pairs of them that are compared at once
 BLOCK = 64  # known patches of which the best is found at once
 AXES = 32  # along which patches are compared: 16 give fills that are a little softer
 LAST = 2  # times that matches are made to hang together at the end
-AGREES = 0.2  # of [-1, 1]: what differs by so much from the mean of what patches say counts 1/e at the end
+AGREES = 0.2  # of [-1, 1]: a vote this far from the mean has its weight divided by e, in the last round
 FAR_OFF = 1e3  # the distance of a match that is none
 
 Tick = Callable[[], None]  # told now and then; what it raises ends the work
@@ -75,7 +75,7 @@ class Patches:
         some = COMPARED // len(self.open)
         known = self._some_known(max(LEAST, min(some, MOST)) if is_first else MOST, generator)
         if is_first or len(known) <= some:
-            among, self.uses = Among(known, self._patches(known)), torch.zeros(len(self.known))
+            among, self.uses = Candidates(known, self._patches(known)), torch.zeros(len(self.known))
             for k in range(rounds):
                 self._add_noise(noise * (1 - (k + 1) / rounds), generator)
                 self._compare(among)
@@ -101,12 +101,12 @@ class Patches:
             found = match[upper[0] * self.width + upper[1]]
             down, right = found // self.width - upper[0], found % self.width - upper[1]
             finer.match[some] = torch.where(found < 0, -1, finer._at(row + 2 * down, column + 2 * right))
-        is_lost = ~finer._is_known(finer.match)  # where patches of this and of the other size differ
-        lost, others = is_lost.nonzero()[:, 0], finer.match[~is_lost]
+        has_match = finer._is_known(finer.match)  # not everywhere, for patches of this and of the other size differ
+        unmatched, others = (~has_match).nonzero()[:, 0], finer.match[has_match]
         if not len(others):
             others = finer._some_known(MOST, generator)
-        finer.match[lost] = others[torch.randint(len(others), lost.shape, generator=generator)]
-        finer.distance[lost] = FAR_OFF
+        finer.match[unmatched] = others[torch.randint(len(others), unmatched.shape, generator=generator)]
+        finer.distance[unmatched] = FAR_OFF
         finer.vote()
         return finer
 
@@ -142,7 +142,7 @@ class Patches:
         self.pixels[self.in_hole] = packed(fill.T[..., None])
 
     def said(self, pixels: Tensor, near: Tensor | None = None) -> Tensor:
-        """What the matches of the patches over some pixels, (K,), say of them, (K, 3).
+        """What the matches of the patches over some pixels, (K,), say of them: their votes, (K, 3).
 
         near: (K, 4), the mean of that, and a 1; what is far from it counts less, and what comes of it is nearer to what
         most say. That is one step of mean shift (Wexler, Shechtman and Irani 2007, as in `exemplars`).
@@ -177,7 +177,7 @@ class Patches:
         values += deviation * torch.randn((len(values), 1), generator=generator)
         self.pixels[self.in_hole] = packed(values.T[..., None])
 
-    def _compare(self, among: Among) -> None:
+    def _compare(self, among: Candidates) -> None:
         """Find the best match of each patch among these, by comparing all along their main axes.
 
         Of distances |a - b|^2 = |a|^2 + |b|^2 - 2ab, counted from the
@@ -199,7 +199,7 @@ class Patches:
             here = self.open[some]
             ours = self._patches(here)
             wanted = torch.cat([among.places(ours), weight * (here // self.width)[:, None], self.filled[some, None]], 1)
-            which = _least(torch.addmm(half, wanted, values, alpha=-1))
+            which = _argmin(torch.addmm(half, wanted, values, alpha=-1))
             self.match[some], self.distance[some] = among.middles[which], _distance(among.pixels[which], ours)
 
     def _cohere(self, *, sparse: bool = False) -> None:
@@ -219,12 +219,12 @@ class Patches:
 
         Or, where `worse` is given, as well or not much worse: by such a part of the distance of the first ones.
         """
-        wanted, lost = self._patches(self.open[some], sparse=sparse), LOST * self.filled[some]
+        wanted, detail_lost = self._patches(self.open[some], sparse=sparse), LOST * self.filled[some]
 
         def fit(match: Tensor, which: Tensor | slice) -> tuple[Tensor, Tensor]:
             theirs = self._patches(match, sparse=sparse)
             distance = _distance(theirs, wanted[which])
-            return distance, distance - lost[which] * _detail(theirs)
+            return distance, distance - detail_lost[which] * _detail(theirs)
 
         best = self.match[some].clone()
         distance, cost = fit(best, np.s_[:])
@@ -311,7 +311,7 @@ def _detail(patches: Tensor) -> Tensor:
     return patches.square().sum(1) - colours.sum(1).square_().sum(1) / colours.shape[1]
 
 
-class Among:
+class Candidates:
     """Known patches that all others are compared with, round after round."""
 
     def __init__(self, middles: Tensor, pixels: Tensor, axes: Tensor | None = None) -> None:
@@ -334,7 +334,7 @@ def _main_axes(patches: Tensor) -> Tensor:
     return axes[:, -AXES:]
 
 
-def _least(x: Tensor) -> Tensor:
+def _argmin(x: Tensor) -> Tensor:
     """As x.argmin(1), of rows in whole blocks; four times as fast, as least values are found without their places."""
     blocks = x.view(len(x), -1, BLOCK)
     block = blocks.amin(2).argmin(1)

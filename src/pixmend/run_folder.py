@@ -248,8 +248,9 @@ class RunFolder:
         above, below = figure.subplots(2, 1, sharex=True)
         for axes, name, style in ((above, "loss", "-"), (above, "held_out_loss", "o-"), (below, "lr", "-")):
             points = [(float(row["kimg"]), float(row[name])) for row in rows if row[name]]
-            axes.plot(*zip(*points, strict=True), style, label=name.replace("_", " ")) if points else None
-            axes.legend()
+            if points:
+                axes.plot(*zip(*points, strict=True), style, label=name.replace("_", " "))
+                axes.legend()
         above.set(yscale="log", ylabel="mean squared error")
         below.set(xlabel="thousands of samples", ylabel="learning rate")
         content = io.BytesIO()

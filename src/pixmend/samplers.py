@@ -3,7 +3,8 @@
 All take a denoiser (x_t, t) -> x0 and never ask what is behind it. `times` are the levels to visit, from most to least
 noise (`schedules.step_subset`); the step after the last one is the clean picture, written t = -1. `put_back(x, t, s)`
 returns the state x, stepped from level t to s, with the known pixels put back at level s (`diffusion.Known`).
-`callback(t, x, x0)` is told after every step towards the picture.
+`callback(t, x, x0)` is told after every step towards the picture. All take the same arguments; a sampler without fresh
+noise does not use `noise`.
 
 alpha and sigma here are the signal's and the noise's share of x_t = alpha x0 + sigma eps: alpha^2 is the alpha_bar of
 DDPM, and lambda = log(alpha / sigma), half of the log signal-to-noise ratio, is the time in which the solvers of higher
@@ -20,7 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pixmend.diffusion import Denoiser, Diffusion, Noise
+from pixmend.diffusion import DenoiseFn, Diffusion, Noise
 from pixmend.errors import OptionError
 from pixmend.schedules import resampling_walk
 
@@ -37,8 +38,18 @@ def _silent(t: int, x: Tensor, x0: Tensor) -> None:
     return None
 
 
+def _steps(times: Sequence[int], diffusion: Diffusion) -> list[tuple[int, int]]:
+    """From where to where each step goes, the last one to the clean picture; OptionError where times do not fall."""
+    steps = list(pairwise([*times, -1]))
+    if not steps or steps[0][0] >= diffusion.T or any(t <= s for t, s in steps):
+        raise OptionError(
+            f"the times {list(times)} are not possible; they fall, from {diffusion.T - 1} at most to 0 at least"
+        )
+    return steps
+
+
 def ddpm(
-    denoise: Denoiser,
+    denoise: DenoiseFn,
     x: Tensor,
     times: Sequence[int],
     diffusion: Diffusion,
@@ -52,11 +63,12 @@ def ddpm(
 
     Ho et al. 2020, algorithm 2 (https://arxiv.org/abs/2006.11239). Neither of the two variances of its section 3.2 is
     learnt: "small" is right if all pictures were the same one, "large" if they were white noise themselves.
-    x: (B, C, H, W), the state at times[0]. Returns the clean pictures, (B, C, H, W).
+    x: (B, C, H, W), the state at times[0]. times: falling, from T - 1 at most to 0 at least.
+    Returns the clean pictures, (B, C, H, W). Raises OptionError.
     """
     if variance not in ("small", "large"):
         raise OptionError(f"variance {variance!r} is not known; choose small or large")
-    for t, s in pairwise([*times, -1]):
+    for t, s in _steps(times, diffusion):
         x0 = denoise(x, t)
         mean, std = diffusion.posterior(x, x0, t, s)
         if variance == "large" and s >= 0:
@@ -67,7 +79,7 @@ def ddpm(
 
 
 def ddim(
-    denoise: Denoiser,
+    denoise: DenoiseFn,
     x: Tensor,
     times: Sequence[int],
     diffusion: Diffusion,
@@ -81,11 +93,12 @@ def ddim(
     """Every step goes to the predicted picture with the predicted noise upon it, and eta of it new.
 
     Song et al. 2021, equation 12 (https://arxiv.org/abs/2010.02502): eta = 0 is deterministic, eta = 1 is `ddpm`.
-    liven: makes of the noise that was predicted that which is put upon the picture, linearly: see `texture`.
-    x: (B, C, H, W), the state at times[0]. Returns the clean pictures, (B, C, H, W).
+    liven: a linear map applied to the predicted noise before it is added to the picture again: see `texture`.
+    x: (B, C, H, W), the state at times[0]. times: falling, from T - 1 at most to 0 at least.
+    Returns the clean pictures, (B, C, H, W). Raises OptionError.
     """
     _check_eta(eta)
-    for t, s in pairwise([*times, -1]):
+    for t, s in _steps(times, diffusion):
         x0 = denoise(x, t)
         if liven and s >= 0:
             picture = diffusion.alpha_bar(t) ** 0.5 * x0
@@ -96,7 +109,7 @@ def ddim(
 
 
 def ddnm(
-    denoise: Denoiser,
+    denoise: DenoiseFn,
     x: Tensor,
     times: Sequence[int],
     diffusion: Diffusion,
@@ -110,12 +123,13 @@ def ddnm(
 
     Wang et al. 2023, DDNM, algorithm 1 (https://arxiv.org/abs/2212.00490): for a hole, the projection of its equation
     13 is the known pixels beside the predicted ones. eta = 0.85 is what its authors sample with. For the plain mode:
-    in the others the prediction has the known pixels anyway, and `ddim` with the same eta does no less; there pixels of
-    a soft edge, which join the hole on the way, get the noise of their level, and here they do not.
-    x: (B, C, H, W), the state at times[0]. Returns the clean pictures, (B, C, H, W).
+    in the others the prediction holds the known pixels anyway, and `ddim` with the same eta does as well. It also does
+    better at a soft edge: pixels that join the hole on the way get the noise of their level, which they do not here.
+    x: (B, C, H, W), the state at times[0]. times: falling, from T - 1 at most to 0 at least.
+    Returns the clean pictures, (B, C, H, W). Raises OptionError.
     """
     _check_eta(eta)
-    for t, s in pairwise([*times, -1]):
+    for t, s in _steps(times, diffusion):
         x0 = put_back(denoise(x, t), t, -1)
         x = _ddim_step(x, x0, t, s, diffusion, noise, eta)
         callback(t, x, x0)
@@ -137,7 +151,7 @@ def _ddim_step(x: Tensor, x0: Tensor, t: int, s: int, diffusion: Diffusion, nois
 
 
 def dpmpp_2m(
-    denoise: Denoiser,
+    denoise: DenoiseFn,
     x: Tensor,
     times: Sequence[int],
     diffusion: Diffusion,
@@ -150,10 +164,11 @@ def dpmpp_2m(
 
     Lu et al. 2022, DPM-Solver++, algorithm 2 (https://arxiv.org/abs/2211.01095). First order where lambda is infinite,
     at the last step and at a start without signal, and at the first step.
-    x: (B, C, H, W), the state at times[0]. Returns the clean pictures, (B, C, H, W).
+    x: (B, C, H, W), the state at times[0]. times: falling, from T - 1 at most to 0 at least.
+    Returns the clean pictures, (B, C, H, W). Raises OptionError.
     """
     last: Predicted | None = None
-    for t, s in pairwise([*times, -1]):
+    for t, s in _steps(times, diffusion):
         now = denoise(x, t), _lambda(diffusion, t)
         x = put_back(_exponential_step(x, t, s, diffusion, now, last), t, s)
         last = now
@@ -162,7 +177,7 @@ def dpmpp_2m(
 
 
 def unipc(
-    denoise: Denoiser,
+    denoise: DenoiseFn,
     x: Tensor,
     times: Sequence[int],
     diffusion: Diffusion,
@@ -174,11 +189,12 @@ def unipc(
     """`dpmpp_2m`, each step of which is corrected by what is predicted at its end: third order for the same calls.
 
     Zhao et al. 2023, UniPC, algorithms 1 and 2 of order 2 for predicted pictures (https://arxiv.org/abs/2302.04867).
-    x: (B, C, H, W), the state at times[0]. Returns the clean pictures, (B, C, H, W).
+    x: (B, C, H, W), the state at times[0]. times: falling, from T - 1 at most to 0 at least.
+    Returns the clean pictures, (B, C, H, W). Raises OptionError.
     """
     last: Predicted | None = None
     before: Predicted | None = None
-    for t, s in pairwise([*times, -1]):
+    for t, s in _steps(times, diffusion):
         now = denoise(x, t), _lambda(diffusion, t)
         if last:
             x = _corrected(x, diffusion.alpha_bar(t) ** 0.5, now, last, before)
@@ -228,7 +244,7 @@ def _corrected(x: Tensor, alpha: float, now: Predicted, last: Predicted, before:
 
 
 def repaint(
-    denoise: Denoiser,
+    denoise: DenoiseFn,
     x: Tensor,
     times: Sequence[int],
     diffusion: Diffusion,
@@ -244,8 +260,10 @@ def repaint(
     Lugmayr et al. 2022, RePaint, algorithm 1, with jumps (https://arxiv.org/abs/2201.09865): every `jump_length` levels
     the way down is gone `resamplings` times. Its defaults with 250 levels make 2,410 network calls. For the plain mode,
     where nothing else tells the hole what stands around it.
-    x: (B, C, H, W), the state at times[0]. Returns the clean pictures, (B, C, H, W).
+    x: (B, C, H, W), the state at times[0]. times: falling, from T - 1 at most to 0 at least.
+    Returns the clean pictures, (B, C, H, W). Raises OptionError.
     """
+    _steps(times, diffusion)
     levels = [*reversed(times), -1]  # the i-th from the picture on; levels[-1] is the picture itself
     for i, j in pairwise(resampling_walk(len(times), jump_length, resamplings)):
         t, s = levels[i], levels[j]

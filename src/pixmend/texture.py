@@ -25,8 +25,8 @@ from pixmend.soft_masks import dilate
 ROUGH = 0.08  # of [-1, 1]: surroundings that differ so much from their own means get the most noise
 ACROSS, UNKNOWN = 5, 9  # pixels: of what means are taken, and shares of what is not known
 TRIED = 4  # pixels around a hole on which the smooth fill is tried
-CALM, LIVELY = 0.03, 0.08  # of [-1, 1]: off by the one it is taken as it is, by the other not at all
-NEAR = 12  # pixels: the worst within this counts, and so far from what is known a level tells by itself
+CALM, LIVELY = 0.03, 0.08  # of [-1, 1]: errors of the smooth fill up to which it is used alone, and from which not
+NEAR = 12  # pixels: the largest error within this counts; farther from known pixels the coarser level has a say
 LARGE = 1 << 20  # pixels: pictures of more are filled one channel after the other, for memory
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from pixmend.conditioning import NetworkCall
 
 BATCH_PIXELS = 32 * 64 * 64  # of one network call, where nothing else is said
-MARGIN = 0.125  # of a tile's side: how far the outermost tiles reach beyond what is needed, inside the picture
+OUTER_MARGIN = 0.125  # of a tile's side: how far the outermost tiles reach beyond what is needed, inside the picture
 
 
 def tiled(network: NetworkCall, hole: Tensor, size: int, overlap: float = 0.5, batch: int | None = None) -> NetworkCall:
@@ -84,7 +84,7 @@ def _starts(length: int, side: int, t: int, overlap: float, first: int, end: int
     """Where tiles begin along one side, so that they cover `first` to `end` with a margin, as few as can be."""
     if length <= side:
         return [0]
-    shared, margin = int(side * overlap), int(side * MARGIN)
+    shared, margin = int(side * overlap), int(side * OUTER_MARGIN)
     low, high = max(0, first - margin), min(length, end + margin)
     step = max(1, side - shared)
     count = max(1, -(-(high - low - shared) // step))

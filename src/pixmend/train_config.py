@@ -39,20 +39,21 @@ class TrainConfig:
         for name in ("total_kimg", "batch_size", "lr", "measure_kimg"):
             if not 0 < getattr(self, name) < math.inf:
                 raise OptionError(f"{name} = {getattr(self, name)} must be above 0 and finite")
-        for name in ("clip_norm", "save_kimg"):
+        for name in ("clip_norm", "save_kimg", "ema_ramp"):
             if not getattr(self, name) > 0:
                 raise OptionError(f"{name} = {getattr(self, name)} must be above 0")
-        for name in ("ema_halflife_kimg", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
+        for name in ("ema_halflife_kimg", "weight_decay", "warmup_kimg", "workers"):
+            if not 0 <= (getattr(self, name) or 0) < math.inf:
                 raise OptionError(f"{name} = {getattr(self, name)} must be at least 0 and finite")
         if not 0 <= self.seed < 2**63:
             raise OptionError(f"seed = {self.seed} must be from 0 to 2**63 - 1")
-        if self.held_out_samples < 1:
-            raise OptionError(f"held_out_samples = {self.held_out_samples} must be at least 1")
-        if (self.workers or 0) < 0:
-            raise OptionError(f"workers = {self.workers} must be at least 0")
-        if not 0 <= self.holdout < 1:
-            raise OptionError(f"holdout = {self.holdout} must be at least 0 and below 1")
+        for name in ("held_out_samples", "bad_steps"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} = {getattr(self, name)} must be at least 1")
+        if not all(0 <= part < 1 for part in (self.holdout, *self.adam_betas)):
+            raise OptionError(f"holdout = {self.holdout} and adam_betas = {self.adam_betas} must be in [0, 1)")
+        if not 0 <= self.lr_end <= 1:
+            raise OptionError(f"lr_end = {self.lr_end} must be from 0 to 1")
         self.part_size()
 
     def part_size(self, processes: int = 1) -> int:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Subset
 from pixmend import files, run_folder
 from pixmend.budget import check_step_memory
 from pixmend.checkpoint import Model, Network, default_steps, load_model, save_model
-from pixmend.conditioning import denoiser, network_input, roughened, smooth_fill
+from pixmend.conditioning import make_denoiser, network_input, roughened, smooth_fill
 from pixmend.data import InpaintingDataset, Views
 from pixmend.diffusion import Known
 from pixmend.distillation import Teacher
@@ -63,7 +63,9 @@ def train_model(
     the batch; Adam, with warm-up and cosine. Beside the model, the folder `output` without its suffix plus ".run" keeps
     the state to resume from, log.csv and pictures that show what the model does.
 
-    model: an untrained one of another shape than the default. init: a model file to start from, with a fresh optimiser:
+    data: a folder, the name of tar shards, or a data set, whose own size, seed and held-out share then count instead
+    of `size` and those of `config`. model: an untrained one of another shape than the default, which is trained in
+    place: use what is returned. init: a model file to start from, with a fresh optimiser:
     fine-tuning, or one more leg of a long training. resume: go on where the training of `output` stopped, bit for bit.
     size: side of the training pictures in pixels, by default the model's. device: by default the best there is.
     balance: from 0, squared errors as they are, so that hard holes decide, to 1, errors relative to that of the guide,
@@ -103,7 +105,11 @@ def train_model(
         whole = None
         if mean and not model.answers_the_mean:
             whole, model = model, model.mean or Model.new_mean(size=model.size, seed=config.seed)
-        side = data.size if isinstance(data, InpaintingDataset) else size or model.size
+        side = model.size if size is None else size
+        if isinstance(data, InpaintingDataset):
+            if size not in (None, data.size):
+                raise OptionError(f"size = {size} does not fit samples of {data.size} pixels; leave it out")
+            side = data.size
         dtype = torch.bfloat16 if in_bf16(config, where) else torch.float32
         check_step_memory(model.network.config, side, config.part_size(processes.count), dtype, where)
         if not isinstance(data, InpaintingDataset):
@@ -188,7 +194,7 @@ class InpaintingTask:
     def error(self, network: nn.Module, batch: Batch) -> Tensor:
         """Squared error of the prediction, summed over the values in the holes; with `balance`, weighted by sample."""
         diffusion, conditioning = self.model.diffusion, self.model.conditioning
-        x0, hole = batch["x0"].float() / 127.5 - 1, batch["hole"].float()
+        x0, hole = _pictures_and_holes(batch)
         t, noise = batch["t"], batch["noise"]
         guide = guide_for(batch, x0, hole)
         drawn = x0 - guide if conditioning == "residual" else x0
@@ -207,15 +213,15 @@ class InpaintingTask:
 
     @torch.no_grad()
     def held_out_loss(self, network: nn.Module) -> float | None:
-        """The mean of `error / weight` over batches of held-out samples, in float32; None where nothing is held out."""
+        """The loss over all held-out samples, as if they were one batch, in float32; None where nothing is held out."""
         if self.held_out is None:
             return None
         device = next(network.parameters()).device
-        losses = [
-            self.error(network, {name: value.to(device) for name, value in batch.items()}) / self.weight(batch)
-            for batch in DataLoader(self.held_out, batch_size=32)
-        ]
-        return float(torch.stack(losses).mean())
+        error = weight = 0.0
+        for batch in DataLoader(self.held_out, batch_size=32):
+            error += float(self.error(network, {name: value.to(device) for name, value in batch.items()}))
+            weight += float(self.weight(batch))
+        return error / weight
 
     @torch.no_grad()
     def show(self, network: nn.Module, step: int, folder: RunFolder) -> None:
@@ -223,7 +229,7 @@ class InpaintingTask:
         shown = self.held_out or Subset(self.samples, range(SHOWN))
         batch = next(iter(DataLoader(shown, batch_size=SHOWN)))
         device = next(network.parameters()).device
-        x0, hole = batch["x0"].to(device).float() / 127.5 - 1, batch["hole"].to(device).float()
+        x0, hole = (part.to(device) for part in _pictures_and_holes(batch))
         diffusion, steps = self.model.diffusion, self.model.steps
         generator = torch.Generator().manual_seed(0)
 
@@ -233,7 +239,7 @@ class InpaintingTask:
         known = Known(x0, hole, diffusion, self.model.conditioning, noise)
         times = step_subset(diffusion.T, steps)
         mended = SAMPLERS[self.model.sampler](
-            denoiser(network, known), known.start(times[0]), times, diffusion, noise=noise, put_back=known.put_back
+            make_denoiser(network, known), known.start(times[0]), times, diffusion, noise=noise, put_back=known.put_back
         )
         rows = [torch.cat(list(row), dim=-1) for row in (x0 * (1 - hole), mended, x0)]
         grid = torch.cat(rows, dim=-2)[None].cpu()  # (1, 3, 3 size, 8 size)
@@ -251,6 +257,11 @@ class InpaintingTask:
         if self.whole is not None:
             model = dataclasses.replace(self.whole, mean=model)
         save_model(self.output, model, overwrite=True)
+
+
+def _pictures_and_holes(batch: Batch) -> tuple[Tensor, Tensor]:
+    """The pictures of a batch, (B, 3, H, W) in [-1, 1], and their holes, (B, 1, H, W) of 0 and 1."""
+    return batch["x0"].float() / 127.5 - 1, batch["hole"].float()
 
 
 def guide_for(batch: Batch, x0: Tensor, hole: Tensor) -> Tensor:

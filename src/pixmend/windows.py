@@ -4,6 +4,11 @@ All is measured in multiples of the network's size S. A hole is halved until the
 window is one tile where the hole leaves a margin in it, and otherwise the hole with context around, both times the
 halvings. Windows are moved inside the picture at its borders, and merged where they touch: no fill is overwritten by
 another, and a mask of stripes is one window.
+
+The words for rectangles, here and where they are filled: a box bounds a hole; a window is what is looked at while the
+hole is filled; a part is a box with its window; a level is the window at one resolution, and its area what is worked on
+there; a block is a piece of a very large level; a tile is one input of the network; a cell of a coarse grid serves to
+group holes, here alone.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from pixmend.components import Hole, connected
 WIDEST = 0.25  # of S: how wide a hole may be at the level where it is filled first
 NARROW, DEEPEST = 1.4, 5  # pixels from what is known, on average and at most: so far a hole is narrow
 AROUND = 16  # pixels up, down, left and right: where that average is taken
-BAND = 512  # rows that are looked at together
+BAND_ROWS = 512  # that are looked at together
 SOLID = 0.5  # of a soft mask: from here on a pixel is not known to what is planned around it
 MARGIN = 0.125  # of S: how much known picture a hole must leave on each side to be filled in one tile
 CONTEXT = 0.5  # of S: how much known picture stands around a hole that is larger
@@ -130,7 +135,7 @@ def is_wide(hole: Hole, size: int) -> bool:
 
 
 def window_around(box: Window, shape: tuple[int, ...], size: int, halvings: int = 0) -> Window:
-    """The window of a hole's bounding box in a picture of this shape, see above."""
+    """The window of a hole's bounding box in a picture of this shape: one tile, or the hole with its context."""
     top, bottom = _span(box.top, box.bottom, shape[0], size, halvings)
     left, right = _span(box.left, box.right, shape[1], size, halvings)
     return Window(top, left, bottom, right)
@@ -178,8 +183,8 @@ def narrow_pixels(hole: Hole, never: Hole | None = None) -> Hole:
     if box is None:
         return narrow
     near = box.grown(reach).cut(Window(0, 0, *hole.shape))
-    for top in range(box.top, box.bottom, BAND):  # in bands: sums take many times as much memory as holes do
-        band = Window(top, box.left, min(top + BAND, box.bottom), box.right)
+    for top in range(box.top, box.bottom, BAND_ROWS):  # in bands: sums take many times as much memory as holes do
+        band = Window(top, box.left, min(top + BAND_ROWS, box.bottom), box.right)
         seen = band.grown(reach).cut(near)
         found = _narrow_pixels(seen.of(hole), None if never is None else seen.of(never))
         band.of(narrow)[:] = band.seen_from(seen).of(found)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pixmend.checkpoint import Model, load_model
 from pixmend.components import Hole
-from pixmend.conditioning import denoiser
+from pixmend.conditioning import make_denoiser
 from pixmend.diffusion import Known, Noise
 from pixmend.evaluation.method import Filled, Limits, Method
 from pixmend.evaluation.protocol import Pixels
@@ -80,7 +80,7 @@ def untold(file: Path | None, way: str, device: str | None = None) -> Method:
         everything = Known(torch.zeros_like(x0), torch.ones_like(mask), model.diffusion, model.conditioning, noise)
         start, put_back = _put_back(model, x0, mask, noise, times[0], clean=resamplings == 0)
         x = repaint(
-            denoiser(call, everything),
+            make_denoiser(call, everything),
             start,
             times,
             model.diffusion,
