@@ -7,7 +7,7 @@ Every variation sees the same samples (crops, holes, times and noise, as far as 
 them, in the same order, from the same seed; `--kimg` is chosen so that one takes about ten minutes. Then it is measured
 on PHOTOGRAPHS, that none was trained on: hole PSNR of the mean of five fills and of single ones, sharpness, and the
 sliced Wasserstein distance. RESULTS keeps the trainings and what was measured: the program can be stopped, goes on, and
-prints all that is there.
+prints all that is there, with the machines and commits that it is of. What was measured with other options is refused.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ FILLS = 5
 
 def pull_push(x: Tensor, hole: Tensor) -> Tensor:
     """The smooth fill without its smoothing."""
-    with patch.object(conditioning, "RATES", []), patch.object(conditioning, "_bend", torch.zeros_like):
+    with patch.object(conditioning, "RATES", []), patch.object(conditioning, "_laplacian", torch.zeros_like):
         return smooth_fill(x, hole)
 
 
@@ -190,6 +190,14 @@ def measured(model: Model, truth: Tensor, sampler: str, numbers: list[int]) -> d
     return figures
 
 
+def kept(file: Path, told: dict[str, Any]) -> dict[str, Any]:
+    """What was measured before, with these options and no others."""
+    found: dict[str, Any] = json.loads(file.read_text())
+    if found.get("options") != told:
+        raise SystemExit(f"{file} was measured with {found.get('options')}, and not with {told}; name another RESULTS")
+    return found
+
+
 def report(results: dict[str, dict[str, Any]], numbers: list[int]) -> None:
     """One table for each number of calls."""
     for calls in numbers:
@@ -228,6 +236,8 @@ def main() -> None:
     options = parser.parse_args()
     tune_allocator()
     truth = middles(options.photographs, options.pictures, options.size)
+    told = {name: getattr(options, name) for name in ("size", "kimg", "pictures", "calls")}
+    told |= {name: str(getattr(options, name).resolve()) for name in ("training", "photographs")}
     results = {}
     for variation in VARIATIONS:
         file = options.results / variation.folder / f"measured-{options.sampler}.json"
@@ -235,13 +245,20 @@ def main() -> None:
             with guided_by(variation.guide):
                 model, minutes = trained(variation, options)
                 figures = measured(model, truth, options.sampler, options.calls)
-            told = {"minutes": minutes, "parameters": model.network.parameter_count, "figures": figures}
-            file.write_text(json.dumps({**told, "held_out_loss": model.legs[-1]["held_out_loss"]}))
+            result = {
+                "options": told,
+                "machine": machine(),
+                "minutes": minutes,
+                "parameters": model.network.parameter_count,
+                "held_out_loss": model.legs[-1]["held_out_loss"],
+                "figures": figures,
+            }
+            file.write_text(json.dumps(result))
         if file.exists():
-            results[variation.folder] = json.loads(file.read_text())
-    print(
-        f"# Ablations: {options.kimg:g} kimg at {options.size}x{options.size}\n\n{machine()}; {len(truth)} photographs."
-    )
+            results[variation.folder] = kept(file, told)
+    print(f"# Ablations: {options.kimg:g} kimg at {options.size}x{options.size}, {len(truth)} photographs")
+    for line in dict.fromkeys(result["machine"] for result in results.values()):
+        print(f"\n{line}.")
     report(results, options.calls)
 
 

@@ -20,7 +20,7 @@ from machine import alternate, machine, medians
 from pixmend.backends import OpenNetwork, missing_packages
 from pixmend.backends.with_torch import TorchNetwork
 from pixmend.checkpoint import Model, load_model
-from pixmend.conditioning import denoiser, network_input, smooth_fill
+from pixmend.conditioning import make_denoiser, network_input, smooth_fill
 from pixmend.demo import ASSETS
 from pixmend.diffusion import Known
 from pixmend.images import load_image
@@ -89,7 +89,12 @@ def fill(model: Model, network: OpenNetwork) -> Tensor:
     known = Known(tiles(model.size), holes(model.size), model.diffusion, model.conditioning, noise)
     times = step_subset(model.diffusion.T, model.steps)
     return SAMPLERS[model.sampler](
-        denoiser(network, known), known.start(times[0]), times, model.diffusion, noise=noise, put_back=known.put_back
+        make_denoiser(network, known),
+        known.start(times[0]),
+        times,
+        model.diffusion,
+        noise=noise,
+        put_back=known.put_back,
     )
 
 

@@ -25,6 +25,7 @@ from typing import Any, TextIO
 from unittest import mock
 
 OUTSIDE = 98  # the exit code of a child that Ctrl-C met before or after what it was to run
+SWALLOWED = 97  # that of one which met a fault and says that all went well
 
 
 class Disk:
@@ -39,6 +40,11 @@ class Disk:
         self.count += 1
         if self.at is not None and (self.count == self.at or (self.lasting and self.count > self.at)):
             self.what()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the operation was come to that fails."""
+        return self.at is not None and self.count >= self.at
 
     def __enter__(self) -> Disk:
         self.patches = ExitStack()

@@ -210,13 +210,6 @@ def deleted_folders(soak: Soak) -> Row:
     return times, "one line, exit code 8 or 10; the model file of the step before was whole"
 
 
-def clocks(soak: Soak) -> Row:
-    """The machine's clock set back by an hour at every look at it"""
-    with mock.patch("time.time", side_effect=range(10**9, 0, -3600)):
-        victim.goes_on(soak.stage, soak.output(), soak.short)
-    return 1, "it ended equal"
-
-
 FAULTS = (
     damaged_states,
     flipped_bits,
@@ -228,5 +221,4 @@ FAULTS = (
     trainings_at_once,
     decoders_at_once,
     deleted_folders,
-    clocks,
 )

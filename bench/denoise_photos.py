@@ -4,8 +4,9 @@
 
 White Gaussian noise of a known deviation in [-1, 1] is added to each photograph; with `--stored` the result is rounded
 and cut to 8 bits, as a file would hold it. The others are told the true level and are tuned: for each, the setting of a
-small grid with the highest mean PSNR over the first `--tuning` photographs at that level is used for all. pixmend runs
-as users run it, with the level estimated, and once more with the level given. BM3D is the package `bm3d`.
+grid with the highest mean PSNR over the first `--tuning` photographs at that level is used for all; where that is the
+least or the greatest that was tried, a note says so. pixmend runs as users run it, with the level estimated, and once
+more with the level given. BM3D is the package `bm3d`.
 """
 
 from __future__ import annotations
@@ -45,11 +46,12 @@ def peers() -> dict[str, tuple[Method, Mapping[str, list[Any]]]]:
         )
         return np.asarray(out, np.float32)
 
-    def wavelet(x: Floats, sigma: float, method: str, ycbcr: bool, factor: float) -> Floats:
+    def wavelet(x: Floats, sigma: float, ycbcr: bool, shrinking: str) -> Floats:
+        method, _, factor = shrinking.partition(" ")  # its threshold is for so many times the noise
         unit = (x + 1) / 2  # the conversion to YCbCr is for [0, 1]
         out = denoise_wavelet(
             unit,
-            sigma=factor * sigma / 2 if method == "VisuShrink" else sigma / 2,
+            sigma=float(factor or 1) * sigma / 2,
             method=method,
             mode="soft",
             wavelet="db2",
@@ -63,16 +65,19 @@ def peers() -> dict[str, tuple[Method, Mapping[str, list[Any]]]]:
         return np.asarray(denoise_tv_chambolle(x, weight=weight * sigma, channel_axis=2), np.float32)
 
     found: dict[str, tuple[Method, Mapping[str, list[Any]]]] = {
-        "non-local means": (non_local_means, {"h": [0.4, 0.6, 0.8, 1.0], "patch": [3, 5, 7]}),
-        "total variation": (total_variation, {"weight": [0.6, 0.8, 1.0, 1.3, 1.7, 2.2]}),
+        "non-local means": (
+            non_local_means,
+            {"h": [0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0], "patch": [1, 3, 5, 7, 9]},
+        ),
+        "total variation": (total_variation, {"weight": [0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2]}),
     }
     try:
         import pywt  # noqa: F401  # scikit-image needs it for wavelets
     except ImportError:
         print("PyWavelets is not installed: without wavelets")
     else:
-        grid = {"method": ["BayesShrink", "VisuShrink"], "ycbcr": [True, False], "factor": [0.25, 0.5, 1.0]}
-        found["wavelets"] = (wavelet, grid)
+        shrinkings = ["BayesShrink", *(f"VisuShrink {factor}" for factor in (0.1, 0.25, 0.5, 1.0))]
+        found["wavelets"] = (wavelet, {"ycbcr": [True, False], "shrinking": shrinkings})
     try:
         from bm3d import bm3d_rgb
     except ImportError:
@@ -96,6 +101,12 @@ def tuned(method: Method, grid: Mapping[str, list[Any]], pairs: list[tuple[Float
     return settings[int(np.argmax(means))]
 
 
+def at_the_edge(setting: Mapping[str, Any], grid: Mapping[str, list[Any]]) -> list[str]:
+    """The numbers of a setting beyond which nothing was tried."""
+    numbers = {key: values for key, values in grid.items() if not isinstance(values[0], bool | str)}
+    return [f"{key} {setting[key]}" for key, values in numbers.items() if setting[key] in (min(values), max(values))]
+
+
 def noisy(truth: Floats, sigma: float, k: int, stored: bool) -> Floats:
     x = truth + sigma * sample_generator(0, k).standard_normal(truth.shape, np.float32)
     return ((np.clip(x, -1, 1) + 1) * 127.5).round().astype(np.float32) / np.float32(127.5) - 1 if stored else x
@@ -113,14 +124,18 @@ def table(truths: list[Floats], denoiser: Denoiser, sigma: float, tuning: int, s
         ],
         "pixmend, level given": [quality(without_noise(x, sigma, denoiser, cpu), truth) for x, truth in pairs],
     }
+    notes = []
     for name, (method, grid) in peers().items():
         setting = tuned(method, grid, pairs[:tuning], sigma)
         label = ", ".join(f"{key} {value}" for key, value in setting.items())
         rows[f"{name} ({label})" if label else name] = [quality(method(x, sigma, **setting), t) for x, t in pairs]
+        notes += [f"{name}: {edge} is at the edge of what was tried." for edge in at_the_edge(setting, grid)]
     print(f"\n## Noise of {sigma} in [-1, 1]\n\n| | PSNR, dB | SSIM |\n| --- | --- | --- |")
     for name, values in rows.items():
         decibels, similar = (statistics.mean(v[i] for v in values) for i in (0, 1))
         print(f"| {name} | {decibels:.2f} | {similar:.4f} |")
+    for note in notes:
+        print(f"\n{note}")
 
 
 def main() -> None:

@@ -219,6 +219,7 @@ def signals_at_random(soak: Soak) -> Row:
         while code != 0:
             child = soak.long_training(output, workers=sent // 4 % 2)
             time.sleep(soak.rng.uniform(0, soak.seconds / 6))
+            step, _ = victim.state_of(output) or (-1, "")
             number = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)[sent % 4]
             for _ in range(1 + (sent % 4 == 3)):
                 child.kill_group(number)
@@ -230,6 +231,8 @@ def signals_at_random(soak: Soak) -> Row:
                 sent += 1
                 assert code == 130, ended
                 assert victim.only_error(ended.err) == "stopped"
+            else:
+                assert step > 0.7 * soak.long.steps, "the signal was swallowed: so much was left to do when it came"
             assert not victim.leftovers(output.parent)
             victim.check_between(output, soak.long)
         victim.check_end(output, soak.long)

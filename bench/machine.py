@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -23,10 +24,12 @@ def machine() -> str:
 
 
 def commit() -> str:
-    """The short hash of the checked-out commit, and whether files differ from it."""
+    """The short hash of the checked-out commit, and whether files differ from it, with a hash of the differences."""
     try:
-        told = _git("rev-parse", "--short", "HEAD")
-        return f"commit {told}" + (" with changes" if _git("status", "--porcelain", "--", "src", "bench") else "")
+        told, where = f"commit {_git('rev-parse', '--short', 'HEAD')}", ("--", "src", "bench")
+        if not _git("status", "--porcelain", *where):
+            return told
+        return f"{told} with changes {sha256(_git('diff', 'HEAD', *where).encode()).hexdigest()[:7]}"
     except (OSError, subprocess.CalledProcessError):
         return "no commit"
 

@@ -1,5 +1,7 @@
 """The networks that are measured: ours, and two well-known ones shaped to do about as many operations.
 
+Ours chooses the layout of its tensors itself; the others are measured in NCHW and in channels-last.
+
 diffusers comes with the extra `bench`; denoising-diffusion-pytorch with
 `pip install --no-deps denoising-diffusion-pytorch einops` (docs/dependencies.md says why).
 """
@@ -7,7 +9,7 @@ diffusers comes with the extra `bench`; denoising-diffusion-pytorch with
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from unittest.mock import MagicMock
 
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from pixmend.unet import UNet, UNetConfig
 
 OURS, DIFFUSERS, LUCIDRAINS = "pixmend UNet", "diffusers UNet2DModel", "denoising-diffusion-pytorch Unet"
+LAST = ", channels-last"  # what the name of a network in that layout ends in
 UNUSED = ("torchvision", "accelerate", "ema_pytorch", "scipy", "scipy.optimize")  # of its trainer, not of its network
 
 
@@ -29,6 +32,18 @@ class Sample(nn.Module):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         sample: Tensor = self.network(x, t, return_dict=False)[0]
         return sample
+
+
+class ChannelsLast(nn.Module):
+    """A network with weights and input in channels-last."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        answer: Tensor = self.network(x.contiguous(memory_format=torch.channels_last), t)
+        return answer
 
 
 def diffusers_network() -> nn.Module:
@@ -84,9 +99,20 @@ def networks() -> dict[str, nn.Module | None]:
         try:
             torch.manual_seed(0)
             made[name] = make()
+            if name != OURS:
+                made[name + LAST] = ChannelsLast(make())
         except ImportError:
             made[name] = None
     return made
+
+
+def beside_the_faster_layout(seconds: Mapping[str, float]) -> list[str]:
+    """For each of the others, how many times as fast ours is as the faster of its layouts. seconds: by name."""
+    return [
+        f"{peer}: {min(seconds[name] for name in (peer, peer + LAST)) / seconds[OURS]:.2f}"
+        for peer in (DIFFUSERS, LUCIDRAINS)
+        if peer in seconds
+    ]
 
 
 def parameters_in_millions(network: nn.Module) -> float:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from machine import machine
 from pixmend.checkpoint import Model, load_model
-from pixmend.conditioning import denoiser, smooth_fill
+from pixmend.conditioning import make_denoiser, smooth_fill
 from pixmend.diffusion import Known
 from pixmend.evaluation.baselines import BASELINES
 from pixmend.evaluation.metrics import boundary_gradient, hole_psnr, inside_gradient
@@ -125,7 +125,7 @@ def ours(model: Model, sampler: str, steps: int, number: int, device: torch.devi
                 wide = torch.tensor([is_wide(h[0].cpu().numpy() > 0, model.size) for h in part_hole], device=device)
                 mean = likeliest(model.mean, device)(part, part_hole).to(device)
                 guide = torch.where(wide[:, None, None, None], smooth_fill(part, part_hole), mean)
-            denoise = denoiser(network, known, guide)
+            denoise = make_denoiser(network, known, guide)
             done.append(sample(denoise, start, times, model.diffusion, noise=noise, put_back=known.put_back).cpu())
         return torch.cat(done)
 

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from machine import alternate, gflop, machine, medians
-from peers import OURS, networks
+from peers import OURS, beside_the_faster_layout, networks
 from pixmend.backends.with_torch import TorchNetwork
 from pixmend.checkpoint import Model, load_model
-from pixmend.conditioning import denoiser, smooth_fill
+from pixmend.conditioning import make_denoiser, smooth_fill
 from pixmend.diffusion import Known
 from pixmend.masks import create_advanced_mask
 from pixmend.runtime import tune_allocator
@@ -67,6 +67,10 @@ def calls_table(size: int, batches: list[int], repeats: int) -> None:
             cells.append(f"{1e3 * own:.1f}" + ("" if name == OURS else f" ({own / ours:.2f})"))
         work = gflop(network, torch.randn(1, 7, size, size), torch.zeros(1))
         print(f"| {name} | {work:.2f} | {' | '.join(cells)} |")
+    for (batch, dtype), head in zip(columns, heads, strict=True):
+        own = {name: seconds[f"{name} {batch} {dtype}"] for name, network in found.items() if network is not None}
+        if told := beside_the_faster_layout(own):
+            print(f"\nOurs beside the faster layout of each, {head}: {'; '.join(told)}.")
 
 
 class Timed:
@@ -99,7 +103,9 @@ def fill_of(model: Model, network: Timed, sampler: str, size: int, batch: int, s
         seconds = time.perf_counter() - begun
         known = Known(x0, hole, model.diffusion, model.conditioning, noise)
         start, sample = known.start(times[0]), SAMPLERS[sampler]
-        sample(denoiser(network, known, guide), start, times, model.diffusion, noise=noise, put_back=known.put_back)
+        sample(
+            make_denoiser(network, known, guide), start, times, model.diffusion, noise=noise, put_back=known.put_back
+        )
         return seconds
 
     return fill
@@ -112,19 +118,30 @@ def loop_table(model: Model, size: int, batches: list[int], repeats: int) -> Non
     )
     print("| sampler | batch | ms a fill | the guide, ms, once | the loop, ms a step | share of the loop | of both |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for sampler in SAMPLERS:
-        for batch in batches:
-            fill = fill_of(model, network, sampler, size, batch, model.steps)
-            turns = []
-            for turn in range(repeats + 2):
-                network.seconds, start = 0.0, time.perf_counter()
-                guide = fill()
-                total = time.perf_counter() - start
-                if turn >= 2:
-                    turns.append((total, guide, total - network.seconds - guide))
-            whole, guide, loop = (1e3 * statistics.median(column) for column in zip(*turns, strict=True))
-            shares = f"{100 * loop / (whole - guide):.1f} % | {100 * (loop + guide) / whole:.1f} %"
-            print(f"| {sampler} | {batch} | {whole:.1f} | {guide:.2f} | {loop / model.steps:.3f} | {shares} |")
+    parts: dict[str, list[tuple[float, float]]] = {}  # seconds of every fill: in its guide, and in the network
+
+    def noting(name: str, fill: Callable[[], float]) -> Callable[[], None]:
+        parts[name] = []
+
+        def call() -> None:
+            network.seconds = 0.0
+            parts[name].append((fill(), network.seconds))
+
+        return call
+
+    names = {f"{sampler} | {batch}": (sampler, batch) for sampler in SAMPLERS for batch in batches}
+    fills = {
+        name: noting(name, fill_of(model, network, sampler, size, batch, model.steps))
+        for name, (sampler, batch) in names.items()
+    }
+    for name, totals in alternate(fills, repeats).items():
+        turns = [
+            (total, guide, total - inside - guide)
+            for total, (guide, inside) in zip(totals, parts[name][-repeats:], strict=True)
+        ]
+        whole, guide, loop = (1e3 * statistics.median(column) for column in zip(*turns, strict=True))
+        shares = f"{100 * loop / (whole - guide):.1f} % | {100 * (loop + guide) / whole:.1f} %"
+        print(f"| {name} | {whole:.1f} | {guide:.2f} | {loop / model.steps:.3f} | {shares} |")
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from machine import machine
 from pixmend.checkpoint import Model, load_model
-from pixmend.conditioning import denoiser
+from pixmend.conditioning import make_denoiser
 from pixmend.diffusion import Known
 from pixmend.evaluation.metrics import boundary_gradient, hole_psnr, inside_gradient
 from pixmend.runtime import pick_device, tune_allocator
@@ -50,7 +50,7 @@ def filled(model: Model, x0: Tensor, told: Tensor, soft: Tensor) -> Tensor:
         known = Known(x0[some], told[some], model.diffusion, model.conditioning, noise)
         sample = SAMPLERS[model.sampler]
         fill = sample(
-            denoiser(model.network, known),
+            make_denoiser(model.network, known),
             known.start(times[0]),
             times,
             model.diffusion,

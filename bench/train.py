@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from machine import alternate, convolution_limit, convolutions, gflop, machine, medians
-from peers import OURS, networks, parameters_in_millions
+from peers import OURS, beside_the_faster_layout, networks, parameters_in_millions
 from pixmend.checkpoint import Model
 from pixmend.data import InpaintingDataset, Sample
 from pixmend.loop import Report, fit
@@ -84,6 +84,10 @@ def steps_table(size: int, batch: int, repeats: int) -> float:
             f"| {name} | {parameters_in_millions(network):.2f} | {work:.2f} | {speed['fp32']:.1f} "
             f"| {speed['bf16']:.1f} | {faster} | {share} |"
         )
+    for dtype in DTYPES:
+        own = {name: seconds[f"{name} {dtype}"] for name, network in found.items() if network is not None}
+        if told := beside_the_faster_layout(own):
+            print(f"\nOurs beside the faster layout of each, {dtype}: {'; '.join(told)}.")
     trained_in = "bf16" if fast_dtype(torch.device("cpu")) == torch.bfloat16 else "fp32"
     return batch / seconds[f"{OURS} {trained_in}"]
 

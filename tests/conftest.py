@@ -158,6 +158,13 @@ def picture(tmp_path: Path) -> Path:
     return photograph(tmp_path / "picture.png", (HEIGHT, WIDTH))
 
 
+@pytest.fixture
+def eager_previews(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server in this process shows every step of a fill to whoever listens."""
+    for name, value in {"AFTER": 0, "EVERY": 0, "SHARE": 1e9}.items():
+        monkeypatch.setattr(f"pixmend.web.work.PREVIEW_{name}", value)
+
+
 def bench_module(name: str) -> Any:
     """A module of bench/, which is no package."""
     with mock.patch.object(sys, "path", [str(Path(__file__).parents[1] / "bench"), *sys.path]):

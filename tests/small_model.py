@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from PIL import Image
 
 from pixmend.checkpoint import Model
 from pixmend.inpainting import Inpainted, inpainting
+from pixmend.loop import Report
 from pixmend.unet import UNetConfig
 
 SMALL = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16, time_channels=16)
@@ -37,6 +40,16 @@ def mend(image: Any, mask: Any = None, **options: Any) -> Inpainted:
 def noise_picture(height: int, width: int, mode: str = "RGB", seed: int = 0) -> Image.Image:
     rng = np.random.default_rng(seed)
     return Image.fromarray(rng.integers(0, 256, (height, width, 4), np.uint8), "RGBA").convert(mode)
+
+
+def interrupt_after(steps: int) -> Callable[[Report], None]:
+    """A training's progress function that presses Ctrl-C after so many steps."""
+
+    def progress(report: Report) -> None:
+        if report.step == steps:
+            signal.raise_signal(signal.SIGINT)
+
+    return progress
 
 
 def draw_photos(folder: Path) -> Path:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
-import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +18,7 @@ from torch.utils.data import DataLoader
 
 from pixmend import picture_cache
 from pixmend.data import InpaintingDataset, Views
-from pixmend.errors import DataError, FileMissingError
-from pixmend.images import open_thumbnails
+from pixmend.errors import DataError, FileMissingError, OptionError
 
 
 def drawn(folder: Path, count: int = 6, side: int = 40) -> Path:
@@ -258,15 +260,30 @@ def test_a_picture_for_which_there_was_no_memory_is_tried_again(folder: Path, mo
 def test_decoding_does_not_run_far_ahead(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind a picture that takes long, the decoded ones would fill memory."""
     drawn(folder, 40)
-    begun, most = [], 2 * (os.cpu_count() or 1)
-    decode = open_thumbnails
+    ahead: list[Any] = []
+    counts: list[int] = []
 
-    def slow(file: Path, *options: object) -> object:
-        begun.append(file)
-        if len(begun) == 1:
-            time.sleep(0.3)
-            assert len(begun) <= most
-        return decode(file, *options)  # type: ignore[arg-type]
+    class Slow(ThreadPoolExecutor):
+        """Decodes nothing before somebody waits for it."""
 
-    monkeypatch.setattr(picture_cache, "open_thumbnails", slow)
-    assert len(dataset(folder)) == len(begun) == 40
+        def submit(self, call: Callable[..., Any], *arguments: Any) -> Any:  # type: ignore[override]
+            ahead.append(arguments)
+            counts.append(len(ahead))
+            return SimpleNamespace(result=lambda: call(*ahead.pop(0)))
+
+    monkeypatch.setattr(picture_cache, "usable_cores", lambda: 2)
+    monkeypatch.setattr(picture_cache, "ThreadPoolExecutor", Slow)
+    assert len(dataset(folder)) == len(counts) == 40
+    assert max(counts) == 4
+
+
+@pytest.mark.parametrize("wrong", [{"size": 0}, {"T": 0}, {"holdout": 1.0}, {"masks": "thikc"}], ids=str)
+def test_options_are_checked_before_anything_is_decoded(folder: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError):
+        InpaintingDataset(folder, **{"size": 16, **wrong}, progress=lambda done, total: pytest.fail("decoded"))
+
+
+def test_samples_are_counted_from_0(folder: Path) -> None:
+    samples = InpaintingDataset(folder, 16, cache=folder / ".cache")
+    with pytest.raises(IndexError, match="counted from 0"):
+        samples[-1]

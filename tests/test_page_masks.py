@@ -121,9 +121,9 @@ def test_masks_are_uploaded(visitor: Visitor, tmp_path: Path) -> None:
 
 
 def test_a_mask_by_kind_is_exact_once_what_was_drawn_is_cleared(visitor: Visitor) -> None:
-    visitor.drag((20, 20), (60, 30))
+    visitor.drag(*STROKE)
+    assert visitor.mask().any()
     visitor.do("clear")
-    visitor.page.locator("#repair summary").first.click()
     visitor.do("kind")
     expect(visitor.page.locator("[name=grow]")).to_have_value("0")
     visitor.do("clear")

@@ -20,7 +20,7 @@ from pixmend.locks import holder, locked
 from pixmend.loop import Report, TrainConfig
 from pixmend.training import train_model
 from pixmend.unet import UNetConfig
-from small_model import draw_photos
+from small_model import draw_photos, interrupt_after
 
 SMALL = UNetConfig(channels=(16,), attention=(False,), time_channels=16)
 CONFIG = TrainConfig(
@@ -34,14 +34,6 @@ def data(tmp_path: Path) -> Path:
     return draw_photos(tmp_path / "photos")
 
 
-def stop_after(steps: int) -> object:
-    def progress(report: Report) -> None:
-        if report.step == steps:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    return progress
-
-
 def train(photos: Path, output: Path, **options: object) -> Model:
     options = {"model": Model.new(SMALL, size=16, seed=1), "size": 16, "device": "cpu", **options}
     return train_model(photos, output, CONFIG, **options)  # type: ignore[arg-type]
@@ -50,7 +42,7 @@ def train(photos: Path, output: Path, **options: object) -> Model:
 def test_a_training_among_its_own_pictures_can_be_resumed(data: Path) -> None:
     """What it draws into its folder is nothing to train on."""
     before = picture_files(data)
-    train(data, data / "m.safetensors", progress=stop_after(2))
+    train(data, data / "m.safetensors", progress=interrupt_after(2))
     assert [*(data / "m.run").glob("*.png")]
     assert picture_files(data) == before
     inside = train(data, data / "m.safetensors", resume=True)
@@ -76,7 +68,7 @@ def test_a_model_is_not_replaced_by_what_begins_with_it(data: Path, tmp_path: Pa
 def test_files_of_others_stay(run: Run, data: Path, tmp_path: Path, name: str, command: str) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    for one in (name, "notes.txt", "levels.png"):
+    for one in (name, "my-notes.txt", "levels.png"):
         (folder / one).write_text("of somebody else\n")
     before = contents(folder)
     fails(

@@ -1,9 +1,4 @@
-"""Samplers on pictures from a known Gaussian, with the closed-form denoiser: the true law of them, at their order.
-
-For a denoiser that is affine in x_t every step of a sampler is affine in the state and in its noise. `Impulses` feeds
-the sampler the unit vectors instead of noise: what comes out is the map itself, so that mean and covariance of what the
-sampler draws are exact numbers, with no statistics.
-"""
+"""Samplers on pictures from a known Gaussian, with the closed-form denoiser: the true law of them, at their order."""
 
 from __future__ import annotations
 
@@ -19,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gaussians import HOLE, IN_HOLE, SHAPE, D, Gaussian, Impulses, a_gaussian, drawn, even_angles, even_lambdas, float64
-from pixmend.diffusion import Denoiser, Diffusion, Known
+from pixmend.diffusion import DenoiseFn, Diffusion, Known
 from pixmend.errors import OptionError
 from pixmend.samplers import SAMPLERS, ddim, ddnm, ddpm, dpmpp_2m, repaint, unipc
 from pixmend.schedules import SCHEDULES, step_subset
@@ -50,7 +45,7 @@ def never(x: Tensor) -> Tensor:
     raise AssertionError("no noise is needed here")
 
 
-def sampled(sampler: Sampler, diffusion: Diffusion, times: Sequence[int], denoise: Denoiser) -> tuple[Tensor, Tensor]:
+def sampled(sampler: Sampler, diffusion: Diffusion, times: Sequence[int], denoise: DenoiseFn) -> tuple[Tensor, Tensor]:
     """Whole-image sampling from pure noise."""
     noise = Impulses(draws=1 if sampler in (ddim, dpmpp_2m, unipc) else 1 + 3 * len(times))
     return drawn(sampler(denoise, noise(noise.like()), times, diffusion, noise=noise))
@@ -348,3 +343,10 @@ def test_a_variance_that_is_none_is_refused(variance: Any) -> None:
         ddpm(
             lambda x, t: x, float64(1, *SHAPE, seed=1), [9], Diffusion(T=10), noise=torch.randn_like, variance=variance
         )
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
+@pytest.mark.parametrize("times", [[], [0, 5, 9], [9, 4, 4], [10, 5], [5, -1]], ids=str)
+def test_times_that_do_not_fall_are_refused(sampler: Sampler, times: list[int]) -> None:
+    with pytest.raises(OptionError, match=r"they fall, from 9 at most to 0 at least"):
+        sampler(lambda x, t: x, float64(1, *SHAPE, seed=1), times, Diffusion(T=10), noise=torch.randn_like)

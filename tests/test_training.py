@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-import os
-import signal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from pixmend import run_folder
+from pixmend import loop, run_folder
 from pixmend.checkpoint import Model, load_model, save_model
 from pixmend.conditioning import roughened, smooth_fill
 from pixmend.data import InpaintingDataset, Views
@@ -32,9 +33,8 @@ from pixmend.run_folder import RunFolder, TrainingState
 from pixmend.runtime import training_memory_as_one_line
 from pixmend.training import FLAT, TYPICAL, InpaintingTask, balance_of, guide_for, train_model
 from pixmend.unet import UNetConfig
-from small_model import draw_photos
+from small_model import SMALL, draw_photos, interrupt_after
 
-SMALL = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16, time_channels=16)
 CONFIG = TrainConfig(
     total_kimg=0.08, batch_size=4, lr=1e-3, warmup_kimg=0.02, holdout=0.3, held_out_samples=8, workers=0
 )
@@ -53,16 +53,6 @@ def data(photos: Path, tmp_path: Path) -> InpaintingDataset:
 def train(data: InpaintingDataset, output: Path, config: TrainConfig = CONFIG, **options: object) -> Model:
     options = {"model": Model.new(SMALL, size=16, seed=1), "device": "cpu", **options}
     return train_model(data, output, config, **options)  # type: ignore[arg-type]
-
-
-def interrupt_after(steps: int) -> object:
-    """A progress function that presses Ctrl-C after so many steps."""
-
-    def progress(report: Report) -> None:
-        if report.step == steps:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    return progress
 
 
 def state_of(output: Path) -> dict[str, Tensor]:
@@ -222,14 +212,16 @@ def test_learning_rate_and_average_follow_their_formulas() -> None:
     assert config.lr_at(1000) == pytest.approx(0.1)
     short = TrainConfig(total_kimg=0.2, batch_size=8, lr=1.0)  # 25 steps, far fewer than the warm-up of a long training
     assert max(map(short.lr_at, range(short.steps))) > 0.95
+    half = TrainConfig(batch_size=10, ema_halflife_kimg=0.5, ema_ramp=0.05)
+    assert half.ema_decay_at(10_000) ** 50 == pytest.approx(0.5)  # 50 steps are 500 samples
+    assert half.ema_decay_at(39) ** 2 == pytest.approx(0.5)  # of 400 samples seen, a twentieth are 20: 2 steps
+    assert half.ema_decay_at(0) == pytest.approx(0.5**20)  # of 10, half a sample: a twentieth of a step
 
 
 def test_a_step_that_memory_does_not_hold_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(MemoryLimitError, match=r"a step with 32 samples of 100000x100000 at once takes about .* GB"):
         train_model(tmp_path / "not even looked for", tmp_path / "model.safetensors", size=100_000)
     assert not (tmp_path / "model.safetensors").exists()
-    half = TrainConfig(batch_size=10, ema_halflife_kimg=0.5, ema_ramp=1e9)
-    assert half.ema_decay_at(10_000) ** 50 == pytest.approx(0.5)
 
 
 def test_the_average_is_the_formula() -> None:
@@ -309,9 +301,8 @@ def test_bad_input_is_said_before_any_work(data: InpaintingDataset, tmp_path: Pa
         train(data, tmp_path / "n.safetensors", model=None, init=tmp_path / "bad.safetensors")
     with pytest.raises(OptionError, match="give one of them"):
         train(data, tmp_path / "m.safetensors", init=tmp_path / "bad.safetensors")
-    for wrong in ({"lr": -1.0}, {"batch_size": 0}, {"holdout": 1.0}, {"total_kimg": float("nan")}):
-        with pytest.raises(OptionError):
-            TrainConfig(**wrong)
+    with pytest.raises(OptionError, match="size = 32 does not fit samples of 16 pixels"):
+        train(data, tmp_path / "m.safetensors", size=32)
     assert not list(tmp_path.glob("m.safetensors"))
 
 
@@ -461,3 +452,47 @@ def test_a_model_for_narrow_holes_learns_what_its_guide_cannot_know(tmp_path: Pa
         progress=lambda report: losses.append(report.loss),
     )
     assert losses[-1] < 0.5 * losses[0], "stripes are one or the other, and never grey"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lr": -1.0},
+        {"lr_end": -0.1},
+        {"batch_size": 0},
+        {"holdout": 1.0},
+        {"total_kimg": float("nan")},
+        {"warmup_kimg": -1.0},
+        {"adam_betas": (0.9, 1.5)},
+        {"ema_ramp": 0.0},
+        {"workers": -1},
+        {"bad_steps": 0},
+    ],
+    ids=str,
+)
+def test_numbers_that_no_training_has_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=next(iter(wrong))):
+        TrainConfig(**wrong)
+
+
+def test_the_held_out_loss_is_that_of_all_samples_as_one_batch(data: InpaintingDataset, tmp_path: Path) -> None:
+    model = Model.new(SMALL, size=16)
+    task = InpaintingTask(model, data, TrainConfig(**{**vars(CONFIG), "held_out_samples": 33}), tmp_path / "m")
+    assert task.held_out is not None
+    batch = next(iter(DataLoader(task.held_out, batch_size=33)))
+    with torch.no_grad():
+        expected = task.error(model.network, batch) / (batch["hole"].sum() * 3)
+    assert task.held_out_loss(model.network) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_lasting_slowdown_is_seen_and_a_sleep_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of 10 ms that come to take 500 ms are told as such; an hour in between is no time of training."""
+    now = 0.0
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now))
+    clock = loop._Clock(SimpleNamespace(seconds=0.0))  # type: ignore[arg-type]
+    for spent in (*[0.01] * 10, 3600, *[0.5] * 200):
+        now += spent
+        total = clock.tick()
+        clock.resume()
+    assert total == pytest.approx(11 * 0.01 + 200 * 0.5)
+    assert clock.step_seconds == pytest.approx(0.5, rel=0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from pixmend.inpainting import inpainting
 from pixmend.masks import create_advanced_mask
 from pixmend.web.limits import Limits
 from pixmend.web.store import clean_name
-from web_server import HOLE, SIZE, Site, detail, picture_file, samples_of, serving, tiny_model
+from web_server import HOLE, SIZE, Site, detail, picture_file, samples_of, serving, tiny_model, wait_for_listener
 
 
 def render(site: Site, picture: str, *operations: dict[str, Any]) -> np.ndarray[Any, Any]:
@@ -229,16 +230,29 @@ def test_views_show_the_part_asked_for(site: Site) -> None:
 # ---------------------------------------------------------------------------------------------------------- the jobs
 
 
+@pytest.mark.usefixtures("eager_previews")
 def test_job_tells_how_far_it_is_and_shows_how_it_forms(site: Site) -> None:
-    job = site.fill(site.upload()["id"], steps=5)
-    events = site.events(job)
+    data = picture_file()
+    with ThreadPoolExecutor(1) as pool:
+        with site.gate.closed():
+            job = site.fill(site.upload(data)["id"], steps=5)
+            listening = pool.submit(site.events, job)
+            wait_for_listener(site.service)
+        events = listening.result()
     told = [data for name, data in events if name == "job"]
     assert told[-1]["state"] == "done"
     assert told[-1]["done"] == told[-1]["of"] > 0
     assert [data["done"] for data in told] == sorted(data["done"] for data in told)
     assert told[-1]["mask_share"] == 10 * 16 / (SIZE[0] * SIZE[1])
-    for step in (data for name, data in events if name == "step"):
-        assert samples_of(site.get(step["url"])).shape == (*SIZE, 3)
+    steps = [told for name, told in events if name == "step"]
+    assert [(told["candidate"], told["step"]) for told in steps] == [(0, k) for k in range(len(steps))]
+    assert len(steps) >= 5
+    shown = [samples_of(site.get(told["url"])) for told in steps]
+    filled = np.zeros(SIZE, bool)
+    filled[10:20, 16:32] = True
+    for picture, next_ in zip(shown, [*shown[1:], samples_of(data)], strict=True):
+        np.testing.assert_array_equal(picture[~filled], samples_of(data)[~filled])
+        assert (picture[filled] != next_[filled]).any()
 
 
 def test_denoising_tells_the_level_and_keeps_the_size(site: Site) -> None:

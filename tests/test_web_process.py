@@ -26,7 +26,7 @@ pytest.importorskip("uvicorn")
 from pixmend import cli
 from pixmend.checkpoint import save_model
 from pixmend.web import server
-from pixmend.web.app import create_app
+from pixmend.web.app import STATIC, create_app
 from pixmend.web.cli import _address
 from pixmend.web.hosts import is_loopback
 from pixmend.web.service import Service
@@ -84,7 +84,7 @@ def events(answer: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
 
 def test_sigterm_lets_the_running_job_end_and_its_result_be_fetched(model: Path, tmp_path: Path) -> None:
     with process("--model", model, folder=tmp_path) as (server, address), Visitor(address) as visitor:
-        job = visitor.long_job(steps=300)
+        job = visitor.long_job()
         stream = events(visitor.ask("GET", f"/api/jobs/{job['id']}/events"))
         assert any(told["done"] for told in stream)  # it runs
         waiting = visitor.long_job()
@@ -154,6 +154,25 @@ def test_visitor_who_leaves_frees_its_stream(address: str) -> None:
         visitor.json("DELETE", f"/api/jobs/{job['id']}")
         *_, last = events(visitor.ask("GET", f"/api/jobs/{job['id']}/events"))
         assert last["state"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../app.py",
+        "/..%2fapp.py",
+        "/%2e%2e/%2E%2E/errors.py",
+        "/x/../../app.py",
+        "/..\\app.py",
+        f"/{STATIC.parent}/app.py",
+        "/api/pictures/..%2f..%2fx",
+    ],
+)
+def test_paths_lead_nowhere_else(address: str, path: str) -> None:
+    """Sent as they stand: most clients tidy paths up first."""
+    with Visitor(address) as visitor:
+        answer = visitor.ask("GET", path)
+        assert (answer.status, answer.headers["Content-Type"]) == (404, "application/json")
 
 
 def test_upload_that_breaks_off_stores_nothing(address: str) -> None:

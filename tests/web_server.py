@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,6 +109,12 @@ class Gate:
             yield
         finally:
             self.open.set()
+
+
+def wait_for_listener(service: Service) -> None:
+    """Wait until somebody listens to a job's events; pytest's own timeout bounds it."""
+    while not any(job.listeners for job in service.jobs.all()):
+        time.sleep(0.01)
 
 
 def picture_file(size: tuple[int, int] = SIZE, format: str = "PNG", seed: int = 0, **options: Any) -> bytes:
