@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 from torch import nn
 
 import two_processes
-from pixmend import processes
 from pixmend.batches import batches
 from pixmend.checkpoint import load_model
 from pixmend.errors import OptionError
@@ -178,9 +177,10 @@ def test_the_first_that_asks_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     second = Processes(rank=1, count=2, local_rank=1, local_count=2)
     assert second.device("cpu") == torch.device("cpu")
-    with monkeypatch.context() as a_mac, pytest.raises(OptionError, match="not on mps"):
-        a_mac.setattr(processes, "pick_device", torch.device)
-        second.device("mps")
+    with monkeypatch.context() as on_a_mac:
+        on_a_mac.setattr("pixmend.runtime.pick_device", torch.device)
+        with pytest.raises(OptionError, match="not on mps"):
+            second.device("mps")
     chosen: list[int] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
