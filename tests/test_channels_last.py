@@ -97,10 +97,10 @@ def test_modulation() -> None:
     assert torch.autograd.gradcheck(modulated, inputs)
 
 
-@pytest.mark.parametrize("attention", [(False, False), (False, True)])
-def test_network_trains_alike_in_both_layouts(attention: tuple[bool, bool]) -> None:
+@pytest.mark.parametrize(("attention", "groups"), [((False, False), 16), ((False, True), 16), ((False, True), 0)])
+def test_network_trains_alike_in_both_layouts(attention: tuple[bool, bool], groups: int) -> None:
     torch.manual_seed(0)
-    network = UNet(UNetConfig(in_channels=3, channels=(32, 64), attention=attention)).double()
+    network = UNet(UNetConfig(in_channels=3, channels=(32, 64), attention=attention, groups=groups)).double()
     for parameter in network.parameters():  # no branch is left at zero
         nn.init.normal_(parameter, std=0.05)
     x, time = features((2, 3, 10, 12)), torch.randn(2, 128).double()
@@ -115,8 +115,10 @@ def test_network_trains_alike_in_both_layouts(attention: tuple[bool, bool]) -> N
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * float(b.abs().max()))
 
 
-def test_training_in_bfloat16_goes_in_channels_last() -> None:
-    network = UNet(UNetConfig(in_channels=3, channels=(16, 32), attention=(False, False)))
+@pytest.mark.parametrize(("groups", "small"), [(16, False), (0, True)])
+def test_training_in_bfloat16_goes_in_channels_last(groups: int, small: bool) -> None:
+    """Small pictures too where there is no normalisation."""
+    network = UNet(UNetConfig(in_channels=3, channels=(16, 32), attention=(False, False), groups=groups))
     seen: list[bool] = []
     network.norm.register_forward_hook(lambda _, inputs, __: seen.append(is_channels_last(inputs[0])))
     x, t = torch.randn(2, 3, 48, 48), torch.zeros(2)
@@ -126,4 +128,4 @@ def test_training_in_bfloat16_goes_in_channels_last() -> None:
         with torch.no_grad():
             network(x, t)
         network(x[..., :32, :32], t)
-    assert seen == [False, True, False, False]
+    assert seen == [False, True, False, small]

@@ -44,10 +44,13 @@ def normalisation(groups: int, channels: int) -> nn.Module:
     return GroupNorm(groups, channels) if groups else Unnormalised()
 
 
-def as_trained(x: Tensor) -> Tensor:
-    """Return x in the layout that trains fastest: channels-last for bfloat16 on a processor, else as it is."""
+def as_trained(x: Tensor, *, normalised: bool = True) -> Tensor:
+    """Return x in the layout that trains fastest: channels-last for bfloat16 on a processor, else as it is.
+
+    normalised: whether the network has group normalisations, which are what small pictures lose by it.
+    """
     rounded = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-    faster = rounded and torch.is_grad_enabled() and x.shape[2] * x.shape[3] >= WORTH
+    faster = rounded and torch.is_grad_enabled() and (x.shape[2] * x.shape[3] >= WORTH or not normalised)
     return x.contiguous(memory_format=torch.channels_last) if faster else x
 
 

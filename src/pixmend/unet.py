@@ -171,7 +171,7 @@ class UNet(nn.Module):
         """The network but for `time_of`, whose sinusoids need float32 where all else may be rounded."""
         height, width = x.shape[-2:]
         x = F.pixel_unshuffle(pad_to(x, self.config.stride), self.config.patch)  # (B, C p^2, H/p, W/p)
-        h = self.first(as_trained(x))
+        h = self.first(as_trained(x, normalised=self.config.groups > 0))
 
         skips = []
         for level, stages in enumerate(self.down):
