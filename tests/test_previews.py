@@ -17,17 +17,11 @@ from PIL import Image
 from pixmend.decoding import decode_file
 from pixmend.encoding import save_picture
 from pixmend.jpeg_editing import NOT_THE_MAKERS, NOTHING_BEHIND, UNSIGNED
-from pixmend.jpeg_segments import APP0, APP1, APP2, APP11, APP13, LONGEST, Segment, join, split
+from pixmend.jpeg_segments import APP0, APP1, APP2, APP11, APP13, LONGEST, MOST_STREAMS, Segment, join, split
+from pixmend.packets import without_photoshop_previews, without_xmp_previews
 from pixmend.pictures import Metadata, Picture, composite, turned_back
 from pixmend.png_bytes import Chunk, chunks, encoded, raw_profile, with_raw_profile
-from pixmend.previews import (
-    MOST_STREAMS,
-    PIXELS_A_BYTE,
-    refreshed,
-    refreshed_exif,
-    without_photoshop_previews,
-    without_xmp_previews,
-)
+from pixmend.previews import PIXELS_A_BYTE, refreshed, refreshed_exif
 
 SECRET = (200, 30, 160)  # what is removed, and must not be seen in any preview
 BOX = np.s_[20:70, 60:120]

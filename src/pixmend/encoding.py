@@ -34,8 +34,9 @@ from pixmend.metadata import (
     tiff_exif,
 )
 from pixmend.modes import MULTIPLIED, stored_image
+from pixmend.packets import without_xmp_previews
 from pixmend.pictures import Metadata, Picture, to_samples
-from pixmend.previews import refreshed, refreshed_segments, showing, without_xmp_previews
+from pixmend.previews import refreshed, refreshed_segments, showing
 from pixmend.wide import write_wide
 
 FORMATS = {

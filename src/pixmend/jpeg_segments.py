@@ -8,6 +8,7 @@ coded. So metadata is carried from one file to another by carrying segments, wit
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 SOI, SOS, COM = 0xD8, 0xDA, 0xFE
@@ -16,6 +17,8 @@ EXIF_HEAD, XMP_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 JFIF_HEAD, ADOBE_HEAD, PHOTOSHOP_HEAD = b"JFIF\0", b"Adobe", b"Photoshop 3.0\0"
 LONGEST = 65533  # bytes of payload
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the markers of frame headers
+MOST_STREAMS = 64  # in one block, as few as those are; what follows more of them is blanked
+START = re.compile(rb"\xd8\xff(?:\xdb|(?<=\xff\xd8\xff))")  # of a JPEG, from its second byte: some have a wrong first
 _EOI, _MARKER = 0xD9, re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # none that stands among compressed samples
 _ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a payload
 
@@ -116,3 +119,33 @@ def dressed(coded: bytes, segments: list[Segment]) -> bytes:
     """The samples of one JPEG behind the descriptions among `segments`, in their order."""
     own, rest = split(coded)
     return join([one for one in segments if one.describes] + [one for one in own if not one.describes], rest)
+
+
+def streams(block: bytes) -> Iterator[tuple[int, int, tuple[int, int] | None]]:
+    """The JPEG streams in a block: where each begins and ends, and its (width, height); one without an end goes on.
+
+    Bytes that only begin as a JPEG does are a maker's numbers. But no camera has so many of either that all that is
+    behind MOST_STREAMS of them, which is one stream without a size here, would have to be looked at.
+    """
+    found = START.search(block, 1)
+    for _ in range(MOST_STREAMS):
+        if not found:
+            return
+        at, next_ = found.start() - 1, found.end()
+        stream = b"\xff" + block[at + 1 :]
+        if size := size_of(stream):
+            next_ = block.find(b"\xff\xd9", len(block) - len(split(stream)[1])) + 2
+            next_ = len(block) if next_ < 2 else next_
+            yield at, next_, size
+        found = START.search(block, next_ + 1)
+    if found:
+        yield found.start() - 1, len(block), None
+
+
+def size_of(stream: bytes) -> tuple[int, int] | None:
+    """(width, height) of a JPEG by its frame header (T.81, B.2.2); None for what is none."""
+    try:
+        frames = [data for marker, data in split(stream)[0] if marker in FRAMES and len(data) >= 5]
+    except ValueError:
+        return None
+    return (int.from_bytes(frames[0][3:5], "big"), int.from_bytes(frames[0][1:3], "big")) if frames else None

@@ -8,7 +8,6 @@ In EXIF they are replaced where they stand, in the same number of bytes: maker n
 from __future__ import annotations
 
 import io
-import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -25,44 +24,29 @@ from pixmend.jpeg_segments import (
     APP12,
     APP13,
     EXIF_HEAD,
-    FRAMES,
     JFIF_HEAD,
     LONGEST,
     PHOTOSHOP_HEAD,
     XMP_HEAD,
     Segment,
-    split,
+    size_of,
+    streams,
 )
 from pixmend.metadata import entries
+from pixmend.packets import XMP_HAS_MORE, without_iptc_preview, without_photoshop_previews, without_xmp_previews
 from pixmend.pictures import Metadata, Picture, to_samples, turned_back
 from pixmend.png_bytes import RAW_PROFILE, Chunk, raw_profile, with_raw_profile
 
 Showing = Callable[[], Image.Image]  # gives the picture that previews are made of, when one is needed
 
 MOST_PIXELS = 1 << 24  # of a preview: more than a camera ever embeds
-MOST_STREAMS = 64  # in one block, as few as those are; what follows more of them is blanked
 PIXELS_A_BYTE = 64  # at most, in the JPEGs made here: 8 x 8 pixels, all alike, take 6 bits of luma and 2 of chroma
 _SIDE = 2048  # to about this many pixels the result is thinned out first
 _QUALITIES = (85, 70, 50, 30, 10)
-_START = re.compile(rb"\xd8\xff(?:\xdb|(?<=\xff\xd8\xff))")  # of a JPEG, from its second byte: some have a wrong first
 _XMP_MORE = b"http://ns.adobe.com/xmp/extension/\0"
 _FLIR = b"FLIR\0"  # thermal data, in whatever form
 
 
-def _properties(names: bytes) -> re.Pattern[bytes]:
-    """Simple properties of XMP, be they attributes or elements."""
-    return re.compile(rb"""(?<=\s)(?:%s)=(?:"[^"]*"|'[^']*')|<(%s)>[^<]*</\1>""" % (names, names))
-
-
-_XMP_SIMPLE = _properties(  # previews, depth, and claims of films and gain maps; makers have prefixes beside GCamera
-    rb"xmpGImg:image|(?:GImage|GDepth|hdrgm):\w+|\w+:(?:MotionPhoto|MicroVideo)\w*"
-)
-_XMP_HAS_MORE = _properties(b"xmpNote:HasExtendedXMP")
-_GAIN_MAP = "Version GainMapMin GainMapMax Gamma OffsetSDR OffsetHDR HDRCapacityMin HDRCapacityMax BaseRenditionIsHDR"
-_XMP_WHOLE = (  # the elements that go with all that is in them
-    *("xmp:Thumbnails", "xap:Thumbnails", "Container:Directory", "GContainer:Directory"),
-    *(f"hdrgm:{name}" for name in _GAIN_MAP.split()),
-)
 _LEFT_OUT = {  # by marker, what segments of further pictures begin with, or those that are signed for the old one
     APP0: (b"JFXX\0",),
     APP1: (_FLIR,),
@@ -71,9 +55,6 @@ _LEFT_OUT = {  # by marker, what segments of further pictures begin with, or tho
 }
 _MAKERS = {*range(APP3, APP12 + 1)} - {APP11}  # where makers keep what they like, mostly without a name
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*")  # how those begin that are no JPEG: PNG and TIFF
-_PHOTOSHOP_PREVIEWS = (1033, 1036)  # the resources that hold thumbnails
-_PHOTOSHOP_IPTC, _PHOTOSHOP_XMP = 1028, 1060
-_IPTC_PREVIEW = {(2, 200), (2, 201), (2, 202)}  # its format, the format's version, and itself
 _THUMBNAIL_AT, _THUMBNAIL_LENGTH, _STRIPS_AT, _STRIP_LENGTHS = 0x0201, 0x0202, 0x0111, 0x0117
 
 
@@ -92,7 +73,7 @@ def refreshed(metadata: Metadata, show: Showing, *, quarter_turn: bool = False) 
     """Metadata whose previews show the result. quarter_turn: the old ones lie across it."""
     exif = metadata.exif and refreshed_exif(metadata.exif, show, quarter_turn=quarter_turn)
     xmp, photoshop = metadata.xmp, metadata.photoshop
-    xmp = xmp and _XMP_HAS_MORE.sub(b"", without_xmp_previews(xmp))  # segments of a JPEG do not go along
+    xmp = xmp and XMP_HAS_MORE.sub(b"", without_xmp_previews(xmp))  # segments of a JPEG do not go along
     photoshop = photoshop and without_photoshop_previews(photoshop)
     chunks = tuple(kept for one in metadata.png_chunks if (kept := _without_raw_previews(one)))
     return replace(metadata, exif=exif, xmp=xmp, photoshop=photoshop, png_chunks=chunks)
@@ -109,7 +90,7 @@ def refreshed_segments(segments: list[Segment], show: Showing) -> list[Segment]:
             data = EXIF_HEAD + refreshed_exif(data[len(EXIF_HEAD) :], show)
         elif marker == APP1 and data.startswith(XMP_HEAD):
             packet = without_xmp_previews(data[len(XMP_HEAD) :])
-            data = XMP_HEAD + (_XMP_HAS_MORE.sub(b"", packet) if drop_more else packet)
+            data = XMP_HEAD + (XMP_HAS_MORE.sub(b"", packet) if drop_more else packet)
         elif marker == APP1 and data.startswith(_XMP_MORE) and drop_more:
             continue
         elif marker == APP0 and data.startswith(JFIF_HEAD) and len(data) > 14:
@@ -154,7 +135,7 @@ def _may_be_picture(marker: int, data: bytes) -> bool:
     plain numbers of one do.
     """
     is_other = marker in _MAKERS and (len(data) > LONGEST or any(head in data for head in _PICTURES))
-    return is_other or any(_streams(data))
+    return is_other or any(streams(data))
 
 
 def _series(marker: int, data: bytes) -> tuple[int, bytes]:
@@ -165,72 +146,11 @@ def _series(marker: int, data: bytes) -> tuple[int, bytes]:
 def refreshed_exif(exif: bytes, show: Showing, *, quarter_turn: bool = False) -> bytes:
     """An EXIF block of the same length in which every JPEG stream shows the result, or is blank where none fits."""
     block = bytearray(exif)
-    for start, end, size in _streams(exif):
+    for start, end, size in streams(exif):
         made = bytes(end - start) if size is None else _made(size[::-1] if quarter_turn else size, end - start, show)
         block[start:end] = made
     _tidy_thumbnail(block)
     return bytes(block)
-
-
-def without_xmp_previews(xmp: bytes) -> bytes:
-    """XMP less its previews and what it tells of further pictures, in time that grows as its length does."""
-    xmp = _XMP_SIMPLE.sub(b"", xmp)
-    for name in _XMP_WHOLE:
-        start, end = f"<{name}".encode(), f"</{name}>".encode()
-        kept, at = [], 0
-        while (begin := xmp.find(start, at)) >= 0 and (past := xmp.find(end, begin + len(start))) >= 0:
-            kept.append(xmp[at:begin])
-            at = past + len(end)
-        xmp = b"".join([*kept, xmp[at:]])
-    return xmp
-
-
-def without_photoshop_previews(resources: bytes) -> bytes:
-    """Photoshop's image resources less thumbnails (Photoshop File Formats Specification, Image Resource Blocks)."""
-    kept, at = [], 0
-    while resources[at : at + 4] == b"8BIM" and at + 12 <= len(resources):
-        (number,) = struct.unpack_from(">H", resources, at + 4)
-        name = (resources[at + 6] + 2) // 2 * 2  # its length and itself, to an even number of bytes
-        start = at + 10 + name
-        if start > len(resources):
-            break
-        (length,) = struct.unpack_from(">I", resources, start - 4)
-        end = start + (length + 1) // 2 * 2
-        data = resources[start : start + length]
-        left = _without_resource_previews(number, data)
-        if left == data:
-            kept.append(resources[at:end])
-        elif left is not None:
-            kept.append(resources[at : start - 4] + struct.pack(">I", len(left)) + left + bytes(len(left) % 2))
-        at = end
-    rest = resources[at:]
-    return b"".join(kept) + (b"" if _START.search(rest) else rest)
-
-
-def _without_resource_previews(number: int, data: bytes) -> bytes | None:
-    """What is left of one resource, None if nothing is."""
-    if number in _PHOTOSHOP_PREVIEWS:
-        return None
-    if number == _PHOTOSHOP_IPTC:
-        data = without_iptc_preview(data)
-    elif number == _PHOTOSHOP_XMP:
-        data = without_xmp_previews(data)
-    return None if any(_streams(data)) else data
-
-
-def without_iptc_preview(iptc: bytes) -> bytes:
-    """IPTC's datasets less that which holds a preview (Information Interchange Model 4.2, chapter 3)."""
-    kept, at = [], 0
-    while iptc[at : at + 1] == b"\x1c" and at + 5 <= len(iptc):
-        record, dataset, length = struct.unpack_from(">BBH", iptc, at + 1)
-        start = at + 5
-        if length & 0x8000:  # a long one: of so many bytes is its length
-            start += length & 0x7FFF
-            length = int.from_bytes(iptc[at + 5 : start], "big")
-        if (record, dataset) not in _IPTC_PREVIEW:
-            kept.append(iptc[at : start + length])
-        at = start + length
-    return b"".join([*kept, iptc[at:]])
 
 
 def _without_raw_previews(chunk: Chunk) -> Chunk | None:
@@ -245,39 +165,9 @@ def _without_raw_previews(chunk: Chunk) -> Chunk | None:
         left = without_photoshop_previews(left)
     else:
         left = without_iptc_preview(left) if left.startswith(b"\x1c") else without_xmp_previews(left)
-    if not left or any(_streams(left)):
+    if not left or any(streams(left)):
         return None
     return chunk if head + left == profile else with_raw_profile(chunk, head + left)
-
-
-def _streams(block: bytes) -> Iterator[tuple[int, int, tuple[int, int] | None]]:
-    """The JPEG streams in a block: where each begins and ends, and its (width, height); one without an end goes on.
-
-    Bytes that only begin as a JPEG does are a maker's numbers. But no camera has so many of either that all that is
-    behind MOST_STREAMS of them, which is one stream without a size here, would have to be looked at.
-    """
-    found = _START.search(block, 1)
-    for _ in range(MOST_STREAMS):
-        if not found:
-            return
-        at, next_ = found.start() - 1, found.end()
-        stream = b"\xff" + block[at + 1 :]
-        if size := _size(stream):
-            next_ = block.find(b"\xff\xd9", len(block) - len(split(stream)[1])) + 2
-            next_ = len(block) if next_ < 2 else next_
-            yield at, next_, size
-        found = _START.search(block, next_ + 1)
-    if found:
-        yield found.start() - 1, len(block), None
-
-
-def _size(stream: bytes) -> tuple[int, int] | None:
-    """(width, height) of a JPEG by its frame header (T.81, B.2.2); None for what is none."""
-    try:
-        frames = [data for marker, data in split(stream)[0] if marker in FRAMES and len(data) >= 5]
-    except ValueError:
-        return None
-    return (int.from_bytes(frames[0][3:5], "big"), int.from_bytes(frames[0][1:3], "big")) if frames else None
 
 
 def _made(size: tuple[int, int], length: int, show: Showing) -> bytes:
@@ -307,7 +197,7 @@ def _tidy_thumbnail(block: bytearray) -> None:
             return
         places = entries(block, order, second)
         at, length = (_number(block, order, places.get(tag)) for tag in (_THUMBNAIL_AT, _THUMBNAIL_LENGTH))
-        if at is not None and length is not None and _size(bytes(block[at : at + length])):
+        if at is not None and length is not None and size_of(bytes(block[at : at + length])):
             length = len(block[at : at + length].rstrip(b"\0"))
             struct.pack_into(order + "I", block, places[_THUMBNAIL_LENGTH] + 8, length)
             return
