@@ -35,6 +35,7 @@ ROWS = (
     ("jpeg", "modes", "opening", "packets", "tiff_bytes", "wide", "mask_reading", "tiff_tags"),
     ("masks", "decoding", "previews"),
     ("jpeg_editing",),
+    ("save_options",),
     ("encoding", "thumbnails"),
     ("images", "conditioning", "samplers", "views"),
     ("picture_cache", "inputs", "scratches"),

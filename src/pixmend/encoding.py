@@ -11,32 +11,20 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from pixmend import png_bytes, tiff_bytes
 from pixmend.errors import MemoryLimitError, OutputError
 from pixmend.files import check_output, write_atomically
 from pixmend.heif import register_heif
 from pixmend.jpeg_editing import came_as_jpeg, encode_jpeg_again
-from pixmend.jpeg_segments import APP1, APP2, COM, EXIF_HEAD, LONGEST, XMP_HEAD, Segment, dressed, split
-from pixmend.metadata import (
-    CICP,
-    EXIF_PREFIX,
-    PHOTOSHOP,
-    PNG_GROUND,
-    RESOLUTION,
-    XMP_KEYWORD,
-    calm,
-    can_be_rewritten,
-    fitting_profile,
-    is_private,
-    is_srgb,
-    tiff_exif,
-)
+from pixmend.jpeg_segments import EXIF_HEAD, LONGEST, XMP_HEAD
+from pixmend.metadata import calm
 from pixmend.modes import MULTIPLIED, stored_image
 from pixmend.packets import without_xmp_previews
 from pixmend.pictures import Metadata, Picture, to_samples
-from pixmend.previews import refreshed, refreshed_segments, showing
+from pixmend.previews import refreshed, showing
+from pixmend.save_options import cicp_of, more_chunks, save_options, with_segments_of_its_source
 from pixmend.wide import write_wide
 
 FORMATS = {
@@ -59,17 +47,13 @@ _LONGEST_SIDE = {"WEBP": 16383, "AVIF": 32768, "JPEG": 65500, "GIF": 65535}  # o
 _ROOM_IN_JPEG = {"exif": LONGEST - len(EXIF_HEAD), "xmp": LONGEST - len(XMP_HEAD), "comment": LONGEST}  # bytes
 _LOSSY = ("JPEG", "AVIF")
 _GREYS = ("1", "L", "I;16", "F")  # modes
-_COLOUR_ALWAYS = ("WEBP", "AVIF")  # grey is written as three channels
 _WITH_CICP = ("PNG", "HEIF")
 _NO_CICP = (
     "what tells of the colours by numbers (CICP: such as Display P3, HDR) has no place in the {} that is written, "
     "and they may be shown wrong; .png and .heic keep it"
 )
-_PICTURES = (b"\xff\xd8\xff", png_bytes.SIGNATURE)  # what JPEG and PNG begin with
-_ICC_HEAD = b"ICC_PROFILE\0"  # of segments
 _GIF_SIDE = 480  # pixels
 _GIF_MILLISECONDS = (120, 1500)  # for which a picture stands, and the last one
-_JPEG_DEFAULTS = {"quality": 95, "subsampling": "4:4:4"}  # for pictures that were no JPEG before
 
 
 def save_picture(
@@ -217,8 +201,8 @@ def encode(picture: Picture, stream: IO[bytes], file_format: str) -> str | None:
             told.append(_left_out(lost, file_format))
         is_wide = picture.is_signed or (picture.samples.dtype != np.uint8 and picture.samples.shape[2] > 1)
         image = None if is_wide else stored_image(picture, file_format)
-        options = _options(picture, file_format, image)
-        if file_format not in _WITH_CICP and _cicp(picture):
+        options = save_options(picture, file_format, image)
+        if file_format not in _WITH_CICP and cicp_of(picture):
             told.append(_NO_CICP.format(file_format))
         if is_wide:
             written = io.BytesIO()
@@ -227,8 +211,8 @@ def encode(picture: Picture, stream: IO[bytes], file_format: str) -> str | None:
         else:
             encoded = _saved(image or _to_pillow(picture, file_format), picture, file_format, options)
         if file_format == "JPEG":
-            encoded = _with_segments_of_its_source(encoded, picture)
-        if file_format == "PNG" and (more := _more_chunks(picture)):
+            encoded = with_segments_of_its_source(encoded, picture)
+        if file_format == "PNG" and (more := more_chunks(picture)):
             encoded = png_bytes.with_more(encoded, more)
         stream.write(encoded)
     return "; ".join(told) or None
@@ -276,125 +260,3 @@ def _to_pillow(picture: Picture, file_format: str) -> Image.Image:
 def _gif_options(image: Image.Image) -> dict[str, Any]:
     clear = image.info.pop("transparency", b"").find(b"\0")
     return {"optimize": False, "interlace": False} | ({"transparency": clear} if clear >= 0 else {})
-
-
-def _options(picture: Picture, file_format: str, stored: Image.Image | None) -> dict[str, Any]:
-    """What `Image.save` is given besides the samples; stored: those that are written as the file had them."""
-    kept = picture.metadata
-    read, grey = picture.original, picture.channels == 1 and file_format not in _COLOUR_ALWAYS
-    profile = (read.icc_profile if stored is not None and read is not None else None) or kept.icc_profile
-    profile = fitting_profile(profile, grey=grey and not (file_format == "HEIF" and picture.has_alpha))
-    options: dict[str, Any] = {"dpi": kept.dpi, "xmp": kept.xmp, "icc_profile": profile}
-    if kept.exif:
-        options["exif"] = EXIF_PREFIX + kept.exif
-    if file_format == "PNG":
-        options["pnginfo"] = _png_info(picture, indexed=stored is not None)
-    elif file_format == "TIFF":
-        options |= _tiff_options(picture)
-    elif file_format == "WEBP":
-        options |= {"lossless": True, "exact": True, "quality": 80}  # exact: colours under full transparency too
-    elif file_format == "BMP":
-        options["dpi"] = kept.dpi or (0, 0)  # 0: not known; Pillow would claim 96
-    elif file_format == "JPEG":
-        options |= kept.jpeg or _JPEG_DEFAULTS
-    elif file_format == "AVIF":
-        options |= {"quality": 100, "subsampling": "4:4:4"}
-        if kept.exif and not can_be_rewritten(kept.exif):
-            del options["exif"]
-    elif file_format == "HEIF":
-        options |= {"quality": -1, "chroma": 444, "matrix_coefficients": 0}  # lossless, and RGB as it is
-        if cicp := _cicp(picture):
-            options |= {"color_primaries": cicp[0], "transfer_characteristics": cicp[1]}
-    if file_format in ("JPEG", "GIF"):
-        options["comment"] = kept.comment
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _cicp(picture: Picture) -> bytes | None:
-    """What tells of the picture's colours, in the order of PNG's chunk, where that is needed."""
-    kept = picture.metadata
-    told = [one[1] for one in kept.png_chunks if one[0] == CICP and len(one[1]) == 4 and not is_srgb(one)]
-    return told[0] if told and not kept.icc_profile else None
-
-
-def _with_segments_of_its_source(encoded: bytes, picture: Picture) -> bytes:
-    """A JPEG of Pillow, which writes what is in `_options`, with all else that the old JPEG told, such as IPTC."""
-    read = picture.original
-    if read is None or read.jpeg is None or picture.metadata is not read.metadata:
-        return encoded
-    try:
-        old, _ = split(read.jpeg)
-    except ValueError:  # damage that decoders overlook
-        return encoded
-    more = [one for one in refreshed_segments(old, showing(picture)) if one.describes and not _is_in_options(one)]
-    own, _ = split(encoded)
-    return dressed(encoded, [*own, *more])
-
-
-def _is_in_options(segment: Segment) -> bool:
-    """EXIF and XMP, the ICC profile, comments, and what names the colours."""
-    is_profile = segment.marker == APP2 and segment.payload.startswith(_ICC_HEAD)
-    return segment.marker in (APP1, COM) or is_profile or segment.names_colours
-
-
-def _more_chunks(picture: Picture) -> list[tuple[bytes, bytes]]:
-    """What Pillow does not write."""
-    return [one for one in _true_chunks(picture) if one[0] in png_bytes.NOT_PILLOWS]
-
-
-def _true_chunks(picture: Picture) -> list[png_bytes.Chunk]:
-    """The chunks that are true of the picture as it is now, and do not show what it was."""
-    kept = [one for one in picture.metadata.png_chunks if picture.keeps_size or one[0] not in png_bytes.PAGE]
-    if picture.is_as_read:
-        return kept
-    return [one for one in kept if not (is_private(one[0]) and any(start in one[1] for start in _PICTURES))]
-
-
-def _png_info(picture: Picture, *, indexed: bool) -> PngImagePlugin.PngInfo:
-    info = PngImagePlugin.PngInfo()
-    for kind, data in _true_chunks(picture):
-        if kind not in png_bytes.NOT_PILLOWS and (kind != PNG_GROUND or _is_ground(data, picture, indexed)):
-            info.add(kind, data)
-    comment, texts = picture.metadata.comment, (b"tEXt", b"zTXt", b"iTXt")
-    if comment and not any(
-        data.lower().startswith(b"comment\0") for kind, data in picture.metadata.png_chunks if kind in texts
-    ):
-        info.add_itxt("Comment", comment.decode(errors="replace"))
-    if picture.metadata.xmp:
-        info.add(b"iTXt", XMP_KEYWORD + bytes(5) + picture.metadata.xmp)  # neither compressed, nor of a language
-    return info
-
-
-def _is_ground(data: bytes, picture: Picture, indexed: bool) -> bool:
-    """Whether a PNG's background is in such samples as are written."""
-    if indexed:
-        palette = picture.original.palette if picture.original else None
-        return palette is not None and len(data) == 1 and data[0] < len(palette)
-    return len(data) == 2 * picture.channels and (picture.samples.dtype == np.uint16 or not any(data[::2]))
-
-
-def _tiff_options(picture: Picture) -> dict[str, Any]:
-    tags = tiff_exif(picture.metadata.exif) if picture.metadata.exif else Image.Exif()
-    own = picture.metadata.tiff_resolution
-    told: dict[str, Any] = {}
-    if own and _is_in_dpi(own, picture.metadata.dpi):
-        told["dpi"] = None
-        for tag, value in zip(RESOLUTION, own, strict=True):
-            tags[tag] = value
-    if picture.metadata.xmp:
-        tags[700] = picture.metadata.xmp
-    if picture.metadata.photoshop:
-        tags[PHOTOSHOP] = picture.metadata.photoshop
-    # libtiff, which compresses, gets no EXIF or GPS directory from Pillow, and texts in ASCII only.
-    # And what it has compressed of YCbCr, it gives back as RGB.
-    as_it_is = {*tags} - {*RESOLUTION} or picture.mode == "YCbCr"
-    return told | {"exif": tags, "compression": "raw" if as_it_is else "tiff_adobe_deflate"}
-
-
-def _is_in_dpi(resolution: tuple[Any, Any, int], dpi: tuple[float, float] | None) -> bool:
-    """Whether a TIFF's resolution is this one in dots per inch; None: in no unit."""
-    across, down, unit = resolution
-    scale = {2: 1.0, 3: 2.54}.get(unit)  # of inches and centimetres
-    if scale is None or dpi is None:
-        return scale is None and dpi is None
-    return all(math.isclose(float(a) * scale, b, rel_tol=0.01) for a, b in zip((across, down), dpi, strict=True))
