@@ -18,7 +18,8 @@ SOURCE = Path(pixmend.__file__).parent
 # From the ground up. A room may import any of an earlier row. A new room gets its place here.
 ROWS = (
     ("errors", "console", "signals", "channels_last", "packed"),
-    ("files", "locks", "options", "train_config", "components", "tars"),
+    ("files",),
+    ("locks", "run_place", "options", "train_config", "components", "tars"),
     (
         "model_files",
         "sealed",
@@ -66,6 +67,7 @@ PILLOWS_HOME = {
     "modes",
     "opening",
     "previews",
+    "save_options",
     "tiff_bytes",
     "tiff_tags",
     "wide",

@@ -26,7 +26,7 @@ from pixmend.errors import (
 )
 from pixmend.evaluation.cli import evaluate
 from pixmend.extending_cli import extend
-from pixmend.files import beside, check_output, check_output_folder, check_training
+from pixmend.files import beside, check_output, check_output_folder
 from pixmend.inpainting_cli import check_outputs, inpaint, print_result
 from pixmend.locks import RUN_LOCK, refuse_if_held
 from pixmend.mask_cli import mask
@@ -42,6 +42,7 @@ from pixmend.options import (
     named_as_options,
 )
 from pixmend.processes import rank, speaks
+from pixmend.run_place import check_training
 from pixmend.signals import end_on_signal
 from pixmend.train_config import TrainConfig
 from pixmend.web.cli import serve

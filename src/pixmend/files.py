@@ -10,17 +10,12 @@ import shutil
 import stat
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from pixmend.errors import OptionError, OutputError, OutputExistsError, PixmendError, TrainingError
-
-# in a run folder: a training was begun there, and can be resumed
-STATE_FILE, EARLIER_FILE = "state.safetensors", "state-before.safetensors"
-STATE_KEY = "pixmend-state"  # of a state's metadata
-LOG_FILE, LOG_BEGINS = "log.csv", b"kimg,"  # in a run folder, and how it begins
+from pixmend.errors import OutputError, OutputExistsError, PixmendError
 
 ADVICE = "choose another output"
 LONGEST_NAME = 100  # bytes that a temporary file takes over from the name of the file it will be
@@ -71,58 +66,6 @@ def _check_parent(path: Path) -> None:
         raise OutputError(f"the folder {path.parent} does not exist; make it first, or choose another output")
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"the folder {path.parent} cannot be written to; choose another output")
-
-
-def check_training(
-    output: Path, *, overwrite: bool, resume: bool, sources: Iterable[str | os.PathLike[str] | None] = ()
-) -> Path:
-    """Refuse a model file that cannot be written, or a training that cannot be begun or resumed; returns its folder.
-
-    sources: the model files that it begins with, or learns from; they must stay, or it could not be resumed.
-    """
-    check_output(output, overwrite or resume, "model.safetensors")
-    if output.suffix != ".safetensors":
-        raise OptionError(f"the model {output} must be named as what it is; give {output.stem}.safetensors")
-    for source in sources:
-        if source is not None and _is_same(source, output):
-            raise OptionError(f"{output} is what the training begins with, and would be replaced; name another output")
-    folder = output.with_suffix(".run")
-    check_run_folder(folder, resume)
-    return folder
-
-
-def _is_same(a: str | os.PathLike[str], b: Path) -> bool:
-    try:
-        return os.path.samefile(a, b)
-    except OSError:  # one of them is not there
-        return False
-
-
-def was_begun(folder: Path) -> bool:
-    """Whether a run folder holds a state to resume."""
-    return os.path.exists(folder / STATE_FILE) or os.path.exists(folder / EARLIER_FILE)
-
-
-def check_run_folder(folder: Path, resume: bool) -> None:
-    """Refuse to resume where nothing was begun, and to begin anew where something was."""
-    begun = was_begun(folder)
-    if resume and not begun:
-        raise TrainingError(f"{folder} holds no state to resume; leave --resume out to start a new training")
-    if begun and not resume:
-        raise TrainingError(
-            f"{folder} holds a training that was begun; go on with it with --resume, or choose another output"
-        )
-    if not begun and not _is_log(folder / LOG_FILE):
-        raise OutputExistsError(f"{folder / LOG_FILE} is no log of a training and is left as it is; {ADVICE}")
-
-
-def _is_log(file: Path) -> bool:
-    """Whether a training wrote a file, which may not be there, or be empty."""
-    try:
-        with open(file, "rb") as stream:
-            return stream.read(len(LOG_BEGINS)) in (b"", LOG_BEGINS)
-    except OSError:
-        return not os.path.lexists(file)
 
 
 def user_cache_folder() -> Path:

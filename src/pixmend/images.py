@@ -22,11 +22,11 @@ from PIL import Image, ImageColor
 from pixmend.decoding import decode_file, decode_image
 from pixmend.encoding import check_savable, encode, fitted, save_animation, save_picture
 from pixmend.errors import FileMissingError, MaskError, OptionError, PictureError
-from pixmend.files import was_begun
 from pixmend.heif import register_heif
 from pixmend.mask_reading import MaskReading, near_colour, read_mask_array, read_mask_picture
 from pixmend.opening import picture_size
 from pixmend.pictures import SLACK, Floats, Metadata, Picture, composite, from_array, from_values
+from pixmend.run_place import was_begun
 from pixmend.thumbnails import decode_thumbnail, decode_thumbnail_of, decode_thumbnails
 
 if TYPE_CHECKING:

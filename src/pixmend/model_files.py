@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixmend.errors import FileMissingError, ModelFileError, OptionError
-from pixmend.files import STATE_KEY, write_atomically
+from pixmend.files import write_atomically
+from pixmend.run_place import STATE_KEY
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype

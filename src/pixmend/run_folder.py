@@ -18,18 +18,9 @@ from torch import Tensor, nn
 
 from pixmend import files
 from pixmend.errors import TrainingError
-from pixmend.files import (
-    EARLIER_FILE,
-    LOG_FILE,
-    STATE_FILE,
-    STATE_KEY,
-    check_run_folder,
-    errors_as_one_line,
-    remove_leftovers,
-    was_begun,
-    write_atomically,
-)
+from pixmend.files import errors_as_one_line, remove_leftovers, write_atomically
 from pixmend.locks import RUN_LOCK, Lock, holder, in_use, locked
+from pixmend.run_place import EARLIER_FILE, LOG_FILE, STATE_FILE, STATE_KEY, check_run_folder, was_begun
 from pixmend.sealed import DamagedError, sealed, unsealed
 
 MOST_LETTERS = 60  # of a value in a message

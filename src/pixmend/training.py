@@ -21,11 +21,12 @@ from pixmend.data import InpaintingDataset, Views
 from pixmend.diffusion import Known
 from pixmend.distillation import Teacher
 from pixmend.errors import OptionError, OutputError
-from pixmend.files import check_training, remove_leftovers
+from pixmend.files import remove_leftovers
 from pixmend.images import save_tensor_as_image
 from pixmend.loop import Batch, Progress, Report, TrainConfig, fit, in_bf16
 from pixmend.processes import Processes, joined
 from pixmend.run_folder import RunFolder
+from pixmend.run_place import check_training
 from pixmend.samplers import SAMPLERS
 from pixmend.schedules import step_subset
 from pixmend.signals import stop_on_signal

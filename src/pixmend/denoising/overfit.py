@@ -16,8 +16,8 @@ from pixmend.denoising.measure import evaluate
 from pixmend.denoising.model_file import Denoiser
 from pixmend.denoising.task import check_place, document_config, train_denoiser
 from pixmend.errors import DataError, TrainingError
-from pixmend.files import was_begun
 from pixmend.loop import Progress, Report
+from pixmend.run_place import was_begun
 
 FIGURE = "comparison.png"
 

@@ -23,9 +23,9 @@ from pixmend.denoising.law import NoiseLaw
 from pixmend.denoising.model_file import Denoiser, load_denoiser, save_denoiser
 from pixmend.denoising.samples import NoisyCrops, NoisyPictures
 from pixmend.errors import OptionError, OutputExistsError
-from pixmend.files import LOG_FILE, check_run_folder
 from pixmend.loop import Batch, Progress, Report, TrainConfig, fit
 from pixmend.run_folder import RunFolder
+from pixmend.run_place import LOG_FILE, check_run_folder
 from pixmend.runtime import pick_device
 from pixmend.signals import stop_on_signal
 
