@@ -46,6 +46,7 @@ ROWS = (
     ("training", "efforts", "finishing"),
     ("exemplars",),
     ("filling",),
+    ("job",),
     ("inpainting",),
     ("explain", "extending"),
     ("mask_cli", "folders"),
