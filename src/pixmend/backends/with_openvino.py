@@ -185,9 +185,8 @@ def _run_compiler(folder: Path, precision: str) -> None:
     paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     # -P: what lies in the current folder is not imported, whatever its name
     command = [sys.executable, "-P", "-W", "ignore", "-m", "pixmend.backends.openvino_compiler", str(folder), precision]
-    reading, writing = (
-        os.pipe()
-    )  # nothing is written: it closes when this process ends, and then the compiler ends, too
+    # Nothing is written: the pipe closes when this process ends, however it does, and then the compiler ends, too.
+    reading, writing = os.pipe()
     try:
         done = subprocess.run(
             command,
