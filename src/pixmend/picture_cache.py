@@ -180,11 +180,8 @@ def _decoded_one(file: Path, side: int, go_on: Callable[[], bool]) -> Decoded | 
     try:
         (pages, left_out), digest = open_thumbnails(file, side, SMALLEST_SIDE, go_on), content_hash(file)
     except PictureError as error:  # damage has no number, failures of the system have one
-        cause = error.__cause__
-        if isinstance(cause, MemoryError):
-            return _Skipped(f"{file} needs more memory than there is", by_system=True)
-        return _Skipped(str(error), by_system=getattr(cause, "errno", None) is not None)
-    except PixmendError as error:
+        return _Skipped(str(error), by_system=getattr(error.__cause__, "errno", None) is not None)
+    except PixmendError as error:  # memory that is used up, for one
         return _Skipped(str(error), by_system=True)
     except OSError as error:
         return _Skipped(f"{file} cannot be read: {error.strerror}", by_system=True)
