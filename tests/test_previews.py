@@ -16,6 +16,7 @@ from PIL import Image
 
 from pixmend.decoding import decode_file
 from pixmend.encoding import save_picture
+from pixmend.extending import extended_canvas
 from pixmend.jpeg_editing import NOT_THE_MAKERS, NOTHING_BEHIND, UNSIGNED
 from pixmend.jpeg_segments import APP0, APP1, APP2, APP11, APP13, LONGEST, MOST_STREAMS, Segment, join, split
 from pixmend.packets import without_photoshop_previews, without_xmp_previews
@@ -252,6 +253,22 @@ def test_signed_manifests_and_makers_segments_with_pictures_are_left_out(tmp_pat
         Segment(APP11, b"HDR_RI ext=2\nbehind it"),
     ]
     assert edited(tmp_path, [stay[0], *added, stay[1]]) == stay
+
+
+def test_a_jpeg_that_was_extended_tells_what_was_left_out_as_well(tmp_path: Path) -> None:
+    segments, rest = split(as_jpeg(scene(), (160, 96)))
+    box = Segment(APP11, b"JP\0\x01\0\0\0\x01\0\0\0\x20jumb c2pa.thumbnail.claim.jpeg ")
+    thermal = Segment(APP1, b"FLIR\0\x01\0\x02" + as_jpeg(scene(), (80, 48)))
+    lines = {UNSIGNED: [box], NOT_THE_MAKERS: [thermal], NOTHING_BEHIND: []}
+    for line, added in lines.items():
+        source = tmp_path / "source.jpg"
+        source.write_bytes(join([*added, *segments], rest) + b"a film" * (line == NOTHING_BEHIND))
+        grown, _ = extended_canvas(decode_file(source), left=16)
+        told: list[str] = []
+        out = save_picture(grown, tmp_path / "out.jpg", overwrite=True, note=told.append).read_bytes()
+        assert [one for one in lines if one in told[0]] == [line]
+        assert not any(one in split(out)[0] for one in added)
+        assert b"a film" not in out
 
 
 def in_png() -> bytes:

@@ -211,7 +211,8 @@ def encode(picture: Picture, stream: IO[bytes], file_format: str) -> str | None:
         else:
             encoded = _saved(image or _to_pillow(picture, file_format), picture, file_format, options)
         if file_format == "JPEG":
-            encoded = with_segments_of_its_source(encoded, picture)
+            encoded, of_source = with_segments_of_its_source(encoded, picture)
+            told += of_source
         if file_format == "PNG" and (more := more_chunks(picture)):
             encoded = png_bytes.with_more(encoded, more)
         stream.write(encoded)

@@ -58,11 +58,14 @@ def encode_jpeg_again(picture: Picture, stream: IO[bytes]) -> str | None:
     segments, rest = split(read.jpeg)
     kept = refreshed_segments(segments, showing(picture, read.orientation))
     told = _write(picture, read, read.jpeg, kept, stream)
-    return "; ".join([told, *_left_out(segments, kept, rest)])
+    return "; ".join([told, *left_out(segments, kept, rest)])
 
 
-def _left_out(segments: list[Segment], kept: list[Segment], rest: bytes) -> list[str]:
-    """What is to be told of a file of these segments and that rest; of an MPO's pictures it was told on reading."""
+def left_out(segments: list[Segment], kept: list[Segment], rest: bytes) -> list[str]:
+    """What is to be told of a file of these segments, of which some are kept, and that rest behind them.
+
+    Of an MPO's pictures it was told on reading.
+    """
     told = [UNSIGNED] if any(one.marker == APP11 and b"c2pa" in one.payload for one in segments) else []
     told += [NOT_THE_MAKERS] if any(is_makers_own(one) and one not in kept for one in segments) else []
     is_mpo = any(one.marker == APP2 and one.payload.startswith(b"MPF\0") for one in segments)

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from pixmend import png_bytes
+from pixmend.jpeg_editing import left_out
 from pixmend.jpeg_segments import APP1, APP2, COM, Segment, dressed, split
 from pixmend.metadata import (
     CICP,
@@ -71,18 +72,22 @@ def cicp_of(picture: Picture) -> bytes | None:
     return told[0] if told and not kept.icc_profile else None
 
 
-def with_segments_of_its_source(encoded: bytes, picture: Picture) -> bytes:
-    """A JPEG of Pillow, which writes what is in `save_options`, with all else that the old JPEG told, such as IPTC."""
+def with_segments_of_its_source(encoded: bytes, picture: Picture) -> tuple[bytes, list[str]]:
+    """A JPEG of Pillow, which writes what is in `save_options`, with all else that the old JPEG told, such as IPTC.
+
+    And lines on what of that was left out.
+    """
     read = picture.original
     if read is None or read.jpeg is None or picture.metadata is not read.metadata:
-        return encoded
+        return encoded, []
     try:
-        old, _ = split(read.jpeg)
+        old, rest = split(read.jpeg)
     except ValueError:  # damage that decoders overlook
-        return encoded
-    more = [one for one in refreshed_segments(old, showing(picture)) if one.describes and not _is_in_options(one)]
+        return encoded, []
+    kept = refreshed_segments(old, showing(picture))
+    more = [one for one in kept if one.describes and not _is_in_options(one)]
     own, _ = split(encoded)
-    return dressed(encoded, [*own, *more])
+    return dressed(encoded, [*own, *more]), left_out(old, kept, rest)
 
 
 def _is_in_options(segment: Segment) -> bool:
