@@ -82,6 +82,11 @@ def test_narrow_holes_are_filled_as_a_user_gets_them_or_by_the_sampler_that_is_a
     assert own.name == f"{sampled.name}, narrow 1"
     truth, hole = picture(0), protocol.draw_hole("alternate-rows", 0, (SIZE, SIZE))
     assert own(truth, hole, 0).network_calls == 1
+    best = told(both, quality="best")
+    assert best.name == "both, unipc, 8 steps, narrow 4, best"
+    assert best(truth, hole, 0).network_calls == 4
+    expected = inpainting(truth, hole, model=both, quality="best").pictures[0].samples
+    assert (best(truth, hole, 0).pixels == expected).all()
     assert sampled(truth, hole, 0).network_calls == told(model)(truth, hole, 0).network_calls + 1 > 2, "the guide's"
 
 
@@ -199,6 +204,15 @@ def test_methods_are_chosen_by_word(model: Path) -> None:
     methods, _ = choose_methods(["mean", "pixmend"], Asked(models=[model], calls=[1, 2], samplers=["ddim", "unipc"]))
     assert [m.name for m in methods[:2]] == ["mean colour", "tiny, ddim, 4 steps"]
     assert len({m.folder for m in methods}) == len(methods) == 7
+    methods, _ = choose_methods(["pixmend"], Asked(models=[model], calls=[1], qualities=["fast", "best"]))
+    assert [m.name for m in methods] == [
+        "tiny, unipc, 4 steps",
+        "tiny, unipc, 1 step",
+        "tiny, unipc, 3 steps, fast",
+        "tiny, unipc, 8 steps, best",
+    ]
+    with pytest.raises(OptionError, match="quality 'finest' is not known"):
+        choose_methods(["pixmend"], Asked(models=[model], qualities=["finest"]))
     with pytest.raises(OptionError, match="method 'magic' is not known"):
         choose_methods(["magic"])
     assert {"telea", "repaint-10", "pixmend"} < set(WORDS)

@@ -47,6 +47,21 @@ def test_narrow_holes_are_filled_by_what_the_model_has_for_them() -> None:
     assert np.array_equal(both.pictures[0].samples, apart)
 
 
+def test_the_best_quality_asks_the_mean_of_mirror_images_too() -> None:
+    image, model = noise_picture(60, 60), with_narrow()
+    line, wide = box(60, 60, 20, 5, 23, 55), box(60, 60, 35, 20, 45, 30)
+    told: list[tuple[int, int]] = []
+    calls = {}
+    for quality in ("balanced", "best"):
+        result = mend(image, line, model=model, quality=quality)
+        calls[quality] = result.network_calls
+        told.clear()
+        both = mend(image, line | wide, model=model, quality=quality, progress=lambda *now: told.append(now))
+        assert told[-1][0] == told[-1][1], "what is counted beforehand is what is done"
+        assert {part.narrow for part in both.job.parts} == {True, False}
+    assert calls == {"balanced": 1, "best": 4}
+
+
 def scratched_and_stained() -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Hairlines across a picture of 200x60, and a stain that some of them run into."""
     hairlines = np.zeros((200, 60), bool)

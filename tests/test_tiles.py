@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pixmend.tiles import tiled
+from pixmend.tiles import mirrored, tiled
 
 
 class Pointwise:
@@ -62,3 +63,19 @@ def test_tiles_move_from_step_to_step() -> None:
     for t in (999, 899):
         call(x, torch.tensor([t]))
     assert seen[0] != seen[1]
+
+
+@pytest.mark.parametrize("times", [1, 2, 4])
+def test_a_network_is_asked_of_mirror_images_and_its_answers_turned_back(times: int) -> None:
+    x, t = torch.randn(2, 7, 5, 6), torch.zeros(2)
+    error = torch.arange(30.0).view(5, 6)  # stays where it is, however the picture lies
+    out = mirrored(lambda x, t: x[:, :3] + error, times)(x, t)
+    ways = torch.stack([error, error.fliplr(), error.flipud(), error.flipud().fliplr()])
+    torch.testing.assert_close(out, x[:, :3] + ways[:times].mean(0))
+
+
+def test_of_mirror_images_a_pointwise_network_tells_the_same() -> None:
+    network, x = Pointwise(), torch.randn(3, 7, 8, 9)
+    times = torch.tensor([1.0, 20.0, 300.0])
+    torch.testing.assert_close(mirrored(network, 4)(x, times), network(x, times))
+    assert mirrored(network, 1) is network

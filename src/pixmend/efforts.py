@@ -23,6 +23,7 @@ class Effort:
     finer: tuple[int, ...]  # calls at the finer levels, from coarse to fine; the last for all that follow
     rounds: int  # of matching at the first level of a mosaic, and a quarter as many at the next
     passes: int  # over the matches at each finer level
+    mirrored: int = 1  # times the mean is asked, of the picture and its mirror images: 1, 2 or 4
     # Beside what is rough, how much more noise than the network is told (`texture`):
     noise: float = 0.0  # at each step of the coarsest level
     finer_noise: float = 0.08  # at the start of a finer one
@@ -62,7 +63,7 @@ DETAILS = ("picture", "model")  # where it comes from: a mosaic of known patches
 QUALITIES = {
     "fast": Effort(0.67, 0.5, (1,), 12, 1),
     "balanced": Effort(1, 0.75, (4, 3, 2), 18, 1),
-    "best": Effort(2, 0.9, (6,), 48, 2),
+    "best": Effort(2, 0.9, (6,), 48, 2, mirrored=4),
 }
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from pixmend.backends import OpenNetwork
 from pixmend.budget import MOST_PIXELS, STATE, Batches, memory_limit, tile_bytes
 from pixmend.checkpoint import Model
-from pixmend.conditioning import make_denoiser, smooth_fill
+from pixmend.conditioning import NetworkCall, make_denoiser, smooth_fill
 from pixmend.diffusion import Known, Noise
 from pixmend.efforts import LevelRecord, PartRecord, down_to, effort_for
 from pixmend.errors import MemoryLimitError, OptionError
@@ -31,7 +31,7 @@ from pixmend.levels import Level, part_of
 from pixmend.samplers import SAMPLERS, visited_times
 from pixmend.schedules import step_subset
 from pixmend.texture import calmed, calmness, livening
-from pixmend.tiles import tile_corners, tiled
+from pixmend.tiles import mirrored, tile_corners, tiled
 from pixmend.windows import SOLID, Part, is_wide
 
 OVERLAP = 0.25  # of a tile: what neighbours share
@@ -112,10 +112,10 @@ class Filling:
         total = candidates * sum(map(_worth, own))
         if self._guiding(levels[-1]):
             batches = self._batches_of_candidates(levels[-1], candidates)
-            total += len(batches) * len(self._corners(levels[-1], 0))
+            total += self.effort.mirrored * len(batches) * len(self._corners(levels[-1], 0))
         for finer, level in enumerate(reversed(levels)):
             visited = visited_times(self.sampler, self.times(level, finer))
-            total += candidates * sum(len(self._corners(level, t)) for t in visited)
+            total += self._mirrored(self.model) * candidates * sum(len(self._corners(level, t)) for t in visited)
         return total
 
     def check_memory(self, levels: Sequence[Level], own: Sequence[Level]) -> None:
@@ -261,8 +261,7 @@ class Filling:
             guide = block.guide(coarser.fill, coarser.level).to(self.device)
             begin = livening(*surroundings, self.effort.finer_noise)(noise(guide))
             start = known.put_back(diffusion.add_noise(guide, times[0], begin), times[0], times[0])
-        network = self._batched(record, block, len(seeds), self.network, self.model)
-        tiles = tiled(network, block.needed.to(self.device), block.size, OVERLAP, network.most)
+        tiles = self._tiled(record, block, len(seeds), self.network, self.model)
         fill = SAMPLERS[self.sampler](
             make_denoiser(tiles, known, guide),
             start,
@@ -291,13 +290,16 @@ class Filling:
         """
         model = asked.model
         known = Known(x, hole, model.diffusion, model.conditioning, _noise([0]))
-        network = self._batched(record, block, 1, asked.network, model)
-        tiles = tiled(network, block.needed.to(self.device), block.size, OVERLAP, network.most)
+        tiles = self._tiled(record, block, 1, asked.network, model)
         return make_denoiser(tiles, known, smooth)(known.start(0), 0)
 
-    def _batched(
+    def _mirrored(self, model: Model) -> int:
+        """How many times a model is asked at each step."""
+        return self.effort.mirrored if model.answers_the_mean else 1
+
+    def _tiled(
         self, record: LevelRecord, level: Level, candidates: int, opened: OpenNetwork, model: Model
-    ) -> Batches:
+    ) -> NetworkCall:
         """A model's network, on as many tiles at once as memory allows beside what the level itself takes."""
         one = tile_bytes(model.network.config, level.size, self.dtype)
         rest = self.limit - _level_bytes(level, candidates)
@@ -317,7 +319,9 @@ class Filling:
             self.calls += 1
             self.after_tiles(tiles)
 
-        return Batches(network, max(1, min(most, rest // one)), after)
+        batches = Batches(network, max(1, min(most, rest // one)), after)
+        asked = mirrored(batches, self._mirrored(model))
+        return tiled(asked, level.needed.to(self.device), level.size, OVERLAP, batches.most)
 
     def _corners(self, level: Level, t: int) -> list[tuple[int, int]]:
         """Of the tiles at one noise level, in pixels of the level's area."""

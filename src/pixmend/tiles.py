@@ -14,6 +14,7 @@ from torch import Tensor
 from pixmend.conditioning import NetworkCall
 
 BATCH_PIXELS = 32 * 64 * 64  # of one network call, where nothing else is said
+MIRRORS = ((), (-1,), (-2,), (-2, -1))  # which axes are turned round
 OUTER_MARGIN = 0.125  # of a tile's side: how far the outermost tiles reach beyond what is needed, inside the picture
 
 
@@ -45,6 +46,22 @@ def tiled(network: NetworkCall, hole: Tensor, size: int, overlap: float = 0.5, b
                 total[..., i : i + sides[0], j : j + sides[1]] += weight * tile
                 weights[..., i : i + sides[0], j : j + sides[1]] += weight
         return total.div_(weights.clamp_(min=1e-6))
+
+    return call
+
+
+def mirrored(network: NetworkCall, times: int) -> NetworkCall:
+    """The network, asked 1, 2 or 4 times: the mean of its answers to pictures and to their mirror images, turned back.
+
+    For networks that answer exact values: each answer errs, and in part otherwise (Timofte et al. 2016, "enhanced
+    prediction", https://arxiv.org/abs/1511.02228).
+    """
+    if times == 1:
+        return network
+
+    def call(x: Tensor, t: Tensor) -> Tensor:
+        answers = [network(x.flip(axes), t).flip(axes) for axes in MIRRORS[:times]]
+        return torch.stack(answers).mean(0)
 
     return call
 

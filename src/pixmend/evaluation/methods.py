@@ -27,6 +27,7 @@ class Asked:
     plain: Path | None = None  # for put-back and RePaint; without, the first of `models`
     samplers: Sequence[str] = ()  # beside each model's own
     calls: Sequence[int] = ()  # beside each model's own
+    qualities: Sequence[str] = ()  # beside "balanced"
     commands: Sequence[str] = ()
     torchscripts: Sequence[Path] = ()
     onnx: Sequence[Path] = ()
@@ -57,13 +58,13 @@ def choose_methods(words: Sequence[str] = DEFAULT, asked: Asked | None = None) -
 
 
 def _ours(asked: Asked) -> list[Callable[[], Method]]:
-    """Every model with its own settings, and with every sampler and number of calls that is asked for."""
-    return [
-        partial(told, file, sampler, steps, asked.device)
-        for file in asked.models
-        for sampler in asked.samplers or (None,)
-        for steps in (None, *asked.calls)
-    ]
+    """Every model with its own settings, and with every sampler, number of calls and quality that is asked for."""
+    makers: list[Callable[[], Method]] = []
+    for file in asked.models:
+        for sampler in asked.samplers or (None,):
+            makers += [partial(told, file, sampler, steps, asked.device) for steps in (None, *asked.calls)]
+        makers += [partial(told, file, device=asked.device, quality=quality) for quality in asked.qualities]
+    return makers
 
 
 def _made(makers: Sequence[Callable[[], Method]]) -> tuple[list[Method], list[str]]:

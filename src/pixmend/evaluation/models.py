@@ -19,6 +19,7 @@ from pixmend.checkpoint import Model, load_model
 from pixmend.components import Hole
 from pixmend.conditioning import make_denoiser
 from pixmend.diffusion import Known, Noise
+from pixmend.efforts import effort_for
 from pixmend.evaluation.method import Filled, Limits, Method
 from pixmend.evaluation.protocol import Pixels
 from pixmend.inpainting import inpainting
@@ -32,23 +33,32 @@ LEVELS = 250  # that RePaint visits; with 10 resamplings 2,410 network calls
 SLOW = Limits(families=("centre", "thick"), pictures=20, fills=1)
 
 
-def told(file: Path | None, sampler: str | None = None, steps: int | None = None, device: str | None = None) -> Method:
+def told(
+    file: Path | None,
+    sampler: str | None = None,
+    steps: int | None = None,
+    device: str | None = None,
+    quality: str = "balanced",
+) -> Method:
     """A model file as `pixmend inpaint` uses it, without a soft edge; by default with its own sampler and steps, and
     with what it has for narrow holes.
     """
     model, label = _load(file)
     how: dict[str, Any] = {name: value for name, value in (("sampler", sampler), ("steps", steps)) if value is not None}
-    sampler, steps = sampler or model.sampler, steps or model.steps
-    step_subset(model.diffusion.T, steps)  # refuses here what sampling would refuse later
+    effort, T = effort_for(quality, model), model.diffusion.T
+    sampler, steps = sampler or model.sampler, steps or effort.first_steps(T, model.steps)
+    step_subset(T, steps)  # refuses here what sampling would refuse later
 
     def fill(picture: Pixels, hole: Hole, seed: int) -> Filled:
-        result = inpainting(picture, hole, model=model, **how, seed=seed, blur=0, device=device)
+        result = inpainting(picture, hole, model=model, **how, quality=quality, seed=seed, blur=0, device=device)
         samples = result.pictures[0].samples
         return Filled(samples.astype("uint8"), result.network_calls)
 
     name = f"{label}, {sampler}, {steps} step{'s' if steps > 1 else ''}"
     if model.mean is not None and not how:
-        name += f", narrow {model.mean.steps}"
+        name += f", narrow {effort.mirrored * model.mean.steps}"
+    if quality != "balanced":
+        name += f", {quality}"
     return Method(name, fill, random=True, identity=_identity(file), key="pixmend", series=f"{label}, {sampler}")
 
 
