@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pixmend.denoising.law import NoiseLaw, multi_step, single_step, whole_times
-from pixmend.denoising.measure import evaluate, gradient, psnr, ssim
+from pixmend.denoising.measure import _Sums, evaluate, gradient, psnr, ssim
 from pixmend.errors import DataError, OptionError
 
 LAW = NoiseLaw()
@@ -158,12 +158,29 @@ def test_ssim_is_that_of_scikit_image() -> None:
     rng = np.random.default_rng(0)
     truth = np.kron(rng.uniform(-1, 1, (2, 3, 5, 6)), np.ones((1, 1, 5, 5)))
     x = np.clip(truth + 0.2 * rng.standard_normal(truth.shape), -1, 1)
+    truth[1], x[1] = 0.3 * truth[1] + 0.2, 0.3 * truth[1] - 0.2  # means on both sides of middle grey
     ours = ssim(torch.from_numpy(x), torch.from_numpy(truth))
-    for one, other, value in zip(x, truth, ours, strict=True):
-        theirs = metrics.structural_similarity(
-            one, other, channel_axis=0, data_range=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-        )
+    parameters = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    for one, other, value in zip(127.5 * (x + 1), 127.5 * (truth + 1), ours, strict=True):  # 0 ... 255
+        theirs = metrics.structural_similarity(one, other, channel_axis=0, data_range=255, **parameters)
         assert float(value) == pytest.approx(theirs, abs=1e-6)
+
+
+def test_sums_ask_no_float64_of_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MPS has none. The meta device stands for it here, and its numbers for those that come from there."""
+
+    def double(values: Tensor) -> Tensor:
+        if values.is_meta:
+            raise TypeError(
+                "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64."
+            )
+        return values.to(torch.float64)
+
+    monkeypatch.setattr(Tensor, "double", double)
+    monkeypatch.setattr(Tensor, "cpu", lambda values: torch.ones(values.shape) if values.is_meta else values)
+    sums = _Sums()
+    sums.add("ones", torch.empty(3, device="meta"))
+    assert sums["ones"] == 3
 
 
 def test_evaluate_of_the_exact_denoiser_gives_the_closed_form() -> None:

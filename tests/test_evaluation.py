@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import torch
 from evaluations import MEAN, SIZE, Counting, picture, six_pictures, tiny_model_file
 from pixmend.cli import main
 from pixmend.components import Hole
-from pixmend.evaluation import memorisation, protocol
+from pixmend.evaluation import measuring, memorisation, protocol
 from pixmend.evaluation.baselines import mean_colour
 from pixmend.evaluation.evaluate import evaluate
 from pixmend.evaluation.measuring import Measured, as_tensor
@@ -60,6 +61,23 @@ def test_resuming_makes_and_measures_nothing_again(
     monkeypatch.undo()
     run(1)  # fewer are a part of those
     assert counting.count == 6 * 2 * 2
+
+
+def test_what_other_measures_found_is_not_used(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Version 1 had another SSIM: a report folder that it measured in is measured anew."""
+
+    def run() -> None:
+        evaluate(folder, tmp_path / "r", methods=[MEAN], families=["centre"], fills=1, size=SIZE, part="all")
+
+    with monkeypatch.context() as earlier:
+        earlier.setattr(measuring, "VERSION", 1)
+        run()
+    measured = Mock(wraps=measuring._measure)
+    monkeypatch.setattr(measuring, "_measure", measured)
+    run()
+    assert measured.call_count == 1
+    run()
+    assert measured.call_count == 1
 
 
 def test_a_run_that_was_stopped_goes_on(folder: Path, tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ def ssim(x: Tensor, truth: Tensor) -> Tensor:
     """Structural similarity of each picture, averaged over its channels and all places: (B,).
 
     Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861: a Gaussian window of sigma 1.5 cut to 11x11, k1 = 0.01,
-    k2 = 0.03, where the window lies wholly inside. (B, C, H, W) in [-1, 1], sides of at least 11.
+    k2 = 0.03, black = 0 and white = L = 2, where the window lies wholly inside. (B, C, H, W) in [-1, 1], sides of at
+    least 11.
     """
     offsets = torch.arange(-5, 6, dtype=x.dtype, device=x.device)
     window = torch.exp(-(offsets**2) / (2 * 1.5**2))
@@ -47,7 +48,8 @@ def ssim(x: Tensor, truth: Tensor) -> Tensor:
     c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
     mx, my = blurred(x), blurred(truth)
     vx, vy, cov = blurred(x * x) - mx**2, blurred(truth * truth) - my**2, blurred(x * truth) - mx * my
-    values = (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+    lx, ly = mx + 1, my + 1  # from black = 0: unlike the rest, luminance is not free of the origin
+    values = (2 * lx * ly + c1) * (2 * cov + c2) / ((lx**2 + ly**2 + c1) * (vx + vy + c2))
     return values.flatten(1).mean(dim=1)
 
 
@@ -65,7 +67,8 @@ class _Sums:
         self.of: dict[str, list[float]] = {}
 
     def add(self, name: str, values: Tensor) -> None:
-        self.of.setdefault(name, []).append(float(values.double().sum()))
+        # summed on the CPU: MPS has no float64
+        self.of.setdefault(name, []).append(float(values.cpu().double().sum()))
 
     def __getitem__(self, name: str) -> float:
         return math.fsum(self.of[name])

@@ -27,7 +27,7 @@ from pixmend.evaluation.protocol import Case, Pixels
 from pixmend.evaluation.runner import Fills
 from pixmend.files import errors_as_one_line, write_atomically
 
-VERSION = 1  # of the measures: raised when one of them changes
+VERSION = 2  # of the measures: raised when one of them changes
 FEWEST = 20  # pictures for what is said of a set: the classifier, sliced Wasserstein, FID
 
 Row = dict[str, float]
@@ -81,8 +81,8 @@ class Yardstick:
 
     @cached_property
     def validity(self) -> Row:
-        """How well the classifier tells Telea's fills, and real from real; Telea's is NaN without OpenCV."""
-        found = {"real": classifier.accuracy_of_lots(self.features).value, "telea": float("nan")}
+        """How well the classifier tells Telea's fills, and lots between real; Telea's is NaN without OpenCV."""
+        found = {"real": classifier.accuracy_of_lots(self.features), "telea": float("nan")}
         try:
             method = telea()
         except Unavailable:
@@ -177,7 +177,7 @@ def _of_the_set(x: Tensor, yardstick: Yardstick) -> dict[str, Row]:
     found: dict[str, Row] = {"sliced_wasserstein": asdict(yardstick.patches(x))}
     if yardstick.cases[0].family in yardstick.settings.classify:
         told = classifier.accuracy(yardstick.features, classifier.features(x, yardstick.hole))
-        found["classifier"] = {**asdict(told), **yardstick.validity}
+        found["classifier"] = {**told._asdict(), **yardstick.validity}
     if learned.missing("FID") is None:
         found["fid"] = {"value": learned.fid(x, yardstick.truth)}
     return found

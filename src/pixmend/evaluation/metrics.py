@@ -57,7 +57,7 @@ def ssim_map(x: Tensor, truth: Tensor) -> Tensor:
     """Structural similarity at every place, averaged over the channels: (B, H, W).
 
     Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861: a Gaussian window of sigma 1.5 cut to 11x11, k1 = 0.01,
-    k2 = 0.03; at the border the picture is continued by its mirror image.
+    k2 = 0.03, black = 0 and white = L = 2; at the border the picture is continued by its mirror image.
     """
     luminance, contrast = _ssim_parts(x, truth)
     return (luminance * contrast).mean(dim=1)
@@ -170,7 +170,8 @@ def _ssim_parts(x: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     )
     variance, true_variance = square - mean**2, true_square - true_mean**2
     c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
-    luminance = (2 * mean * true_mean + c1) / (mean**2 + true_mean**2 + c1)
+    light, true_light = mean + 1, true_mean + 1  # from black = 0: unlike the rest, luminance is not free of the origin
+    luminance = (2 * light * true_light + c1) / (light**2 + true_light**2 + c1)
     return luminance, (2 * (product - mean * true_mean) + c2) / (variance + true_variance + c2)
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from pixmend.evaluation.baselines import CLASSICAL
-from pixmend.evaluation.classifier import VALID_REAL, VALID_TELEA
+from pixmend.evaluation.classifier import VALID_TELEA, most_by_lot
 from pixmend.evaluation.measuring import Measured
 from pixmend.evaluation.method import Method
 from pixmend.evaluation.protocol import Case
@@ -54,7 +54,7 @@ METRICS = (
     Metric("memory", "peak memory, MiB", "less", 0),
 )
 LARGEST = ("known_difference", "memory")  # their largest is told, not their mean
-WHOLE = (  # of a set: no bootstrap
+WHOLE = (  # of a set
     Metric("sliced_wasserstein", "sliced Wasserstein", "less", 3),
     Metric("classifier", "told from real", "less", 3),
     Metric("fid", "FID", "less", 1),
@@ -81,7 +81,7 @@ class Figure:
     pictures: int
     cases: int
     value: float | None
-    low: float | None = None  # of the interval; for measures of a set, the value less its spread
+    low: float | None = None  # of the interval, where there is one
     high: float | None = None
     reference: str = ""
     difference: float | None = None
@@ -199,23 +199,20 @@ def _in_common(a: list[Entry], b: list[Entry]) -> tuple[list[Entry], list[Entry]
 
 def _whole(method: Method, family: str, count: int, measured: Measured) -> Iterator[Figure]:
     for name, numbers in measured.whole.items():
-        value, note = numbers["value"], ""
-        spread = numbers.get("spread", numbers.get("error"))
-        if name == "classifier":
-            note = validity(numbers)
-        low, high = (None, None) if spread is None else (value - spread, value + spread)
+        value, low, high = numbers["value"], numbers.get("low"), numbers.get("high")
+        note = validity(numbers, count) if name == "classifier" else ""
         yield Figure(method.name, "family", family, name, count, count, value, low, high, note=note)
 
 
-def validity(numbers: dict[str, float]) -> str:
-    """What speaks against a classifier's answer; nothing, where it counts."""
+def validity(numbers: dict[str, float], pictures: int) -> str:
+    """What speaks against a classifier's answer about so many pictures; nothing, where it counts."""
     against = []
     if math.isnan(numbers["telea"]):
         against.append("Telea is not there to be told")
     elif numbers["telea"] < VALID_TELEA:
         against.append(f"Telea is told in {numbers['telea']:.1%} only")
-    if numbers["real"] > VALID_REAL:
-        against.append(f"real is told from real in {numbers['real']:.1%}")
+    if numbers["real"] > most_by_lot(pictures):
+        against.append(f"lots between real pictures are told in {numbers['real']:.1%}")
     return f"does not count: {', '.join(against)}" if against else ""
 
 
