@@ -53,15 +53,15 @@ tr.apart td { font-style: italic; }
 .cases img { width: 112px; image-rendering: pixelated; display: block; }
 """
 
-READING = """ <p>Every figure looks at the hole alone, for known pixels are equal by construction. Small numbers below a
-figure: the interval that holds 95 % of 2000 draws of pictures, and with a sign the paired difference to the reference (by default
-the best of Telea, Navier-Stokes and biharmonic in that figure) with its own. Each interval is one by itself: of equal
-methods one in twenty misses 0 by chance, and many are printed. Sliced Wasserstein and FID have none.</p> <p>A perfect
-sampler has twice the expected squared error of the mean of all likely pictures, 3 dB, so PSNR and SSIM are also those
-of the mean of all fills; everything else is of single fills. Sharpness and seam are 1 for the truth. Sliced
-Wasserstein is 0, within chance, for a perfect sampler. The classifier tells a perfect fill from the truth in 0.5 of
-the cases; where it could not tell Telea, or told lots between real pictures, its answer stands in brackets and does
-not count. Methods in italics stand apart: they are no part of the comparison.</p>
+READING = """ <p>Every figure looks at the hole alone, for known pixels are equal by construction. Small numbers below
+a figure: the interval that holds 95 % of 2000 draws of pictures, and with a sign the paired difference to the
+reference (by default the best of Telea, Navier-Stokes and biharmonic in that figure) with its own. Each interval is
+one by itself: of equal methods one in twenty misses 0 by chance, and many are printed. Sliced Wasserstein and FID
+have none.</p> <p>A perfect sampler has twice the expected squared error of the mean of all likely pictures, 3 dB, so
+PSNR and SSIM are also those of the mean of all fills; everything else is of single fills. Sharpness and seam are 1
+for the truth. Sliced Wasserstein is 0, within chance, for a perfect sampler. The classifier tells a perfect fill from
+the truth in 0.5 of the cases; where it could not tell Telea, or told lots between real pictures, its answer stands in
+brackets and does not count. Methods in italics stand apart: they are no part of the comparison.</p>
 """
 
 
