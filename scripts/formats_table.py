@@ -257,6 +257,6 @@ def pages() -> Iterator[tuple[Path, str]]:
 if __name__ == "__main__":
     if "--write" in sys.argv:
         for path, text in pages():
-            path.write_text(text, "utf-8")
+            path.write_text(text, "utf-8", newline="\n")
     else:
         print(table("en"))

@@ -7,8 +7,10 @@ import io
 import os
 import pickle
 import tarfile
+import threading
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pixmend.denoising import cifar
 from pixmend.denoising.cifar import ARCHIVES, BATCHES, HOME, Pixels, read_pictures
 from pixmend.denoising.unpickling import RefusedPickle, _NdArray, load_plain
 from pixmend.errors import DataError, FileMissingError
@@ -265,6 +268,34 @@ def test_any_folder_of_pictures(tmp_path: Path) -> None:
     fewer = read_pictures(tmp_path)
     assert {p.tobytes() for p in fewer.test} <= {p.tobytes() for p in found.test}
     assert {p.tobytes() for p in np.concatenate([fewer.train, fewer.test])} < everything
+
+
+def test_ctrl_c_leaves_the_rest_of_a_folder_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled, read = threading.Event(), []
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            cancelled.set()
+            super().shutdown(wait)
+
+    def slow(file: Path, *sides: int) -> tuple[list[Pixels], None]:
+        assert cancelled.wait(60)
+        read.append(file)
+        return [], None
+
+    def interrupted(jobs: object, timeout: float) -> None:
+        raise KeyboardInterrupt
+
+    for i in range(20):
+        Image.new("L", (32, 32)).save(tmp_path / f"{i}.png")
+    monkeypatch.setattr(cifar, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(cifar, "open_thumbnails", slow)
+    monkeypatch.setattr(cifar, "wait", interrupted)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with pytest.raises(KeyboardInterrupt):
+        read_pictures(tmp_path)
+    assert len(read) <= 2, "those that were begun"
 
 
 def test_folders_named_train_and_test_are_what_they_say(tmp_path: Path) -> None:

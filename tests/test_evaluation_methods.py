@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,22 @@ def test_an_outside_command(tmp_path: Path) -> None:
     assert (filled[~hole] == truth[~hole]).all()
     assert not method.random
     assert outside_command("tool {image} {mask} {output} --seed {seed}").random
+
+
+@pytest.mark.parametrize("quote", ["", '"', "'"])
+def test_backslashes_of_windows_stay(quote: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    tool = r"C:\tools\a lama.exe" if quote else r"C:\tools\lama.exe"
+    method = outside_command(f"{quote}{tool}{quote} {{image}} {{mask}} {{output}}")
+    monkeypatch.undo()
+    assert method.name == f"command {tool}"  # here all of it is a name
+
+
+def test_a_picture_is_on_the_same_side_however_its_name_is_composed() -> None:
+    names = [f"{i} \xe9t\xe9.jpg" for i in range(50)]
+    parts = [protocol.part_of(name) for name in names]
+    assert {*parts} == {"choice", "report"}
+    assert [protocol.part_of(unicodedata.normalize("NFD", name)) for name in names] == parts
 
 
 def test_commands_that_fail_say_so_in_a_line() -> None:

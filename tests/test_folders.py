@@ -102,6 +102,20 @@ def test_files_of_others_are_left_alone(folder: Path, log: Path, tmp_path: Path)
     assert list(negatives(folder, output, Negatives(log, tint=1)).failures) == ["b.png"]
 
 
+def test_names_that_are_one_to_the_file_system_do_not_replace_each_other(
+    folder: Path, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(folder / "A.png", 9)
+    assert negatives(folder, tmp_path / "both", Negatives(log), overwrite=True).done == 5, "here they are two"
+    lstat = os.lstat
+    monkeypatch.setattr(os, "lstat", lambda path, **how: lstat(re.sub(r"a\.png$", "A.png", os.fspath(path)), **how))
+    for _ in range(2):  # beside what this run did, and what the one before did
+        summary = negatives(folder, tmp_path / "out", Negatives(log), overwrite=True)
+        assert list(summary.failures) == ["a.png"]
+        assert "A.png are one file here; rename one" in summary.failures["a.png"]
+    assert (summary.done, summary.before) == (0, 4)
+
+
 def test_failures_stop_nobody_else(folder: Path, log: Path, tmp_path: Path) -> None:
     draw(folder / "aa bad.png")
     draw(folder / "ab defect.png")
@@ -321,6 +335,14 @@ def test_damaged_lines_of_the_journal_cost_only_their_pictures(folder: Path, log
         assert set(found.entries) == {"a.png", "sub/c.png", "sub/d.bmp"}
     summary = negatives(folder, output, Negatives(log))
     assert list(summary.failures) == ["b.png"], "nobody knows whose its result is: it is left alone"
+
+
+def test_a_place_is_the_same_by_another_name(folder: Path, tmp_path: Path) -> None:
+    mark = Mark.of(folder / "a.png")
+    (tmp_path / "link").symlink_to(folder)
+    assert mark.is_of(tmp_path / "link" / "a.png")
+    assert not mark.is_of(folder / "b.png")
+    assert not mark.is_of(tmp_path / "nowhere" / "a.png")
 
 
 def test_what_travels_to_other_machines_arrives_as_it_was() -> None:

@@ -252,9 +252,9 @@ def test_heic_without_its_extra_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     heif.register_heif.cache_clear()
     try:
         (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
-        with pytest.raises(PictureError, match=r"pip install 'pixmend\[heif\]'"):
+        with pytest.raises(PictureError, match=r'pip install "pixmend\[heif\]"'):
             decode_file(tmp_path / "a.heic")
-        with pytest.raises(OutputError, match=r"pip install 'pixmend\[heif\]'"):
+        with pytest.raises(OutputError, match=r'pip install "pixmend\[heif\]"'):
             check_savable(Picture(noise(4, 4, 3)), "out.heic")
     finally:
         heif.register_heif.cache_clear()

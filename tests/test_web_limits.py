@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import io
+import mimetypes
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
 from pixmend.images import open_picture
+from pixmend.web import app
 from pixmend.web.guard import Guard
 from pixmend.web.limits import Limits
 from pixmend.web.metrics import Metrics
@@ -250,6 +253,22 @@ def test_every_answer_forbids_framing_and_guessing(site: Site) -> None:
     assert "SameSite=Lax" in cookie  # who follows a link from elsewhere keeps his work
 
 
+def test_files_of_the_page_say_what_they_are_whatever_the_system_thinks(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mimetypes._db", mimetypes.MimeTypes())
+    for suffix in app.TYPES:
+        mimetypes.add_type("text/plain", suffix)
+    importlib.reload(app)
+    for path, kind in (
+        ("app.js", "text/javascript"),
+        ("style.css", "text/css"),
+        ("words/en.json", "application/json"),
+        ("logo.svg", "image/svg+xml"),
+    ):
+        assert site.client.get(f"/{path}").headers["content-type"].partition(";")[0] == kind
+
+
 def test_token_opens_and_nothing_else_does() -> None:
     token = "a-token-of-some-length"
     with serving(token=token, loopback=False) as site:
@@ -333,6 +352,31 @@ def test_leftovers_of_a_killed_server_are_removed(tmp_path: Path, monkeypatch: p
     running.close()
     other.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_removed_now_is_removed_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows, while a picture's file is mapped or sent."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    store = Store(Limits())
+
+    def in_use(folder: Path, ignore_errors: bool) -> None:
+        (folder / "lock").unlink(missing_ok=True)
+
+    mask = store.add_hole(np.ones((4, 4), bool), "somebody")
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", in_use)
+        store.remove(mask)
+        store.sweep()
+        assert mask.folder.is_dir()
+    store.sweep()
+    assert not mask.folder.exists()
+    assert store.left == set()
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", in_use)
+        store.close()
+    assert store.root.is_dir()
+    Store(Limits()).close()
+    assert list(tmp_path.iterdir()) == [], "the next server's is all that is done then"
 
 
 def test_nothing_is_taken_for_left_over_where_there_are_no_locks(

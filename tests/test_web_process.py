@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import signal
@@ -136,6 +137,42 @@ def test_second_signal_ends_at_once(model: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_ctrl_break_of_windows_ends_it_as_sigterm_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
+    service = Service(tiny_model())
+    with server.Server(create_app(service), service).capture_signals():
+        signal.raise_signal(signal.SIGUSR1)
+        assert service.ending
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+    service.store.close()
+
+
+def test_visitor_who_leaves_a_stream_on_windows_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(server.tell_but_of_leaving)
+
+    class _ProactorBasePipeTransport:
+        def _call_connection_lost(self, error: Exception) -> None:
+            raise error
+
+        def _other(self, error: Exception) -> None:
+            raise error
+
+    pipe, reset = _ProactorBasePipeTransport(), ConnectionResetError(10054, "forcibly closed")
+    for callback, error in (
+        (pipe._call_connection_lost, reset),
+        (pipe._call_connection_lost, ValueError()),
+        (pipe._other, reset),
+    ):
+        loop.call_soon(callback, error)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    first, second = caplog.messages
+    assert "_call_connection_lost" in first
+    assert "_other" in second
+
+
 @pytest.fixture(scope="module")
 def address(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server that several tests share."""
@@ -267,7 +304,7 @@ def test_port_in_use_is_one_line(err: Any) -> None:
 def test_missing_packages_are_named(err: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert cli.main(["serve", "--no-open"]) == 2
-    assert "pip install 'pixmend[web]'" in err()
+    assert 'pip install "pixmend[web]"' in err()
 
 
 def test_help_of_serve_loads_no_torch() -> None:

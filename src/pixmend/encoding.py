@@ -104,7 +104,7 @@ def check_savable(picture: Picture, path: str | os.PathLike[str]) -> str:
         raise OutputError(f"{path} ends in {suffix or 'no extension'}; allowed are {', '.join(FORMATS)}")
     file_format = FORMATS[suffix]
     if file_format == "HEIF" and not register_heif():
-        raise OutputError(f"{path}: HEIC needs the extra heif: pip install 'pixmend[heif]'; or use .png")
+        raise OutputError(f'{path}: HEIC needs the extra heif: pip install "pixmend[heif]"; or use .png')
     if picture.is_float and file_format != "TIFF":
         raise OutputError(f"{path}: {file_format} holds no floats, and the picture's samples are; use .tiff")
     if picture.samples.dtype == np.uint16 and file_format not in _WITH_16_BITS:

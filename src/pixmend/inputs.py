@@ -31,7 +31,7 @@ MaskFromAlpha = Annotated[
     bool, typer.Option("--mask-from-alpha", help="Fill what is transparent in IMAGE, or not measured.")
 ]
 MaskColor = Annotated[
-    str | None, typer.Option("--mask-color", metavar="COLOR", help="Fill what has this color in IMAGE, as '#ff00ff'.")
+    str | None, typer.Option("--mask-color", metavar="COLOR", help='Fill what has this color in IMAGE, as "#ff00ff".')
 ]
 Tolerance = Annotated[
     int | None, typer.Option(min=0, max=255, metavar="N", help="By how much --mask-color may differ.", show_default="0")

@@ -90,7 +90,7 @@ def _write(picture: Picture, read: Original, jpeg: bytes, segments: list[Segment
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", **picture.metadata.jpeg)
     stream.write(dressed(encoded.getvalue(), _colours_named_by(encoded.getvalue(), segments)))
-    help_ = "" if can_keep_blocks() else "; with pip install 'pixmend[jpeg]' all that is not touched stays exact"
+    help_ = "" if can_keep_blocks() else '; with pip install "pixmend[jpeg]" all that is not touched stays exact'
     return f"the JPEG was encoded anew with its own tables, which changes all of it a little{help_}"
 
 

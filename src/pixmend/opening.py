@@ -52,7 +52,7 @@ def identified(stream: IO[bytes], name: str) -> Iterator[Image.Image]:
         if head[:4] in _POSTSCRIPT:  # a program, which Pillow would run
             raise PictureError(f"{name} is PostScript, which is not read; give pixels, such as a PNG or JPEG")
         if is_heif(head) and not register_heif():
-            raise PictureError(f"{name} is HEIC, which needs the extra heif: pip install 'pixmend[heif]'")
+            raise PictureError(f'{name} is HEIC, which needs the extra heif: pip install "pixmend[heif]"')
         try:
             image = Image.open(stream)
         except UnidentifiedImageError:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ RECORDS = 10_000  # in each of the six files
 CLASSES = 10
 TEST_SHARE = 1 / 6  # of a plain folder, chosen by content: as many as in CIFAR-10
 LARGEST_PICKLE = 64 << 20  # bytes; the official ones have 31 million
+WAIT_SECONDS = 0.5  # at a time: Windows heeds no Ctrl-C in a wait without an end
 HOME = "https://www.cs.toronto.edu/~kriz/cifar.html"
 LAYOUTS = {"cifar-10-batches-bin": ".bin", "cifar-10-batches-py": ""}  # folder -> suffix of its batches
 ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
@@ -216,5 +217,13 @@ def _read_all(folder: Path) -> tuple[list[list[Pixels]], tuple[str, ...]]:
         return np.ascontiguousarray(pixels[top : top + SIDE, left : left + SIDE].transpose(2, 0, 1))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(read, picture_files(folder)))
+        jobs = [pool.submit(read, file) for file in picture_files(folder)]
+        try:
+            found = []
+            for job in jobs:
+                while wait([job], WAIT_SECONDS).not_done:
+                    pass
+                found.append(job.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
     return [pages for pages, _ in found if pages], tuple(reason for _, reason in found if reason)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from importlib import import_module
@@ -45,7 +46,7 @@ def outside_command(template: str) -> Method:
     Raises OptionError for a template without the three names.
     """
     try:
-        parts = shlex.split(template)
+        parts = _words(template)
     except ValueError as error:
         raise OptionError(f"the command {template!r} is not understood: {error}; check its quotes") from error
     for name in ("{image}", "{mask}", "{output}"):
@@ -135,6 +136,16 @@ def _fitted(x: Tensor, mask: Tensor, size: tuple[int, int] | None) -> tuple[Tens
         return F.interpolate(x, size, mode="bicubic", antialias=True).clamp(0, 1) * (1 - grown), grown
     more = (0, -x.shape[3] % MULTIPLE, 0, -x.shape[2] % MULTIPLE)
     return F.pad(x, more, mode="replicate"), F.pad(mask, more, mode="replicate")
+
+
+def _words(template: str) -> list[str]:
+    """A command's words, without the quotes around them. On Windows a backslash stands between folders, and escapes
+    nothing.
+    """
+    if sys.platform != "win32":
+        return shlex.split(template)
+    words = shlex.split(template, posix=False)
+    return [word[1:-1] if len(word) > 1 and word[0] == word[-1] in "\"'" else word for word in words]
 
 
 def _filled_in(part: str, values: dict[str, Any]) -> str:

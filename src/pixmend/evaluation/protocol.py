@@ -8,6 +8,7 @@ whether they measured the same.
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -228,8 +229,8 @@ def _order(name: str) -> int:
 
 
 def _bytes_of(name: str) -> bytes:
-    """A name as the file system has it, be it UTF-8 or not."""
-    return name.encode("utf-8", "surrogateescape")
+    """A name as the file system has it, be it UTF-8 or not; its letters composed, which macOS may take apart."""
+    return unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
 
 
 def _digest(*parts: bytes) -> str:

@@ -133,7 +133,8 @@ def same_place(a: Path, b: Path) -> bool:
     try:
         return os.path.samefile(a, b)
     except OSError:  # one of them is not there
-        return os.path.realpath(a) == os.path.realpath(b)
+        a_real, b_real = (os.path.normcase(os.path.realpath(path)) for path in (a, b))
+        return a_real == b_real
 
 
 @dataclass

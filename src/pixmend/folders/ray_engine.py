@@ -41,7 +41,7 @@ def on_ray(address: str | None, workers: int | None) -> Engine:
         import ray.data  # noqa: F401
     except ImportError as error:
         raise OptionError(
-            "--engine ray needs Ray; install it with pip install 'ray[data]', or leave --engine out"
+            '--engine ray needs Ray; install it with pip install "ray[data]", or leave --engine out'
         ) from error
 
     def engine(work: Work, tasks: Sequence[Task], staging: Path, tick: Tick) -> Generator[Outcome, None, None]:

@@ -10,13 +10,15 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable, Generator, Sequence
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pixmend.errors import PixmendError
+from pixmend.errors import OutputError, PixmendError
 from pixmend.files import errors_as_one_line, put_in_place
 from pixmend.folders.journal import ADVICE, CURRENT, Entry, Journal, difference, identity_of
 from pixmend.folders.pairing import Found, Task
@@ -118,6 +120,9 @@ def perform(
     if not tasks:
         return summary
     settings = work.settings()
+    placed: dict[str, list[Path]] = defaultdict(list)  # results by what their names are where capitals do not matter
+    for name in plan.before:
+        placed[_folded(name)].append(journal.output / name)
 
     def tick(step: int, steps: int) -> None:
         if stopped():
@@ -129,9 +134,12 @@ def perform(
         tick(0, 1)
         with closing(engine(work, plan.to_do, journal.staging, tick)) as outcomes:
             for outcome in outcomes:
-                settled = _settle(outcome, tasks[outcome.name], journal, settings, overwrite=overwrite)
+                task, alike = tasks[outcome.name], placed[_folded(outcome.name)]
+                settled = _settle(outcome, task, alike, journal, settings, overwrite=overwrite)
                 if settled.fatal:
                     raise settled.to_error()
+                if not settled.error:
+                    alike.append(task.output)
                 summary.count(settled)
                 tick(0, 1)
     except KeyboardInterrupt:
@@ -175,11 +183,23 @@ def _changed(entry: Entry, task: Task) -> str:
     return "" if entry.mask.fits(task.mask) else "its mask changed"
 
 
-def _settle(outcome: Outcome, task: Task, journal: Journal, settings: dict[str, Any], *, overwrite: bool) -> Outcome:
-    """Put a staged result in its place, noting it before and after; the same outcome, or why that could not be."""
+def _settle(
+    outcome: Outcome,
+    task: Task,
+    alike: Iterable[Path],
+    journal: Journal,
+    settings: dict[str, Any],
+    *,
+    overwrite: bool,
+) -> Outcome:
+    """Put a staged result in its place, noting it before and after; the same outcome, or why that could not be.
+
+    alike: results that are in their places, and may have this one's name to the file system.
+    """
     if outcome.staged is not None:
         entry = journal.writing(outcome, settings)
         try:
+            _check_free(task.output, alike)
             with errors_as_one_line(task.output, ADVICE):
                 task.output.parent.mkdir(parents=True, exist_ok=True)
             put_in_place(Path(outcome.staged), task.output, overwrite=overwrite or journal.owns(task), advice=ADVICE)
@@ -190,3 +210,24 @@ def _settle(outcome: Outcome, task: Task, journal: Journal, settings: dict[str, 
     if outcome.error and not outcome.fatal:
         journal.failed(outcome)
     return outcome
+
+
+def _check_free(output: Path, alike: Iterable[Path]) -> None:
+    """Raise OutputError where a result would replace another's: their names are one where capitals do not matter."""
+    for other in alike:
+        if _is_one_entry(output, other):
+            raise OutputError(f"{output} and {other} are one file here; rename one of the two pictures")
+
+
+def _is_one_entry(a: Path, b: Path) -> bool:
+    """Whether two names are of one file that is there, and no links of one kind or the other."""
+    try:
+        first, second = os.lstat(a), os.lstat(b)
+    except OSError:
+        return False
+    return os.path.samestat(first, second) and first.st_nlink == 1
+
+
+def _folded(name: str) -> str:
+    """A name without capitals, its letters composed in one way."""
+    return unicodedata.normalize("NFC", name).casefold()

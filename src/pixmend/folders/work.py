@@ -23,7 +23,7 @@ from pixmend.errors import (
     PictureError,
     PixmendError,
 )
-from pixmend.folders.pairing import Task
+from pixmend.folders.pairing import Task, same_place
 from pixmend.options import OUT_OF_MEMORY
 
 DEFECT = 1  # in place of an exit code: what nobody foresaw
@@ -87,7 +87,7 @@ class Mark:
 
     def is_of(self, path: Path) -> bool:
         """Whether it was taken of the file in this place, as far as is known."""
-        return self.place in ("", os.path.abspath(path))
+        return self.place in ("", os.path.abspath(path)) or same_place(Path(self.place), path)
 
 
 @dataclass(frozen=True)

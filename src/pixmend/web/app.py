@@ -32,8 +32,15 @@ PLAINER = {  # what FastAPI says of its own accord, with what to do
     "There was an error parsing the body": "the body is no JSON in UTF-8 that can be read; see /openapi.json",
 }
 
-mimetypes.add_type("text/javascript", ".js")  # some systems' tables say otherwise, and then browsers refuse modules
-mimetypes.add_type("text/javascript", ".mjs")
+TYPES = {  # some systems' tables say otherwise, and then browsers refuse modules and style sheets
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".mjs": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+for suffix, media_type in TYPES.items():
+    mimetypes.add_type(media_type, suffix)
 
 
 def create_app(service: Service, *, token: str | None = None, loopback: bool = True) -> FastAPI:

@@ -131,4 +131,4 @@ def _check_installed() -> None:
         name for name in ("fastapi", "uvicorn", "python_multipart", "prometheus_client") if find_spec(name) is None
     ]
     if missing:
-        raise OptionError(f"the server needs {', '.join(missing)}; install them with: pip install 'pixmend[web]'")
+        raise OptionError(f'the server needs {", ".join(missing)}; install them with: pip install "pixmend[web]"')

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import h11
 import uvicorn
@@ -47,14 +48,15 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin; it is told only now, when a signal that follows is heeded."""
+        asyncio.get_running_loop().set_exception_handler(tell_but_of_leaving)
         await super().startup(sockets)
         if self.started and self.began is not None:
             self.began()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Ctrl-C, SIGTERM and SIGHUP end the server; that is no failure, so nothing is raised after it."""
-        with handling(self.handle_exit, "SIGINT", "SIGTERM", "SIGHUP"):
+        """Ctrl-C, SIGTERM, SIGHUP and Windows' Ctrl-Break end the server; that is no failure, so nothing is raised."""
+        with handling(self.handle_exit, "SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
             yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -104,6 +106,13 @@ class Protocol(H11Protocol):
     def _expect_head(self) -> None:
         if self.overdue is None and self.conn.their_state is h11.IDLE:
             self.overdue = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+
+def tell_but_of_leaving(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what nobody caught, but for one thing: on Windows a visitor who leaves a stream looks like an error there."""
+    where = "_ProactorBasePipeTransport._call_connection_lost"
+    if not (isinstance(context.get("exception"), ConnectionResetError) and where in context["message"]):
+        loop.default_exception_handler(context)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -115,6 +115,7 @@ class Store:
         self.lock = threading.Lock()
         self.stored: OrderedDict[str, Stored] = OrderedDict()
         self.forgotten: OrderedDict[str, None] = OrderedDict()
+        self.left: set[Path] = set()  # folders to be removed still: Windows removes nothing that is open or mapped
 
     @property
     def size(self) -> int:
@@ -135,7 +136,8 @@ class Store:
                 shutil.copyfileobj(upload, file, 1 << 20)
             yield path
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            with self.lock:
+                self._clear(folder)
 
     def add_picture(self, picture: Picture, owner: str, name: str, source: Path, *, kept: bool) -> Stored:
         """Store a picture and the file that it came from.
@@ -223,13 +225,15 @@ class Store:
         with self.lock:
             for stored in [s for s in self.stored.values() if s.used < oldest and not s.pins]:
                 self._remove(stored)
+            for folder in tuple(self.left):
+                self._clear(folder)
 
     def close(self) -> None:
         """Remove everything."""
         with self.lock:
             self.stored.clear()
             self.holding.close()
-            shutil.rmtree(self.root, ignore_errors=True)
+            _remove_root(self.root)
 
     def _new(self, owner: str, name: str, shell: Picture | None, size: tuple[int, int]) -> Stored:
         id = secrets.token_urlsafe(16)
@@ -269,10 +273,18 @@ class Store:
     def _remove(self, stored: Stored) -> None:
         if self.stored.pop(stored.id, None) is None:
             return
-        shutil.rmtree(stored.folder, ignore_errors=True)
+        self._clear(stored.folder)
         self.forgotten[stored.id] = None
         if len(self.forgotten) > FORGOTTEN:
             self.forgotten.popitem(last=False)
+
+    def _clear(self, folder: Path) -> None:
+        """Remove a folder, or what can be removed of it; `sweep` tries again."""
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            self.left.add(folder)
+        else:
+            self.left.discard(folder)
 
 
 def remove_leftovers(parent: Path) -> None:
@@ -281,7 +293,14 @@ def remove_leftovers(parent: Path) -> None:
         for folder in parent.glob(f"{PREFIX}*"):
             lock = folder / RUN_LOCK
             if lock.exists() and os.access(folder, os.W_OK) and holder(lock) is None:
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove_root(folder)
+
+
+def _remove_root(root: Path) -> None:
+    """Remove a server's folder. Where something is left of it, so is its lock, by which the next server finds it."""
+    shutil.rmtree(root, ignore_errors=True)
+    with suppress(OSError):  # it is gone
+        (root / RUN_LOCK).touch()
 
 
 def savable_name(picture: Picture, name: str) -> str:

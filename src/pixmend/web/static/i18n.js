@@ -5,6 +5,8 @@ import { Unreachable } from "./api.js";
 const LANGUAGES = ["en", "zh"];
 const CHOSEN = "pixmend.language"; // what was chosen by hand holds for all tabs and visits
 
+const CTRL = /^(Mac|iP)/.test(navigator.platform) ? "⌘" : "Ctrl"; // what the key is called
+
 const listeners = new Set();
 let words = {};
 
@@ -45,14 +47,15 @@ async function load(tag) {
 /** Call `listener` whenever the language has changed. */
 export const onLanguage = (listener) => listeners.add(listener);
 
-/** The words under `key`, with {names} replaced by `values`. An unknown key stands for itself. */
+/** The words under `key`, with {names} replaced by `values`, {ctrl} by the key's name. An unknown key is its own words. */
 export function t(key, values = {}) {
   const text = words[key];
   if (text === undefined) {
     if (Object.keys(words).length) console.error(`no words for ${key}`);
     return key;
   }
-  return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
+  const known = { ctrl: CTRL, ...values };
+  return text.replace(/\{(\w+)\}/g, (_, name) => known[name] ?? "");
 }
 
 export const hasWords = (key) => key in words;
@@ -78,6 +81,7 @@ export function duration(seconds) {
 /** Fill in the words below `root`: `data-t` is an element's text, `data-t-label` its label and tooltip; or that alone. */
 function translate(root) {
   for (const element of root.querySelectorAll("[data-t]")) element.textContent = t(element.dataset.t);
+  for (const element of root.querySelectorAll("kbd.ctrl")) element.textContent = CTRL;
   for (const element of root.querySelectorAll("[data-t-label]")) {
     const label = t(element.dataset.tLabel);
     element.setAttribute("aria-label", label);

@@ -63,6 +63,16 @@ export function watchPointers(stage, painter = null) {
     { passive: false },
   );
 
+  let scale = 1; // of the gesture that goes on
+  for (const name of ["gesturestart", "gesturechange"]) {
+    // Safari has events of its own for a pinch on a trackpad; where fingers are held on a screen, they zoom already.
+    canvas.addEventListener(name, (event) => {
+      event.preventDefault();
+      if (name === "gesturechange" && !held.size) stage.zoomAt(event.scale / scale, stage.at(event));
+      scale = event.scale;
+    });
+  }
+
   /** Move the picture with the pointers that are held: two also zoom, by how their distance changes. */
   function drag(event) {
     const before = measure(held);
