@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from machine import machine
 from pixmend.denoising.cifar import PictureSet
 from pixmend.denoising.model_file import Denoiser
 from pixmend.denoising.task import document_config, train_denoiser
@@ -44,19 +45,19 @@ def start(run: Path, network: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, __file__, "--run", str(run), "--network", network])
 
 
-def kill_and_resume(run: Path, network: str, kills: int, seconds: float) -> int:
-    """How many kills fell into the running training; the end comes without one."""
+def kill_and_resume(run: Path, network: str, kills: int, seconds: float) -> None:
+    """Kill it so many times at random moments while it trains, then let it end. SystemExit where it ended before."""
     for done in range(kills):
         process = start(run, network)
         wait_for_a_step(run, process)
         try:
             process.wait(timeout=random.uniform(0, seconds))
-            return done  # it ended before it was killed
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
+        else:
+            raise SystemExit(f"it ended after {done} kills; start again")
     start(run, network).wait()
-    return kills
 
 
 def wait_for_a_step(run: Path, process: subprocess.Popen[bytes]) -> None:
@@ -80,10 +81,13 @@ def main() -> None:
         began = time.monotonic()
         start(whole, options.network).wait()
         seconds = (time.monotonic() - began) / options.kills  # twice the mean time to a kill
-        kills = kill_and_resume(killed, options.network, options.kills, seconds)
+        kill_and_resume(killed, options.network, options.kills, seconds)
         one, other = (load_file(run / "state.safetensors") for run in (whole, killed))
         same = one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
-    print(f"{options.network}: {kills} kills; the final state is", "the same, bit for bit" if same else "ANOTHER")
+    print(
+        f"{machine()}; {options.network}: {options.kills} kills; the final state is",
+        "the same, bit for bit" if same else "ANOTHER",
+    )
     sys.exit(0 if same else 1)
 
 
