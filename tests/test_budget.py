@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -96,6 +99,30 @@ def test_in_a_container_what_was_read_from_files_counts_as_free(
     assert free_memory(CPU) > 1640
 
 
+def test_windows_is_asked_for_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tell(status: Any) -> int:
+        assert status._obj.length == ctypes.sizeof(status._obj) == 64
+        content = ctypes.cast(ctypes.addressof(status._obj), ctypes.POINTER(ctypes.c_uint64))
+        content[1], content[2], content[3] = 32 << 30, 12 << 30, 40 << 30  # as the system lays them out
+        return known
+
+    known = 1
+    kernel = SimpleNamespace(GlobalMemoryStatusEx=tell)
+    monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
+    monkeypatch.setattr(budget, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(budget, "OWN_GROUPS", Path("/nowhere"))
+    assert free_memory(CPU) == 12 << 30
+    known = 0
+    assert free_memory(CPU) == budget.ASSUMED
+
+
+def test_mps_has_its_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 12345, raising=False)
+    assert free_memory(torch.device("mps")) == 12345
+    monkeypatch.delattr(torch.mps, "recommended_max_memory")
+    assert free_memory(torch.device("mps")) > 12345
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not tell")
 def test_in_a_container_there_are_fewer_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 96)
@@ -140,6 +167,23 @@ def test_batches_are_halved_where_memory_ends(error: BaseException) -> None:
     assert told == [2] * 10, "what failed is not counted"
     batches(x[:3], t[:3])
     assert network.sizes[-2:] == [2, 1], "and remembered"
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_what_a_device_keeps_is_given_back_where_memory_ends(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    class There:
+        is_cuda, is_mps = kind == "cuda", kind == "mps"
+
+        def __len__(self) -> int:
+            return 4
+
+    emptied: list[str] = []
+    for name in ("cuda", "mps"):
+        monkeypatch.setattr(f"torch.{name}.empty_cache", lambda name=name: emptied.append(name))
+    x: Any = There()
+    network = Small(0, RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)"))
+    assert Batches(network, 4, lambda n: None)._tried(x, x) is None
+    assert emptied == [kind]
 
 
 def test_one_tile_that_does_not_fit_is_told() -> None:

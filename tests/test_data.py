@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from pixmend import picture_cache
+from pixmend import files, picture_cache
 from pixmend.data import InpaintingDataset, Views
-from pixmend.errors import DataError, FileMissingError, OptionError
+from pixmend.errors import DataError, FileMissingError, OptionError, OutputError
 
 
 def drawn(folder: Path, count: int = 6, side: int = 40) -> Path:
@@ -196,6 +196,18 @@ def test_pictures_are_decoded_once(folder: Path, monkeypatch: pytest.MonkeyPatch
         assert same(dataset(folder)[0], first)
     Image.new("RGB", (40, 40), (250, 0, 0)).save(folder / "new.png")
     assert len(dataset(folder)) == 7
+
+
+def test_decoded_pictures_that_a_training_reads_are_not_replaced_on_windows(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(*_: object) -> None:
+        raise PermissionError(13, "Access is denied")
+
+    monkeypatch.setattr(files, "WINDOWS", True)
+    monkeypatch.setattr(os, "replace", held)
+    with pytest.raises(OutputError, match=r"\.rgb .* if a training .* has it open, close that, or set XDG_CACHE_HOME"):
+        dataset(folder)
 
 
 def test_workers_do_not_get_copies_of_the_pictures(folder: Path) -> None:

@@ -380,6 +380,21 @@ def test_batches_of_a_lost_worker_are_prepared_again() -> None:
     assert [note.split(":")[0] for note in notes] == ["batch 3", "batch 6", "batch 9"]
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_where_workers_run_the_script_again_the_note_says_how_to_keep_them_from_it(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def loader(done: int, workers: int) -> Any:
+        if workers:
+            raise RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")
+        yield 0
+
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: method)
+    notes: list[str] = []
+    assert list(steadily(loader, 1, notes.append)) == [0]
+    assert ('`if __name__ == "__main__":`' in notes[0]) == (method == "spawn")
+
+
 @pytest.mark.parametrize(
     ("workers", "error"),
     [(2, ValueError("a defect")), (2, OSError("Caught OSError in DataLoader ...")), (0, OSError())],

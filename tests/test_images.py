@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -367,6 +367,24 @@ def test_picture_files(tmp_path: Path) -> None:
     assert [name for name in found if name != "f.eps"] == ["a.jpg", "b.PNG", "sub/c.webp", "sub/d.tiff"]
     with pytest.raises(FileMissingError, match="not a folder"):
         picture_files(tmp_path / "a.jpg")
+
+
+@given(st.lists(st.lists(st.text("aAbB-.é 0", min_size=1), min_size=1, max_size=3), max_size=8))
+def test_the_order_of_pictures_is_that_of_posix_paths_everywhere(names: list[list[str]]) -> None:
+    for folder in ("", ".", "..", "/a/b"):
+        here = [PurePosixPath(folder, *parts) for parts in names]
+        there = [PureWindowsPath(folder, *parts) for parts in names]
+        assert sorted(here, key=lambda file: file.parts) == sorted(here)
+        by_parts = sorted(there, key=lambda file: file.parts)
+        assert [file.as_posix() for file in by_parts] == [file.as_posix() for file in sorted(here)]
+
+
+def test_the_case_of_names_counts_in_their_order(tmp_path: Path) -> None:
+    for name in ("b.png", "B.png", "a/c.png", "a.png", "Z/d.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in picture_files(tmp_path)]
+    assert found == ["B.png", "Z/d.png", "a/c.png", "a.png", "b.png"]
 
 
 def test_open_thumbnail(tmp_path: Path) -> None:

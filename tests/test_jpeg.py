@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import subprocess
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -262,6 +263,37 @@ def test_without_a_change_the_file_is_the_same(tmp_path: Path) -> None:
     assert out.read_bytes() == source.read_bytes()
 
 
+def test_where_c_cannot_open_names_blocks_are_kept_in_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, whose C takes the UTF-8 of jpeglib for something else."""
+    home, short, all_users = (tmp_path / name for name in ("Jürgen", "JRGEN~1", "ProgramData"))
+    for folder in (home, short, all_users):
+        folder.mkdir()
+    read, seen = jpeglib.read_dct, list[Path]()
+
+    def by_c(path: str) -> Any:
+        if not path.isascii():
+            raise OSError(f"{path} does not exist")
+        seen.append(Path(path).parent.parent)
+        return read(path)
+
+    monkeypatch.setattr(jpeglib, "read_dct", by_c)
+    monkeypatch.setattr(tempfile, "tempdir", str(home))
+    monkeypatch.setenv("PROGRAMDATA", str(all_users))
+    data = bare(write(tmp_path / "a.jpg").read_bytes())
+    samples = np.array(Image.open(io.BytesIO(data)))
+    assert jpeg.with_changes(data, samples, samples) is None
+    monkeypatch.setattr(jpeg, "WINDOWS", True)
+    for name in (short, home):  # the short name may be the long one
+        monkeypatch.setattr(jpeg, "_short", lambda path, name=name: path.replace(str(home), str(name)))
+        result = jpeg.with_changes(data, samples, samples)
+        assert result is not None
+        assert result[1] == 1
+    assert seen == [short, all_users]
+    assert not [file for folder in (home, short, all_users) for file in folder.iterdir()]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_jpeglib_the_tables_and_segments_stay(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -273,7 +305,7 @@ def test_without_jpeglib_the_tables_and_segments_stay(
     told: list[str] = []
     out = save_picture(picture, tmp_path / "out.jpg", note=told.append)
     assert "encoded anew" in told[0]
-    assert "pip install 'pixmend[jpeg]'" in told[0]
+    assert 'pip install "pixmend[jpeg]"' in told[0]
     with Image.open(source) as before, Image.open(out) as after:
         assert before.quantization == after.quantization  # type: ignore[attr-defined]
         assert [c[:3] for c in before.layer] == [c[:3] for c in after.layer]  # type: ignore[attr-defined]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import csv
+import errno
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from pixmend import loop, run_folder
+from pixmend import files, loop, run_folder
 from pixmend.checkpoint import Model, load_model, save_model
 from pixmend.conditioning import roughened, smooth_fill
 from pixmend.data import InpaintingDataset, Views
@@ -25,10 +27,12 @@ from pixmend.errors import (
     MemoryLimitError,
     ModelFileError,
     OptionError,
+    OutputError,
     OutputExistsError,
     TrainingError,
 )
 from pixmend.loop import Report, TrainConfig
+from pixmend.processes import ALONE
 from pixmend.run_folder import RunFolder, TrainingState
 from pixmend.runtime import training_memory_as_one_line
 from pixmend.training import FLAT, TYPICAL, InpaintingTask, balance_of, guide_for, train_model
@@ -150,6 +154,29 @@ def test_the_guide_is_one_of_two_fills(data: InpaintingDataset) -> None:
     assert torch.equal(guide_for(batch, x0, hole), torch.where(coarse, rough, fill))
 
 
+@pytest.mark.parametrize("narrow", [True, False])
+def test_guides_of_one_kind_alone_ask_for_none_of_the_other(
+    data: InpaintingDataset, monkeypatch: pytest.MonkeyPatch, narrow: bool
+) -> None:
+    """MPS has refused to compute on tensors of no pictures."""
+
+    def never(*_: object) -> Tensor:
+        raise AssertionError("it was asked to")
+
+    batch = {name: torch.stack([data[k][name] for k in range(8)]) for name in data[0]}
+    batch["guide_blur"] = torch.full_like(batch["guide_blur"], -1 if narrow else 0.5)
+    x0, hole = batch["x0"].float() / 127.5 - 1, batch["hole"].float()
+    rough = roughened(x0, hole, batch["guide_blur"], batch["guide_grain"], batch["guide_noise"])
+    expected = smooth_fill(x0, hole) if narrow else rough
+    monkeypatch.setattr("pixmend.training." + ("roughened" if narrow else "smooth_fill"), never)
+    assert torch.equal(guide_for(batch, x0, hole), expected)
+
+
+def test_a_leg_tells_what_it_was_trained_on() -> None:
+    assert loop._name_of(torch.device("cpu"), ALONE) == f"CPU, {torch.get_num_threads()} threads"
+    assert loop._name_of(torch.device("mps"), ALONE) == "mps"
+
+
 def test_balance_divides_by_the_error_of_the_guide() -> None:
     """Guides that are off by 0.1 and 0.2 everywhere in the hole, wherever else: at balance 1, four to one."""
     x0, hole = torch.zeros(3, 3, 8, 8), torch.zeros(3, 1, 8, 8)
@@ -198,8 +225,9 @@ def test_the_number_of_parts_may_change_on_the_way(data: InpaintingDataset, tmp_
 
 
 def test_too_little_memory_is_an_error_of_one_line() -> None:
-    with pytest.raises(TrainingError, match="--accumulate 2"), training_memory_as_one_line():
-        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+    for told in (torch.OutOfMemoryError("CUDA out of memory.\nTried"), RuntimeError("MPS backend out of memory (...)")):
+        with pytest.raises(TrainingError, match="--accumulate 2"), training_memory_as_one_line():
+            raise told
     with pytest.raises(RuntimeError, match="another"), training_memory_as_one_line():
         raise RuntimeError("another")
 
@@ -363,6 +391,74 @@ def test_rows_of_the_log_can_be_read_after_seconds(tmp_path: Path, monkeypatch: 
     lines = folder.log_file.read_text().splitlines()
     assert lines[0] == "kimg"
     assert float(lines[-1]) > now - run_folder.LOG_SECONDS
+
+
+class Spreadsheet:
+    """A program on Windows that has log.csv open, as long as it is."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_open, self.open = True, open
+        monkeypatch.setattr(files, "WINDOWS", True)
+        monkeypatch.setattr(builtins, "open", self.opened)
+
+    def opened(self, file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        if self.is_open and str(file).endswith("log.csv") and mode == "a":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return self.open(file, mode, *arguments, **options)
+
+
+def test_a_log_that_a_spreadsheet_has_open_is_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, spreadsheet = RunFolder(tmp_path), Spreadsheet(monkeypatch)
+    folder.prepare(resume=False)
+    for k in range(3):
+        folder.log({"kimg": k})
+        folder.write_log()
+    folder.save_state(some_state())
+    assert folder.state_file.exists()
+    assert not folder.log_file.exists()
+    (note,) = folder.notes_file.read_text().splitlines()
+    assert "log.csv is open in another program" in note
+    spreadsheet.is_open = False
+    folder.log({"kimg": 3})
+    folder.write_log()
+    assert folder.log_file.read_text().split() == ["kimg", "0", "1", "2", "3"]
+
+
+def test_elsewhere_a_log_that_may_not_be_written_ends_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Spreadsheet(monkeypatch)
+    monkeypatch.setattr(files, "WINDOWS", False)
+    folder = RunFolder(tmp_path)
+    folder.log({"kimg": 1})
+    with pytest.raises(OutputError, match="Permission denied; move model and run folder elsewhere"):
+        folder.write_log()
+
+
+@pytest.mark.parametrize("windows", [True, False])
+def test_pictures_that_a_viewer_has_open_are_not_drawn(
+    data: InpaintingDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, windows: bool
+) -> None:
+    write, tried = files._rename, list[str]()
+
+    def rename(name: str, path: Path, overwrite: bool) -> None:
+        if path.suffix == ".png":
+            tried.append(path.name)
+            raise PermissionError(errno.EACCES, "Access is denied")
+        write(name, path, overwrite)
+
+    monkeypatch.setattr(files, "_rename", rename)
+    monkeypatch.setattr(files, "WINDOWS", windows)
+    if not windows:
+        with pytest.raises(OutputError, match="Access is denied"):
+            train(data, tmp_path / "m.safetensors")
+        return
+    model = train(data, tmp_path / "m.safetensors")
+    assert model.legs[-1]["kimg"] == CONFIG.total_kimg
+    notes = (tmp_path / "m.run" / "notes.txt").read_text().splitlines()
+    assert len(notes) == len(tried) > 0
+    assert tried[0].startswith("sample-")
+    assert all(note.startswith("a picture was not drawn: ") for note in notes)
 
 
 def test_a_log_of_a_run_that_saved_nothing_is_begun_anew(data: InpaintingDataset, tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +51,29 @@ def free_memory(device: torch.device) -> int:
         free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, IndexError, ValueError):  # Linux
         free = 1024 * int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0])
+    if sys.platform == "win32":
+        free = _free_on_windows()
+    if device.type == "mps" and hasattr(torch.mps, "recommended_max_memory"):
+        free = min(free, torch.mps.recommended_max_memory())
     return min([free, *_free_in_groups()])
+
+
+class _MemoryStatus(ctypes.Structure):
+    """MEMORYSTATUSEX of Windows: its own length, the load in percent, and bytes."""
+
+    _fields_ = (
+        ("length", ctypes.c_uint32),
+        ("load", ctypes.c_uint32),
+        ("total", ctypes.c_uint64),
+        ("available", ctypes.c_uint64),  # of physical memory, without having to write anything to disk first
+        ("others", ctypes.c_uint64 * 5),
+    )
+
+
+def _free_on_windows() -> int:
+    status = _MemoryStatus(length=ctypes.sizeof(_MemoryStatus))
+    kernel: Any = ctypes.windll.kernel32  # type: ignore[attr-defined,unused-ignore]
+    return int(status.available) if kernel.GlobalMemoryStatusEx(ctypes.byref(status)) else ASSUMED
 
 
 def _free_in_groups() -> Iterator[int]:
@@ -123,6 +148,8 @@ class Batches:
         self.most = -(-len(x) // 2)
         if x.is_cuda:
             torch.cuda.empty_cache()
+        if x.is_mps:
+            torch.mps.empty_cache()
         return None
 
 

@@ -64,6 +64,7 @@ app.add_typer(denoise, name="denoise")
 TRAIN_OPTIONS = {"total_kimg": "--kimg", "batch_size": "--batch"}  # what `TrainConfig` calls otherwise
 # What the system says of paths that were given, where nobody who read or wrote them put it into words.
 REFUSED = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
+CLOSED = (errno.EPIPE, errno.EIO, *([errno.EINVAL] if sys.platform == "win32" else []))  # a pipe or a terminal
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
@@ -101,7 +102,7 @@ def _told(error: Exception) -> int:
     if isinstance(error, typer.TyperException):  # an option that is unknown, missing or malformed
         _complain(f"{error.format_message().rstrip('.')}; see pixmend --help")
         return error.exit_code
-    if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.EIO, errno.ENOSPC) and not error.filename:
+    if isinstance(error, OSError) and error.errno in (*CLOSED, errno.ENOSPC) and not error.filename:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python empties its buffers at the end
         if error.errno != errno.ENOSPC:
             return STOPPED  # nobody reads what is printed any more, which needs no word

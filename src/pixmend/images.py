@@ -208,7 +208,7 @@ def mask_from_color(source: Source, color: str, tolerance: int = 0) -> NDArray[n
     try:
         red, green, blue = ImageColor.getrgb(color if not _HEX.fullmatch(color) else f"#{color}")[:3]
     except ValueError:
-        raise OptionError(f"color {color!r} is not understood; give one such as '#ff00ff' or 'magenta'") from None
+        raise OptionError(f'color {color!r} is not understood; give one such as "#ff00ff" or magenta') from None
     return near_colour(open_picture(source), (red, green, blue), tolerance)
 
 
@@ -266,7 +266,7 @@ def picture_files(folder: str | os.PathLike[str], unlisted: Callable[[str], obje
     ):
         folders[:] = [name for name in folders if not name.startswith(".") and not was_begun(Path(root, name))]
         found += [Path(root, name) for name in names if is_picture_name(name)]
-    return sorted(found)
+    return sorted(found, key=lambda file: file.parts)  # paths themselves compare without case on Windows
 
 
 def is_picture_name(name: str) -> bool:

@@ -8,6 +8,7 @@ Coefficients are read and written by jpeglib (the extra `jpeg`), which wraps the
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -42,6 +43,7 @@ _WARNINGS = (
     b"Invalid SOS",
     b"Warning: unknown",
 )
+WINDOWS = sys.platform == "win32"
 _one_at_a_time = threading.Lock()  # which library jpeglib uses is global to the process
 
 
@@ -64,7 +66,7 @@ def with_changes(data: bytes, old: Samples, new: Samples) -> tuple[bytes, float,
 
     result: tuple[bytes, float] | None = None
     with (
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory(dir=_readable_to_c(tempfile.gettempdir()) if WINDOWS else None) as folder,
         _one_at_a_time,
         suppress(OSError),  # what jpeglib can do nothing with
         _warnings_of_libjpeg() as warnings,
@@ -87,6 +89,24 @@ def with_changes(data: bytes, old: Samples, new: Samples) -> tuple[bytes, float,
             coded.write_dct(os.fspath(path), flags=["+OPTIMIZE_CODING"])
         result = bare(path.read_bytes()), share
     return (*result, "; ".join(warnings())) if result else None
+
+
+def _readable_to_c(folder: str) -> str:
+    """A folder for temporary files on Windows, where they lie in the user's own, whose name may have any letters.
+
+    jpeglib gives C names in UTF-8, and C there takes them for another encoding: only ASCII is the same in both.
+    """
+    places = (folder, _short(folder), os.environ.get("PROGRAMDATA", folder))
+    return next((place for place in places if place.isascii()), folder)
+
+
+def _short(path: str) -> str:
+    """The path in the short names that Windows keeps beside others, most of them ASCII; where it has none, as it is."""
+    import ctypes
+
+    kernel: Any = ctypes.windll.kernel32  # type: ignore[attr-defined,unused-ignore]
+    short = ctypes.create_unicode_buffer(1 << 15)
+    return short.value if kernel.GetShortPathNameW(path, short, len(short)) else path
 
 
 @contextmanager

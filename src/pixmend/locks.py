@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import sys
@@ -16,6 +17,7 @@ from pixmend.errors import OutputExistsError, TrainingError
 RUN_LOCK = "lock"  # its name in a run folder
 BEGINS = b"process "  # what stands in a lock, if anything does
 POLL_SECONDS = 0.2
+TRIES = 100  # in a row that find another file in the lock's place: then its file system numbers one file twice
 LOCKED_BYTE = 1 << 30  # on Windows, which keeps others from reading what is locked: far behind the holder's name
 
 _held: set[int] = set()  # the handles of all locks of this process
@@ -59,10 +61,14 @@ def locked(path: Path, *, waiting: Callable[[], object] | None = None) -> Iterat
         yield lock
     finally:
         if lock.handle in _held:  # and not in a forked child, which has closed it
-            if lock.in_place:
-                with suppress(OSError):  # Windows deletes no open file: it stays
+            in_place = lock.in_place
+            if sys.platform == "win32":  # no file that is open can be deleted, and so none that is another's by then
+                _close(lock.handle)
+            if in_place:
+                with suppress(OSError):
                     os.unlink(path)
-            _close(lock.handle)
+            if sys.platform != "win32":
+                _close(lock.handle)
 
 
 def holder(path: Path) -> str | None:
@@ -75,7 +81,7 @@ def holder(path: Path) -> str | None:
         _try_lock(handle, shared=True)
     except BlockingIOError:
         with suppress(OSError):
-            return path.read_text(errors="replace").strip() or "another process"
+            return path.read_text("utf-8", errors="replace").strip() or "another process"
         return "another process"
     finally:
         os.close(handle)
@@ -96,7 +102,7 @@ def in_use(path: Path, who: str) -> TrainingError:
 
 
 def _take(path: Path, waiting: Callable[[], object] | None) -> Lock:
-    told = False
+    told, tries = False, 0
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         _held.add(handle)
@@ -117,6 +123,9 @@ def _take(path: Path, waiting: Callable[[], object] | None) -> Lock:
         lock = Lock(path, handle, guarded)
         if lock.in_place:
             return lock
+        tries += 1
+        if tries == TRIES:
+            return Lock(path, handle, guarded=False)
         _close(handle)  # its last holder has deleted it in between
 
 
@@ -132,6 +141,8 @@ def _try_lock(handle: int, *, shared: bool = False) -> bool:
         try:
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
         except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EDEADLK):
+                return False
             raise BlockingIOError from error
         finally:
             os.lseek(handle, 0, os.SEEK_SET)

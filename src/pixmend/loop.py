@@ -179,8 +179,9 @@ class _Run:
         (weight,) = self.processes.total(sum(float(self.task.weight(part)) for part in parts))
         weight = (weight or math.nan) / self.processes.count  # for gradients are averaged over the processes
         losses = []
+        pinned = self.device.type == "cuda"  # else a copy under way, as to MPS, may be of what is written there next
         for part in parts:
-            batch = {name: value.to(self.device, non_blocking=True) for name, value in part.items()}
+            batch = {name: value.to(self.device, non_blocking=pinned) for name, value in part.items()}
             with self.processes.averaging(self.replica, now=part is parts[-1]), training_memory_as_one_line():
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                     loss = self.task.error(self.replica, batch) / weight
@@ -217,8 +218,10 @@ class _Run:
         if progress:
             progress(report)
         if measures:
-            self.task.show(state.ema, state.step, self.folder)
-            self.folder.plot()
+            with self.folder.drawing():
+                self.task.show(state.ema, state.step, self.folder)
+            with self.folder.drawing():
+                self.folder.plot()
 
     @property
     def is_to_be_saved(self) -> bool:
@@ -262,7 +265,9 @@ def _row(report: Report, config: TrainConfig) -> dict[str, float | None]:
 
 
 def _name_of(device: torch.device, processes: Processes) -> str:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    name = f"CPU, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
     return name if processes.count == 1 else f"{processes.count} x {name}"
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pixmend import files
-from pixmend.errors import TrainingError
+from pixmend.errors import OutputError, TrainingError
 from pixmend.files import errors_as_one_line, remove_leftovers, write_atomically
 from pixmend.locks import RUN_LOCK, Lock, holder, in_use, locked
 from pixmend.run_place import EARLIER_FILE, LOG_FILE, STATE_FILE, STATE_KEY, check_run_folder, was_begun
@@ -113,6 +113,7 @@ class RunFolder:
         self._damage = ""  # why the state before was taken, where it was
         self._rows: list[Mapping[str, Any]] = []  # of the log, not written yet
         self._written = time.monotonic()
+        self._told = False  # whether a note says that the rows wait for another program
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -206,6 +207,17 @@ class RunFolder:
         if not rows and not (durably and self.log_file.exists()):
             return
         self.require_in_place()
+        try:
+            self._append_to_log(rows, durably)
+        except OutputError as error:
+            if not files.is_held(error.__cause__):
+                raise
+            self._rows = rows
+            if not self._told:
+                self.note(f"log.csv is open in another program ({error.__cause__}): its rows wait until it is closed")
+            self._told = True
+
+    def _append_to_log(self, rows: list[Mapping[str, Any]], durably: bool) -> None:
         with (
             errors_as_one_line(self.log_file, ADVICE),
             open(self.log_file, "a", newline="", encoding="utf-8") as stream,
@@ -217,7 +229,17 @@ class RunFolder:
                 writer.writerow({name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()})
             if durably:
                 stream.flush()
-                os.fsync(stream.fileno())
+                files.sync(stream.fileno())
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """A picture that cannot be replaced while another program shows it, on Windows, is a note and no end."""
+        try:
+            yield
+        except OutputError as error:
+            if not files.is_held(error.__cause__):
+                raise
+            self.note(f"a picture was not drawn: {error.__cause__}")
 
     def plot(self) -> None:
         """Draw log.csv as log.png, where matplotlib is installed (the `plot` extra)."""
@@ -266,7 +288,7 @@ class RunFolder:
         if self._damage:
             self.note(f"{self.state_file} could not be read ({self._damage}); went on from the one before, step {step}")
             with errors_as_one_line(self.state_file, ADVICE):
-                os.replace(self.earlier_file, self.state_file)
+                files.patiently(os.replace, self.earlier_file, self.state_file)
         self._cut_log(step)
 
     def _cut_log(self, step: int) -> None:

@@ -64,10 +64,12 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 
 @contextmanager
 def training_memory_as_one_line() -> Iterator[None]:
-    """Turn what a GPU says when its memory is used up by training into a TrainingError of one line."""
+    """Turn what torch says when a device's memory is used up by training into a TrainingError of one line."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_memory(error):
+            raise
         raise TrainingError(
             "the memory of the device does not hold what is trained on at once; cut each batch into parts with "
             "--accumulate 2 or more, or give a smaller --batch or --size"

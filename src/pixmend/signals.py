@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: what ends a command, and what only asks a training to stop."""
+"""Ctrl-C, SIGTERM, SIGHUP and the Ctrl-Break of Windows: what ends a command, and what only asks a training to stop."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 
 Handler = Callable[[int, Any], None]
+ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # whichever there are
 
 
 @contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C, SIGTERM and SIGHUP into a wish to stop; a second Ctrl-C does what it did before.
+    """Turn all of them into a wish to stop; a second Ctrl-C does what it did before.
 
     Not so a second of the others: a terminal that closes sends SIGHUP twice, from the system and from the shell.
     """
@@ -24,13 +25,13 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
             before(number, frame)
         stopped.set()
 
-    with handling(stop, "SIGINT", "SIGTERM", "SIGHUP"):
+    with handling(stop, *ENDING):
         yield stopped.is_set
 
 
 @contextmanager
 def end_on_signal() -> Iterator[Callable[[], bool]]:
-    """Let SIGTERM and SIGHUP raise KeyboardInterrupt as Ctrl-C does; yields whether one of the three has come.
+    """Let the others raise KeyboardInterrupt as Ctrl-C does; yields whether one of them has come.
 
     So nothing stays half-written, and no temporary file behind. To ask is needed: where it comes in the middle of
     compiled code, such as torch's, another exception may come out of there.
@@ -41,7 +42,7 @@ def end_on_signal() -> Iterator[Callable[[], bool]]:
         came.set()
         raise KeyboardInterrupt
 
-    with handling(end, "SIGINT", "SIGTERM", "SIGHUP"):
+    with handling(end, *ENDING):
         yield came.is_set
 
 

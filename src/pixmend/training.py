@@ -270,8 +270,10 @@ def guide_for(batch: Batch, x0: Tensor, hole: Tensor) -> Tensor:
     blur, grain, noise = batch["guide_blur"], batch["guide_grain"], batch["guide_noise"]
     smooth, rough = (blur < 0).nonzero()[:, 0], (blur >= 0).nonzero()[:, 0]  # each fill takes milliseconds
     guide = torch.empty_like(x0)
-    guide[smooth] = smooth_fill(x0[smooth], hole[smooth])
-    guide[rough] = roughened(x0[rough], hole[rough], blur[rough], grain[rough], noise[rough])
+    if len(smooth):  # MPS has refused to compute on no pictures
+        guide[smooth] = smooth_fill(x0[smooth], hole[smooth])
+    if len(rough):
+        guide[rough] = roughened(x0[rough], hole[rough], blur[rough], grain[rough], noise[rough])
     return guide
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import sys
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from pixmend.errors import PixmendError
+from pixmend.signals import ENDING
 
 MakeLoader = Callable[[int, int], DataLoader[Any]]  # from which batch on, with how many workers
 LOST = ("DataLoader worker (pid", "Pin memory thread exited")  # how torch begins to say it
@@ -39,9 +41,16 @@ def steadily(make: MakeLoader, workers: int, note: Callable[[str], None]) -> Ite
                 raise
             note(
                 f"batch {done}: a worker died ({' '.join(str(error).split())}); prepared again, by {workers // 2} "
-                "workers from here on"
+                f"workers from here on{_usual_cause()}"
             )
             workers //= 2
+
+
+def _usual_cause() -> str:
+    """Where a worker is not a copy of this process, it begins by running the user's script, too."""
+    if multiprocessing.get_start_method() == "fork":
+        return ""
+    return '; if it was at once, in a script of your own: put what that does under `if __name__ == "__main__":`'
 
 
 def begin_worker(worker: int) -> None:
@@ -49,7 +58,7 @@ def begin_worker(worker: int) -> None:
 
     It may go in the middle of a batch, and of that no worker has anything to say.
     """
-    for name in ("SIGINT", "SIGHUP", "SIGTERM"):
+    for name in ENDING:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     sys.excepthook = _told

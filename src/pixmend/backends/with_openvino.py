@@ -194,8 +194,11 @@ def _run_compiler(folder: Path, precision: str) -> None:
             stdin=reading,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=PATIENCE,
-            start_new_session=True,  # Ctrl-C in a terminal is for this process, which may want to go on
+            # Ctrl-C in a terminal is for this process, which may want to go on
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
         )
     except subprocess.TimeoutExpired as error:
         raise BackendError(f"OpenVINO has not compiled the network within {PATIENCE} seconds") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from threading import Lock
 
 import torch
@@ -52,7 +53,7 @@ class TorchNetwork:
     def _compute(self, x: Tensor, t: Tensor) -> Tensor:
         # Without its cache: no weight is used twice in a call, and what is recorded as a graph must not be cached.
         lower = self.dtype != torch.float32
-        with torch.autocast(self.device.type, self.dtype, enabled=lower, cache_enabled=False):
+        with torch.autocast(self.device.type, self.dtype, cache_enabled=False) if lower else nullcontext():
             output: Tensor = self._network(x, t)
         return output.float().contiguous()
 

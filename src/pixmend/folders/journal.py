@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pixmend.errors import OutputError
-from pixmend.files import errors_as_one_line, write_atomically
+from pixmend.files import errors_as_one_line, sync, write_atomically
 from pixmend.folders.pairing import OURS, Task
 from pixmend.folders.work import Mark, Outcome, sha256_of
 from pixmend.locks import RUN_LOCK, holder, locked
@@ -139,7 +139,7 @@ class Journal:
             stream.write(line)
             stream.truncate()
             stream.flush()
-            os.fsync(stream.fileno())
+            sync(stream.fileno())
         self._whole += len(line)
 
     def _read(self) -> None:
