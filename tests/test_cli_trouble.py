@@ -434,13 +434,24 @@ def test_bad_input_is_told_before_torch_is_loaded(folder: Path, tiny_model: Path
     assert done.stdout == "[3, 4, 7, 5, 3, 2, 2, 3, 7, 10, 2] False\n"
 
 
-def test_ctrl_c_while_repairing(run: Run, folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("moment", ["in the network", "while it is saved"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_while_repairing(
+    run: Run, folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, number: int, moment: str
+) -> None:
+    from pixmend import files
+    from pixmend.backends.with_torch import TorchNetwork
 
-    monkeypatch.setattr(importlib.import_module("pixmend.inpainting"), "inpainting", interrupted)
+    place, name = (TorchNetwork, "__call__") if moment == "in the network" else (files, "sync")
+    known = getattr(place, name)
+
+    def interrupted(*given: object) -> object:
+        signal.raise_signal(number)
+        return known(*given)
+
+    monkeypatch.setattr(place, name, interrupted)
     before = contents(folder)
-    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png")), 130, "stopped")
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / "out.png", "--backend", "torch")), 130, "stopped")
     assert contents(folder) == before
 
 

@@ -18,12 +18,12 @@ from torch import nn
 
 import two_processes
 from pixmend.batches import batches
-from pixmend.checkpoint import load_model
+from pixmend.checkpoint import Model, load_model, save_model
 from pixmend.errors import OptionError
 from pixmend.processes import ALONE, Processes, joined, rank, speaks
 from pixmend.train_config import TrainConfig
 from small_model import draw_photos
-from two_processes import CONFIG, LAST, POISONED, shards, training
+from two_processes import CONFIG, LAST, POISONED, SHAPE, shards, training
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 BY_TWO = ("whole", "begun-by-two", "begun-by-one", "poisoned", "shards", "shards-begun-by-two", "shards-begun-by-one")
@@ -151,6 +151,40 @@ def test_an_error_is_told_once(tmp_path: Path) -> None:
     assert "holds no picture to train on" in errors(done)[0]
     assert "pixmend/training.py" not in done.stderr  # no traceback of ours
     assert not (tmp_path / "m.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_the_command_by_two_in_parts_learns_what_it_does_alone(photos: Path, tmp_path: Path) -> None:
+    init = save_model(tmp_path / "init.safetensors", Model.new(SHAPE, size=16, seed=1))
+    outputs = tmp_path / "alone.safetensors", tmp_path / "two.safetensors"
+    own = [
+        (
+            "train",
+            photos,
+            "-o",
+            output,
+            "--init",
+            init,
+            "--kimg",
+            0.032,
+            "--batch",
+            8,
+            "--device",
+            "cpu",
+            "--workers",
+            0,
+        )
+        for output in outputs
+    ]
+    alone = [sys.executable, "-m", "pixmend", *map(str, own[0])]
+    assert subprocess.run(alone, capture_output=True, check=False).returncode == 0
+    done = torchrun("-m", "pixmend", *own[1], "--accumulate", 2)
+    assert done.returncode == 0, done.stderr
+    losses = [[float(row["batch_loss"]) for row in rows(output)] for output in outputs]
+    np.testing.assert_allclose(*losses, rtol=0.02)  # in bfloat16, where the processor has it
+    assert len(losses[0]) == 4
+    assert done.stdout.count("the model is in") == 1
+    assert load_model(outputs[1]).legs[-1]["device"].startswith("2 x CPU")
 
 
 @pytest.mark.slow
