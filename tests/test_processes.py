@@ -181,7 +181,7 @@ def test_the_command_by_two_in_parts_learns_what_it_does_alone(photos: Path, tmp
     done = torchrun("-m", "pixmend", *own[1], "--accumulate", 2)
     assert done.returncode == 0, done.stderr
     losses = [[float(row["batch_loss"]) for row in rows(output)] for output in outputs]
-    np.testing.assert_allclose(*losses, rtol=0.02)  # in bfloat16, where the processor has it
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.02)  # in bfloat16, where the processor has it
     assert len(losses[0]) == 4
     assert done.stdout.count("the model is in") == 1
     assert load_model(outputs[1]).legs[-1]["device"].startswith("2 x CPU")
