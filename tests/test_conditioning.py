@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +13,17 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from pixmend.conditioning import INPUT_CHANNELS, enlarged, make_denoiser, network_input, roughened, smooth_fill
-from pixmend.diffusion import Conditioning, Diffusion, Known
+from pixmend.conditioning import (
+    INPUT_CHANNELS,
+    RATES,
+    _laplacian,
+    enlarged,
+    make_denoiser,
+    network_input,
+    roughened,
+    smooth_fill,
+)
+from pixmend.diffusion import Conditioning, Diffusion, Known, Prediction
 from pixmend.masks import create_advanced_mask
 
 sides = st.integers(1, 33)
@@ -228,10 +239,13 @@ def test_the_plain_network_sees_the_state_alone() -> None:
     assert not t.is_floating_point()
 
 
+@pytest.mark.parametrize("conditioning", ["known-aware", "residual"])
 @pytest.mark.parametrize("given_guide", [False, True])
-def test_the_known_aware_network_is_told_what_is_known(given_guide: bool) -> None:
+def test_the_network_is_told_what_is_known(given_guide: bool, conditioning: Conditioning) -> None:
+    """In the residual mode the state in the hole is r_t = x_t - sqrt(alpha_bar_t) g."""
     network, x, x0, soft = Recorder(), pictures((8, 8), 0), pictures((8, 8), 1), soft_edge()
-    known = Known(x0, soft, Diffusion(T=10, prediction="x0"), "known-aware", never)
+    diffusion = Diffusion(T=10, prediction="x0")
+    known = Known(x0, soft, diffusion, conditioning, never)
     guide = pictures((8, 8), 2)
     denoise = make_denoiser(network, known, guide if given_guide else None)
     expected_guide = guide if given_guide else smooth_fill(x0, (soft > 0).float())
@@ -240,12 +254,14 @@ def test_the_known_aware_network_is_told_what_is_known(given_guide: bool) -> Non
         denoise(x, t)
         told, times = network.asked[-1]
         assert times.tolist() == [t, t]
-        assert torch.equal(told[:, :3], torch.where(hole, x, x0))
+        base = diffusion.alpha_bars[t].sqrt().item() * expected_guide if conditioning == "residual" else 0
+        torch.testing.assert_close(told[:, :3], torch.where(hole, x - base, x0), rtol=0, atol=1e-6)
+        assert torch.equal(torch.where(hole, 0, told[:, :3]), torch.where(hole, 0, x0)), "clean where known"
         assert torch.equal(told[:, 3:4], hole.float())
         assert torch.equal(told[:, 4:], torch.where(hole, expected_guide, x0))
 
 
-@pytest.mark.parametrize("conditioning", ["plain", "known-aware"])
+@pytest.mark.parametrize("conditioning", INPUT_CHANNELS)
 def test_the_truth_of_the_hole_never_reaches_the_network(conditioning: Conditioning) -> None:
     x, x0, hole = pictures((9, 7), 0), pictures((9, 7), 1), holes((9, 7), 0.5)
     other = torch.where(hole > 0, 100.0, x0)
@@ -260,15 +276,48 @@ def test_the_truth_of_the_hole_never_reaches_the_network(conditioning: Condition
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("conditioning", ["plain", "known-aware"])
-def test_the_output_is_read_as_the_prediction_says(conditioning: Conditioning) -> None:
-    x0, t = pictures((8, 8), 1) * 0.9, 6
-    diffusion = Diffusion(T=10, prediction="v")
+@pytest.mark.parametrize("conditioning", INPUT_CHANNELS)
+@pytest.mark.parametrize("prediction", get_args(Prediction))
+def test_the_output_is_read_as_the_prediction_says(conditioning: Conditioning, prediction: Prediction) -> None:
+    """In the residual mode, what is predicted is the picture less the guide."""
+    x0, guide, t = pictures((8, 8), 1) * 0.9, pictures((8, 8), 2), 6
+    diffusion = Diffusion(T=10, prediction=prediction)
     noise = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(3))
     x = diffusion.add_noise(x0, t, noise)
     known = Known(x0, soft_edge(), diffusion, conditioning, never)
-    answer = make_denoiser(lambda told, times: diffusion.target(x0, times, noise), known)(x, t)
-    torch.testing.assert_close(answer, x0)
+    predicted = x0 - guide if conditioning == "residual" else x0
+    answer = make_denoiser(lambda told, times: diffusion.target(predicted, times, noise), known, guide)(x, t)
+    torch.testing.assert_close(answer, x0, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("guide", "output", "expected"), [(-1.0, 1.75, 0.75), (-1.0, 9.0, 1.0), (0.5, 0.75, 1.0), (1.0, -9.0, -1.0)]
+)
+def test_in_the_residual_mode_the_sum_is_cut_to_what_pictures_can_be(
+    guide: float, output: float, expected: float
+) -> None:
+    x, hole = torch.zeros(1, 3, 2, 2), torch.ones(1, 1, 2, 2)
+    known = Known(x, hole, Diffusion(T=10, prediction="x0"), "residual", never)
+    answer = make_denoiser(lambda told, t: torch.full_like(x, output), known, x + guide)(x, 5)
+    assert torch.equal(answer, torch.full_like(x, expected))
+
+
+def test_the_step_before_the_sweeps_damps_what_they_leave() -> None:
+    """Of waves of eigenvalue -1, which the sweeps leave at a fifth, it leaves nothing; of chequers, all."""
+
+    def left(wave: Tensor, *, step: bool) -> float:
+        x = wave + _laplacian(wave) if step else wave
+        for rate in () if step else RATES:
+            x = x - rate * _laplacian(_laplacian(x))
+        inner = (..., slice(20, -20), slice(20, -20))  # beyond what the edges reach
+        return float(x[inner].norm() / wave[inner].norm())
+
+    rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    chequers, stripes = ((-1) ** (rows + columns))[None, None], ((-1) ** rows)[None, None]
+    assert left(stripes, step=False) == pytest.approx(0.215, abs=1e-3)
+    assert left(stripes, step=True) == 0
+    assert left(chequers, step=False) == pytest.approx(0.255, abs=1e-3)
+    assert left(chequers, step=True) == 1
 
 
 def test_smooth_fill_keeps_what_is_not_a_number_inside_the_hole() -> None:

@@ -14,7 +14,7 @@ from pixmend.errors import OptionError
 from pixmend.samplers import ddim, ddpm
 from pixmend.schedules import SCHEDULES
 
-MODES: list[Conditioning] = ["plain", "known-aware"]
+MODES: list[Conditioning] = ["plain", "known-aware", "residual"]
 PREDICTIONS: list[tuple[str, Prediction]] = [
     (schedule, prediction)
     for schedule in SCHEDULES
@@ -309,10 +309,11 @@ def test_plain_mode_has_one_noise_level_everywhere(sampler: str, times: list[int
     assert checked == [*times[1:], -1]
 
 
-def test_known_aware_mode_keeps_known_pixels_clean() -> None:
+@pytest.mark.parametrize("conditioning", MODES[1:])
+def test_modes_that_are_told_of_the_hole_keep_known_pixels_clean(conditioning: Conditioning) -> None:
     """Clean outside of the hole at every step; inside, and where a pixel has just joined, the level of the state."""
     diffusion, x0, noise = Diffusion(T=10), pictures(2, 3, 64, 64), seeded()
-    known = Known(x0, bands(), diffusion, "known-aware", noise)
+    known = Known(x0, bands(), diffusion, conditioning, noise)
     x = known.start(9)
     assert torch.equal(x[..., 16:], x0[..., 16:])
     check_level(x[..., :16], 0 * x0[..., :16], 0.0)

@@ -110,7 +110,7 @@ def test_putting_back_follows_the_recursion(steps: int) -> None:
     np.testing.assert_allclose(covariance, wanted_covariance, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize(("jump_length", "resamplings"), [(1, 3), (4, 2), (5, 4), (40, 4)])
+@pytest.mark.parametrize(("jump_length", "resamplings"), [(1, 3), (4, 2), (5, 4), (10, 10), (40, 4)])
 def test_resampling_follows_the_recursion(jump_length: int, resamplings: int) -> None:
     """The code jumps up at once; the paper, and the recursion, go level by level with the known pixels on board."""
     diffusion = even_angles(20)
@@ -122,21 +122,32 @@ def test_resampling_follows_the_recursion(jump_length: int, resamplings: int) ->
     np.testing.assert_allclose(covariance, wanted_covariance, rtol=0, atol=1e-11)
 
 
-def test_resampling_comes_nearer_to_the_conditional() -> None:
-    """R = 1, 4, 10: what is drawn comes nearer to the pictures that have the known pixels, and does not get there.
-
-    With as many levels as here. With few, each resampling adds an error of the ancestral steps to the covariance.
-    """
-    diffusion, conditional = even_angles(500), a_gaussian().given(TRUTH[~IN_HOLE], IN_HOLE)
-    hole, mean_errors, covariance_errors = IN_HOLE.numpy(), [], []
+def resampled(levels: int) -> list[tuple[float, float]]:
+    """How far mean and covariance are from the conditional ones after R = 1, 4 and 10 resamplings."""
+    diffusion, conditional = even_angles(levels), a_gaussian().given(TRUTH[~IN_HOLE], IN_HOLE)
+    hole, errors = IN_HOLE.numpy(), []
     for resamplings in (1, 4, 10):
-        walk = list(jump_schedule(500, 10, resamplings))
-        mean, covariance = Recursion(a_gaussian(), diffusion, 499).go(walk[1:])  # what the code draws, as tested above
-        mean_errors.append(float(np.linalg.norm(mean[hole] - conditional.mean.numpy())))
-        covariance_errors.append(float(np.linalg.norm(covariance[hole][:, hole] - conditional.covariance.numpy())))
+        walk = list(jump_schedule(levels, 10, resamplings))
+        mean, covariance = Recursion(a_gaussian(), diffusion, levels - 1).go(walk[1:])  # as the code, tested above
+        mean_error = float(np.linalg.norm(mean[hole] - conditional.mean.numpy()))
+        errors.append((mean_error, float(np.linalg.norm(covariance[hole][:, hole] - conditional.covariance.numpy()))))
+    return errors
+
+
+def test_resampling_comes_nearer_to_the_conditional() -> None:
+    """R = 1, 4, 10: what is drawn comes nearer to the pictures that have the known pixels, and does not get there."""
+    mean_errors, covariance_errors = zip(*resampled(500), strict=True)
     for plain, four, ten in (mean_errors, covariance_errors):
         assert plain > 1.5 * four > 2.25 * ten
     assert mean_errors[2] > 0.1 * mean_errors[0], "and is still far from it"
+
+
+@pytest.mark.parametrize("levels", [50, 250])
+def test_with_fewer_levels_resampling_brings_the_mean_alone_nearer(levels: int) -> None:
+    """RePaint's own 250 are few: each resampling adds an error of the ancestral steps to the covariance."""
+    (_, (four_mean, four_covariance), (ten_mean, ten_covariance)) = resampled(levels)
+    assert ten_mean < 0.9 * four_mean
+    assert ten_covariance > four_covariance
 
 
 def test_one_resampling_is_plain_putting_back() -> None:
@@ -170,20 +181,39 @@ def test_the_defaults_of_repaint_make_2410_network_calls() -> None:
     assert [often[t] for t in step_subset(1000, 250)] == 9 * [1] + 240 * [10] + [1], "jumps start from the last level"
 
 
-def test_ddnm_puts_known_pixels_into_what_is_predicted() -> None:
-    """Wang et al. 2023, algorithm 1, with matrices: A the known pixels' rows of the identity, A^+ = A^T."""
+@pytest.mark.parametrize("eta", [0.0, 0.85, 1.0])
+def test_ddnm_puts_known_pixels_into_what_is_predicted(eta: float) -> None:
+    """Wang et al. 2023, equation 13, with matrices: A the known pixels' rows of the identity, A^+ = A^T.
+
+    The noise is theirs in svd_ddnm.py: eta of it new, the rest that of the prediction before the projection.
+    """
     diffusion, true, steps = even_angles(40), a_gaussian(), 8
-    times = step_subset(40, steps)
-    mean, covariance = sampled(partial(ddnm, eta=1.0), diffusion, times, draws=2 + 2 * steps)
+    times, sampler = step_subset(40, steps), ddnm if eta == 0.85 else partial(ddnm, eta=eta)
+    mean, covariance = sampled(sampler, diffusion, times, draws=2 + 2 * steps)
     a_matrix = np.eye(D)[~IN_HOLE.numpy()]
     projection = np.eye(D) - a_matrix.T @ a_matrix
     state = Recursion(true, diffusion, times[0])
     for t, s in pairwise([*times, -1]):
         a, b = state.alpha_bar[t], state.alpha_bar[s]
         gain, offset = state.predicted()
+        kept = np.sqrt((1 - b) * (1 - eta**2))
+        eps_slope, eps_offset = (np.eye(D) - np.sqrt(a) * gain) / np.sqrt(1 - a), -np.sqrt(a / (1 - a)) * offset
         gain, offset = projection @ gain, projection @ offset + a_matrix.T @ (a_matrix @ TRUTH.numpy())
-        of_x0, of_xt = np.sqrt(b) * (1 - a / b) / (1 - a), np.sqrt(a / b) * (1 - b) / (1 - a)
-        state.map(of_x0 * gain + of_xt * np.eye(D), of_x0 * offset, (1 - a / b) * (1 - b) / (1 - a))
+        state.map(np.sqrt(b) * gain + kept * eps_slope, np.sqrt(b) * offset + kept * eps_offset, (1 - b) * eta**2)
         state.t = s
     np.testing.assert_allclose(mean, state.mean, rtol=0, atol=1e-11)
     np.testing.assert_allclose(covariance, state.covariance, rtol=0, atol=1e-11)
+
+
+def test_ddnm_comes_nearer_to_the_conditional_than_putting_back() -> None:
+    """Its mean does, in as many calls; and the more of its noise is new, the less varied is what it draws."""
+    diffusion, conditional = even_angles(100), a_gaussian().given(TRUTH[~IN_HOLE], IN_HOLE)
+    mean_errors, spreads = [], []
+    for sampler in (ddpm, partial(ddnm, eta=0.0), partial(ddnm, eta=0.5), ddnm):
+        mean, covariance = sampled(sampler, diffusion, range(99, -1, -1), draws=302)
+        mean_errors.append((mean[IN_HOLE] - conditional.mean).norm().item())
+        spreads.append(covariance.diagonal()[IN_HOLE].sum().item())
+    assert 2 * max(mean_errors[1:]) < mean_errors[0]
+    spread = conditional.covariance.trace().item()
+    assert spreads[1] == pytest.approx(spread, rel=0.01)
+    assert 0.98 * spread > spreads[2] > spreads[3] > 0.7 * spread

@@ -28,10 +28,17 @@ def test_the_linear_schedule_of_ho() -> None:
 
 
 @pytest.mark.parametrize("T", [250, 500, 2000, 4000])
-def test_the_linear_schedule_ends_at_the_same_noise_for_any_T(T: int) -> None:
+def test_the_linear_schedule_ends_at_the_same_noise_for_some_hundreds_of_levels_and_more(T: int) -> None:
     # The logarithm of the last alpha_bar is about -sum(betas), the same for all T but for terms in beta squared.
     expected = -1000 * (1e-4 + 0.02) / 2
     assert math.log(torch.prod(1 - linear_betas(T)).item()) == pytest.approx(expected, rel=0.04)
+
+
+@pytest.mark.parametrize(("T", "last", "log"), [(50, 0.4, -11.8), (20, 0.999, -23.6), (5, 0.999, -9.4)])
+def test_the_linear_schedule_of_few_levels_ends_elsewhere(T: int, last: float, log: float) -> None:
+    betas = linear_betas(T)
+    assert betas[-1].item() == pytest.approx(last)
+    assert math.log(torch.prod(1 - betas).item()) == pytest.approx(log, abs=0.05)
 
 
 def test_the_cosine_schedule_where_it_is_not_cut() -> None:

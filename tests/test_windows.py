@@ -14,7 +14,18 @@ from numpy.typing import NDArray
 from pixmend import windows
 from pixmend.levels import halved_hole, plan_levels
 from pixmend.masks import KINDS, draw_mask
-from pixmend.windows import AROUND, DEEPEST, NARROW, WIDEST, Part, Window, count_halvings, find_parts, narrow_pixels
+from pixmend.windows import (
+    AROUND,
+    DEEPEST,
+    NARROW,
+    WIDEST,
+    Part,
+    Window,
+    count_halvings,
+    find_parts,
+    is_wide,
+    narrow_pixels,
+)
 
 SIZE = 16
 
@@ -148,7 +159,7 @@ def test_a_network_far_larger_than_the_picture_halves_nothing() -> None:
 
 def test_no_hole_is_halved_beyond_the_whole_picture_in_one_tile() -> None:
     hole = np.ones((200, 100), bool)
-    hole[5, 5] = False
+    hole[:, 5] = False
     (part,) = find_parts(hole, SIZE)
     assert part.halvings == 4, "200 / 16 is 12.5, and 200 / 8 is more than a tile"
 
@@ -169,6 +180,78 @@ def test_levels_hold_the_hole_and_what_guides_them(h: int, w: int, kind: str, se
             assert coarse.scale == 2 * fine.scale
             assert coarse.area.hull(fine.area.halved()) == coarse.area
         assert levels[-1].hole.any()
+
+
+def empty_halvings(hole: NDArray[np.bool_], size: int, most: int = 64) -> int:
+    """The rule for all that is drawn: halve what has no known pixel at all until it is not wide."""
+    for halvings in range(most):
+        if not is_wide(hole, size):
+            return halvings
+        hole = np.pad(hole, [(0, side % 2) for side in hole.shape], constant_values=True)
+        hole = hole[::2, ::2] & hole[1::2, ::2] & hole[::2, 1::2] & hole[1::2, 1::2]
+    return most
+
+
+SINGLE = ("scattered", "narrow", "mixed")  # of pixels that are known alone: too few, for so small a network as of 16
+
+
+@pytest.mark.parametrize(
+    ("size", "kind"), [(size, kind) for size in (16, 32, 64) for kind in KINDS if size > 16 or kind not in SINGLE]
+)
+def test_whatever_is_drawn_is_halved_until_no_empty_square_is_wide(
+    size: int, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holes = [
+        draw_mask(kind, shape, np.random.default_rng(seed)) for seed in range(4) for shape in [(256, 256), (190, 333)]
+    ]
+    found = [find_parts(hole, size) for hole in holes]
+    monkeypatch.setattr(windows, "count_halvings", empty_halvings)
+    assert found == [find_parts(hole, size) for hole in holes]
+
+
+@pytest.mark.parametrize("apart", [18, 20, 24, 30])
+def test_single_known_pixels_are_not_halved_away(apart: int) -> None:
+    """No two of them are among four: at the next level nothing at all would be known."""
+    hole = np.ones((256, 256), bool)
+    hole[::apart, ::apart] = False
+    (part,) = find_parts(hole, 64)
+    assert empty_halvings(hole, 64) == 1
+    assert halved_hole(hole).all()
+    assert part.halvings == 0
+
+
+@pytest.mark.parametrize("share", [0.002, 0.01, 0.02])
+def test_what_is_known_by_chance_is_not_halved_away(share: float) -> None:
+    """Some of it is beside other known pixels, and would be left; most would not."""
+    hole = np.random.default_rng(0).random((300, 400)) > share
+    (part,) = find_parts(hole, 64)
+    assert empty_halvings(hole, 64) >= 1
+    assert np.mean(~halved_hole(hole)) < share / 4
+    assert part.halvings == 0
+
+
+@pytest.mark.parametrize("apart", [18, 20, 24, 30])
+def test_single_known_pixels_in_a_wide_hole_do_not_help_to_see_across_it(apart: int) -> None:
+    """As if they were not there: they are gone where the hole is filled first, from what stands around it."""
+    wide = hole_of((1400, 1400), (200, 200, 1200, 1200))
+    hole = wide.copy()
+    hole[200:1200:apart, 200:1200:apart] = False
+    (part,) = find_parts(hole, 64)
+    assert part.halvings == find_parts(wide, 64)[0].halvings == 5
+    assert empty_halvings(hole, 64) == 1
+    coarsest = plan_levels(hole, hole, part, 64)[-1].hole
+    assert 0.5 < np.mean(~coarsest) * 1400**2 / (1400**2 - 1000**2) < 1.1, "and there is known what is around"
+
+
+@settings(max_examples=200)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**31))
+def test_a_halved_hole_by_counting(h: int, w: int, seed: int) -> None:
+    hole = np.random.default_rng(seed).random((h, w)) < 0.6
+    coarser = halved_hole(hole)
+    assert coarser.shape == (-(-h // 2), -(-w // 2))
+    for (i, j), is_hole in np.ndenumerate(coarser):
+        four = hole[2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+        assert is_hole == (2 * np.count_nonzero(~four) < four.size)
 
 
 def test_halving_a_hole_asks_for_half_of_what_is_there() -> None:

@@ -51,7 +51,7 @@ def _fill(sums: Tensor, weight: Tensor) -> Tensor:
     if max(sums.shape[-2:]) == 1:
         return values  # (B, C, 1, 1), 0 where nothing is known
     x = torch.lerp(enlarged(_fill(*_halve(sums, weight)), sums.shape[-2:]), values, weight)
-    x = torch.lerp(x + _laplacian(x), values, weight)  # chequered errors, which the sweeps leave last
+    x = torch.lerp(x + _laplacian(x), values, weight)  # errors of eigenvalue -1; all where holes are single pixels
     for rate in RATES:
         x = torch.lerp(torch.add(x, _laplacian(_laplacian(x)), alpha=-rate), values, weight)
     return x
@@ -152,4 +152,4 @@ def make_denoiser(network: NetworkCall, known: Known, guide: Tensor | None = Non
 
 
 def _times(x: Tensor, t: int) -> Tensor:
-    return torch.full((len(x),), t, device=x.device)
+    return torch.full((x.shape[0],), t, device=x.device)

@@ -44,8 +44,8 @@ class Diffusion:
         (Salimans and Ho 2022, https://arxiv.org/abs/2202.00512), the picture x0, or the noise eps.
     betas, alphas, alpha_bars: float64 (T,) on the CPU. They are no parameters of the network: an average over training
         steps must not touch them.
-    Raises OptionError: for a schedule or prediction that is not known, T below 2, betas outside of (0, 1], and eps with
-    a schedule that ends without signal.
+    Raises OptionError: for a schedule or prediction that is not known, T below 2 for a schedule by name, betas outside
+    of (0, 1), but the last may be 1, and eps with a schedule that ends without signal.
     """
 
     def __init__(self, schedule: str | Tensor = "cosine", T: int | None = None, prediction: Prediction = "v") -> None:

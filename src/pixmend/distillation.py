@@ -34,6 +34,8 @@ class Teacher:
     def target(self, xt: Tensor, t: Tensor, told: Callable[[Tensor], Tensor]) -> Tensor:
         """What the student is to answer at x_t: that from which one step of `ddim` leads where two of the teacher do.
 
+        Those two are what sampling does but for its last touches: in the residual mode only the difference to the guide
+        is cut, to [-2, 2], and not its sum with the guide as well, to [-1, 1]; and no noise is livened.
         xt: (B, 3, H, W), what is noised in the hole; t: (B,); told: makes of a state what the networks see of it.
         """
         diffusion = self.model.diffusion

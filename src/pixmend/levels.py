@@ -21,6 +21,7 @@ from pixmend.conditioning import enlarged
 from pixmend.images import Picture
 from pixmend.pictures import Floats
 from pixmend.windows import Part, Window, window_around
+from pixmend.windows import halved_hole as halved_hole  # where windows are found, the same is asked
 
 BAND_ROWS = 256  # of a picture that are turned to floats at once; even
 BLOCK = 24  # tiles along the side of a block, without what is seen around it
@@ -127,14 +128,6 @@ def level_tensors(
         (padded(x, level.shape).contiguous(), padded(hole, level.shape, value=1))  # a copy: the rest is given back
         for level, (x, hole) in zip(levels, tensors, strict=True)
     ]
-
-
-def halved_hole(hole: Hole) -> Hole:
-    """The next coarser level of a hole: where less than half of the four pixels is known. Half sizes are rounded up."""
-    known = _sum_of_four(torch.from_numpy((~hole).view(np.uint8))[None, None])
-    count = _sum_of_four(torch.ones(1, 1, *hole.shape, dtype=torch.uint8))  # beyond the edge there are no pixels
-    coarser: Hole = (2 * known < count)[0, 0].numpy()
-    return coarser
 
 
 def halved(x: Tensor, known: Tensor) -> Tensor:

@@ -2,9 +2,9 @@
 
 All take a denoiser (x_t, t) -> x0 and never ask what is behind it. `times` are the levels to visit, from most to least
 noise (`schedules.step_subset`); the step after the last one is the clean picture, written t = -1. `put_back(x, t, s)`
-returns the state x, stepped from level t to s, with the known pixels put back at level s (`diffusion.Known`).
-`callback(t, x, x0)` is told after every step towards the picture. All take the same arguments; a sampler without fresh
-noise does not use `noise`.
+returns the state x, stepped from level t to s, with the known pixels put back at level s (`diffusion.Known`); with
+s = -1 it is also given predicted pictures, and draws no noise. `callback(t, x, x0)` is told after every step towards
+the picture. All take the same arguments; a sampler without fresh noise does not use `noise`.
 
 alpha and sigma here are the signal's and the noise's share of x_t = alpha x0 + sigma eps: alpha^2 is the alpha_bar of
 DDPM, and lambda = log(alpha / sigma), half of the log signal-to-noise ratio, is the time in which the solvers of higher
@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -119,26 +119,33 @@ def ddnm(
     put_back: PutBack = _keep,
     callback: Callback = _silent,
 ) -> Tensor:
-    """`ddim`, but the known pixels are put into every predicted picture, clean, and not into the state.
+    """The known pixels are put into every predicted picture, clean, and not into the state.
 
-    Wang et al. 2023, DDNM, algorithm 1 (https://arxiv.org/abs/2212.00490): for a hole, the projection of its equation
-    13 is the known pixels beside the predicted ones. eta = 0.85 is what its authors sample with. For the plain mode:
-    in the others the prediction holds the known pixels anyway, and `ddim` with the same eta does as well. It also does
-    better at a soft edge: pixels that join the hole on the way get the noise of their level, which they do not here.
+    Wang et al. 2023, DDNM, equation 13 (https://arxiv.org/abs/2212.00490): for a hole, its projection is the known
+    pixels beside the predicted ones. The step is not that of its algorithm 1, a draw of `ddpm`, but the one that its
+    authors sample with (functions/svd_ddnm.py in https://github.com/wyhuai/DDNM), eta = 0.85 included: of the noise
+    upon the picture the share eta is new, and the rest as it was predicted before the known pixels came in. That comes
+    far nearer to the pictures that have the known pixels. For the plain mode: in the others the prediction holds the
+    known pixels anyway, eta = 0 is `ddim`, and that does better at a soft edge, where pixels that join the hole on the
+    way get the noise of their level.
     x: (B, C, H, W), the state at times[0]. times: falling, from T - 1 at most to 0 at least.
     Returns the clean pictures, (B, C, H, W). Raises OptionError.
     """
     _check_eta(eta)
     for t, s in _steps(times, diffusion):
-        x0 = put_back(denoise(x, t), t, -1)
-        x = _ddim_step(x, x0, t, s, diffusion, noise, eta)
+        x0, ab_t, ab_s = denoise(x, t), diffusion.alpha_bar(t), diffusion.alpha_bar(s)
+        eps = (1 - eta**2) ** 0.5 / (1 - ab_t) ** 0.5 * (x - ab_t**0.5 * x0)
+        if eta > 0 and s >= 0:
+            eps = eps + eta * noise(x)
+        x0 = put_back(x0, t, -1)
+        x = ab_s**0.5 * x0 + (1 - ab_s) ** 0.5 * eps
         callback(t, x, x0)
     return x
 
 
 def _check_eta(eta: float) -> None:
     if not 0 <= eta <= 1:
-        raise OptionError(f"eta = {eta} is not possible; choose 0 (deterministic) to 1 (as in DDPM)")
+        raise OptionError(f"eta = {eta} is not possible; choose 0 (no new noise) to 1")
 
 
 def _ddim_step(x: Tensor, x0: Tensor, t: int, s: int, diffusion: Diffusion, noise: Noise, eta: float) -> Tensor:
@@ -162,17 +169,20 @@ def dpmpp_2m(
 ) -> Tensor:
     """A deterministic solver of second order: what is predicted is taken to go on as it went since the last step.
 
-    Lu et al. 2022, DPM-Solver++, algorithm 2 (https://arxiv.org/abs/2211.01095). First order where lambda is infinite,
-    at the last step and at a start without signal, and at the first step.
+    Lu et al. 2022, DPM-Solver++, algorithm 2 (https://arxiv.org/abs/2211.01095). First order at the first step, at
+    the last, and at the one after a start without signal: where no prediction went before, or lambda is infinite. At a
+    pixel that joins the hole on the way, at a soft edge, the first step is the one after it joined.
     x: (B, C, H, W), the state at times[0]. times: falling, from T - 1 at most to 0 at least.
     Returns the clean pictures, (B, C, H, W). Raises OptionError.
     """
     last: Predicted | None = None
     for t, s in _steps(times, diffusion):
-        now = denoise(x, t), _lambda(diffusion, t)
-        x = put_back(_exponential_step(x, t, s, diffusion, now, last), t, s)
+        now = Predicted(denoise(x, t), t, _lambda(diffusion, t))
+        if last:
+            last = _where_generated(last.t, last, now, put_back)
+        x = put_back(_exponential_step(x, s, diffusion, now, last), t, s)
         last = now
-        callback(t, x, now[0])
+        callback(t, x, now.x0)
     return x
 
 
@@ -189,22 +199,39 @@ def unipc(
     """`dpmpp_2m`, each step of which is corrected by what is predicted at its end: third order for the same calls.
 
     Zhao et al. 2023, UniPC, algorithms 1 and 2 of order 2 for predicted pictures (https://arxiv.org/abs/2302.04867).
+    A pixel that joins the hole on the way is taken to have been predicted before as it is when it joined.
     x: (B, C, H, W), the state at times[0]. times: falling, from T - 1 at most to 0 at least.
     Returns the clean pictures, (B, C, H, W). Raises OptionError.
     """
     last: Predicted | None = None
     before: Predicted | None = None
     for t, s in _steps(times, diffusion):
-        now = denoise(x, t), _lambda(diffusion, t)
+        now = Predicted(denoise(x, t), t, _lambda(diffusion, t))
         if last:
+            before = before and _where_generated(last.t, before, now, put_back)
+            last = _where_generated(last.t, last, now, put_back)
             x = _corrected(x, diffusion.alpha_bar(t) ** 0.5, now, last, before)
-        x = put_back(_exponential_step(x, t, s, diffusion, now, last), t, s)
+        x = put_back(_exponential_step(x, s, diffusion, now, last), t, s)
         before, last = last, now
-        callback(t, x, now[0])
+        callback(t, x, now.x0)
     return x
 
 
-Predicted = tuple[Tensor, float]  # x0 as predicted at a level, and lambda of that level
+class Predicted(NamedTuple):
+    """What a denoiser answered."""
+
+    x0: Tensor
+    t: int
+    lambda_t: float
+
+
+def _where_generated(t: int, then: Predicted, now: Predicted, put_back: PutBack) -> Predicted:
+    """An earlier prediction; where pixels were still known at level t, and took no step from it, that of now instead.
+
+    `put_back` alone knows which these are: it leaves the others as they are, and of these makes the same of anything.
+    """
+    joined = now.x0 - put_back(now.x0, t, -1)  # 0 at all others, exactly
+    return then._replace(x0=put_back(then.x0, t, -1) + joined)
 
 
 def _lambda(diffusion: Diffusion, t: int) -> float:
@@ -213,14 +240,12 @@ def _lambda(diffusion: Diffusion, t: int) -> float:
     return math.inf if ab == 1 else -math.inf if ab == 0 else 0.5 * math.log(ab / (1 - ab))
 
 
-def _exponential_step(
-    x: Tensor, t: int, s: int, diffusion: Diffusion, now: Predicted, last: Predicted | None
-) -> Tensor:
-    """From level t to s, exact for a prediction that is linear in lambda but for terms of third order."""
-    (x0, lambda_t), ab_t, ab_s = now, diffusion.alpha_bar(t), diffusion.alpha_bar(s)
-    h = _lambda(diffusion, s) - lambda_t
+def _exponential_step(x: Tensor, s: int, diffusion: Diffusion, now: Predicted, last: Predicted | None) -> Tensor:
+    """From the level of now to s, exact for a prediction that is linear in lambda but for terms of third order."""
+    x0, ab_t, ab_s = now.x0, diffusion.alpha_bar(now.t), diffusion.alpha_bar(s)
+    h = _lambda(diffusion, s) - now.lambda_t
     if last and math.isfinite(h):
-        x0 = torch.lerp(last[0], x0, 1 + h / (2 * (lambda_t - last[1])))  # x0 for a `last` of lambda = -inf
+        x0 = torch.lerp(last.x0, x0, 1 + h / (2 * (now.lambda_t - last.lambda_t)))  # x0 for a `last` of lambda = -inf
     return torch.add(math.sqrt((1 - ab_s) / (1 - ab_t)) * x, x0, alpha=-math.sqrt(ab_s) * math.expm1(-h))
 
 
@@ -230,17 +255,17 @@ def _corrected(x: Tensor, alpha: float, now: Predicted, last: Predicted, before:
 
     With B(h) = exp(h) - 1 in the paper's notation; rho_1 and rho_2 solve its linear equations for the two differences.
     """
-    h = now[1] - last[1]
+    h = now.lambda_t - last.lambda_t
     if math.isinf(h):
         return x
     phi = -math.expm1(-h)
     if before is None:
-        return torch.add(x, now[0] - last[0], alpha=alpha * phi / 2)
-    r = (last[1] - before[1]) / h
+        return torch.add(x, now.x0 - last.x0, alpha=alpha * phi / 2)
+    r = (last.lambda_t - before.lambda_t) / h
     b1, b2 = 1 / phi - 1 / h, 1 / phi - 2 / (h * phi) + 2 / h**2
     rho_1 = (b1 - b2) / (1 + r)
-    x = torch.add(x, now[0] - last[0], alpha=alpha * phi * (b1 - rho_1))
-    return torch.add(x, last[0] - before[0], alpha=alpha * phi * (rho_1 - 0.5) / r)
+    x = torch.add(x, now.x0 - last.x0, alpha=alpha * phi * (b1 - rho_1))
+    return torch.add(x, last.x0 - before.x0, alpha=alpha * phi * (rho_1 - 0.5) / r)
 
 
 def repaint(

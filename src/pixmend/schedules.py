@@ -19,7 +19,10 @@ MOST_TIMES = 100_000  # a hundred times as many as is usual; a damaged number as
 
 
 def linear_betas(T: int) -> Tensor:
-    """Ho et al. 2020, section 4: from 1e-4 to 0.02 at T = 1000, scaled so that other T end on about as much noise."""
+    """Ho et al. 2020, section 4: from 1e-4 to 0.02 at T = 1000, at other T times 1000 / T, the last at most 0.999.
+
+    So all T of some hundreds and more end on about as much noise; fewer levels do not.
+    """
     scale = 1000 / T
     return torch.linspace(1e-4 * scale, min(0.02 * scale, 0.999), T, dtype=torch.float64)
 

@@ -118,15 +118,36 @@ def find_parts(touched: Hole, size: int, solid: Hole | None = None) -> list[Part
 
 
 def count_halvings(hole: Hole, size: int, most: int = 64) -> int:
-    """How often a hole is halved until no square wider than WIDEST of `size` fits into it; beyond the edges is hole."""
+    """How often a hole is halved until no square wider than WIDEST of `size` fits into it; beyond the edges is hole.
+
+    What counts is what has no known pixel, which is a little less than the hole of a level. Where known pixels stand
+    alone it is far less, for they are gone at the next level: if a whole tile then knows nothing, the hole of that
+    level counts. But never may three quarters of all that is known be lost: too little would be left to begin with.
+    """
+    empty, known = hole, np.mean(~hole)
     for halvings in range(most):
-        if not is_wide(hole, size):
+        if not is_wide(empty, size):
+            if empty is hole or not holds_square(hole, size // 2):
+                return halvings
+            empty = hole
+        coarser = halved_hole(hole)
+        if 4 * np.mean(~coarser) < known:
             return halvings
-        height, width = hole.shape
-        hole = np.pad(hole, ((0, height % 2), (0, width % 2)), constant_values=True)
-        hole = hole[::2] & hole[1::2]
-        hole = hole[:, ::2] & hole[:, 1::2]
+        hole, empty = coarser, _halved(empty)[0]
     return most
+
+
+def halved_hole(hole: Hole) -> Hole:
+    """The next coarser level of a hole: where less than half of the four pixels is known. Half sizes are rounded up."""
+    return _halved(hole)[1]
+
+
+def _halved(hole: Hole) -> tuple[Hole, Hole]:
+    """Where all of four pixels are hole, and where three at least are; beyond the edges the picture is repeated."""
+    hole = np.pad(hole, [(0, side % 2) for side in hole.shape], mode="edge")
+    two, one = hole[::2] & hole[1::2], hole[::2] | hole[1::2]  # at least, of the upper and the lower
+    four = two[:, ::2] & two[:, 1::2]
+    return four, (two[:, ::2] & one[:, 1::2]) | (one[:, ::2] & two[:, 1::2])
 
 
 def is_wide(hole: Hole, size: int) -> bool:
