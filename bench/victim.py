@@ -60,7 +60,7 @@ class Stage:
     def train(self, output: Path, *more: object, kimg: float | None = None, draws: bool = False, **config: Any) -> int:
         """`pixmend train`, with `--resume` where there is something to resume; returns its exit code.
 
-        draws: log.png too, which takes longer than all else.
+        draws: log.svg too, which takes longer than all else.
         """
         begun = any(output.with_suffix(".run").glob("state*.safetensors"))
         options = ("--init", self.init, "--batch", 2, "--kimg", kimg or self.kimg, "--device", "cpu", *more)

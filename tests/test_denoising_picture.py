@@ -315,7 +315,7 @@ def test_bad_input_is_one_line(run: Run, model_file: Path, tmp_path: Path) -> No
     mine.mkdir()
     for name in ("levels-0000010.png", "comparison.png"):
         (mine / name).write_bytes(b"mine")
-    (mine / "log.png").mkdir()
+    (mine / "log.svg").mkdir()
     for arguments, code, told in (
         (["denoise", picture, "-o", out, "--level", "2"], 2, "0 to 1"),
         (["denoise", picture, "-o", out, "--level", "much"], 2, "auto"),
@@ -340,7 +340,7 @@ def test_bad_input_is_one_line(run: Run, model_file: Path, tmp_path: Path) -> No
     assert not out.exists()
     assert not (tmp_path / "run").exists()
     (mine / "levels-0000010.png").unlink()
-    (mine / "log.png").rmdir()
+    (mine / "log.svg").rmdir()
     done = run("denoise", "overfit", "--data", empty, "-o", mine)
     assert (done.code, "comparison.png exists" in done.err) == (7, True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,11 @@ from pixmend.evaluation.baselines import mean_colour
 from pixmend.evaluation.evaluate import evaluate
 from pixmend.evaluation.measuring import Measured, as_tensor
 from pixmend.evaluation.method import Filled, Limits, Method
-from pixmend.evaluation.plots import Line, line_plot
 from pixmend.evaluation.protocol import Case, Pixels
 from pixmend.evaluation.runner import make_fills
 from pixmend.evaluation.summary import Results, area_bin, summarize
 from pixmend.images import open_picture, save_picture
+from pixmend.plots import NAMESPACE, Line, line_plot
 
 
 @pytest.fixture
@@ -213,6 +214,25 @@ def test_plots_escape_what_they_are_given_and_place_their_points() -> None:
     assert line_plot("t", "x", "y", [Line("n", [0], [float("nan")])], ticks) == ""
 
 
+def test_powers_of_ten_are_evenly_apart_on_a_logarithmic_axis() -> None:
+    line = Line("n", [0, 1, 1, 0], [0.01, 0.1, 1.0, 0.0], dots=False)
+    text = line_plot("t", "x", "y", [line], [(0.0, "0"), (1.0, "1")], logarithmic=True)
+    (points,) = re.findall(r'<polyline points="([^"]*)"', text)
+    heights = [float(point.split(",")[1]) for point in points.split()]  # of three: 0 has no logarithm
+    assert heights[0] - heights[1] == pytest.approx(heights[1] - heights[2], abs=0.2)
+    assert "<circle" not in text
+    marks = [float(mark) for mark in re.findall(r'text-anchor="end">([^<]*)<', text)]
+    assert marks == [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.03, 0.03), (0.1, 0.1), (1, 1), (0.0719, 0.34), (3e-7, 9e4)])
+def test_a_logarithmic_axis_holds_what_it_shows(low: float, high: float) -> None:
+    text = line_plot("t", "x", "y", [Line("n", [0, 1], [low, high])], [(0.0, "0"), (1.0, "1")], logarithmic=True)
+    marks = [float(mark) for mark in re.findall(r'text-anchor="end">([^<]*)<', text)]
+    assert marks[0] <= low <= high <= marks[-1]
+    assert len(set(marks)) > 1
+
+
 # ------------------------------------------------------------------------------------------------------ the command
 
 
@@ -240,7 +260,7 @@ def test_the_command_writes_a_report_that_stands_alone(
     assert "&lt;b&gt;e.png" in page
     assert "<b>e" not in page
     assert "c&amp;d" in page
-    assert "http" not in page.replace("http-equiv", "")
+    assert "http" not in page.replace("http-equiv", "").replace(NAMESPACE, "")
     assert page.count("data:image/png;base64,") == 2 * 3 * (2 + 4)  # families, cases, given and truth and four methods
     content = json.loads((report / "report.json").read_text("utf-8"))
     with open(report / "figures.csv", encoding="utf-8", newline="") as stream:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import io
 import json
 import os
 import time
@@ -20,6 +19,7 @@ from pixmend import files
 from pixmend.errors import OutputError, TrainingError
 from pixmend.files import errors_as_one_line, remove_leftovers, write_atomically
 from pixmend.locks import RUN_LOCK, Lock, holder, in_use, locked
+from pixmend.plots import plot_of_log
 from pixmend.run_place import EARLIER_FILE, LOG_FILE, STATE_FILE, STATE_KEY, check_run_folder, was_begun
 from pixmend.sealed import DamagedError, sealed, unsealed
 
@@ -242,33 +242,15 @@ class RunFolder:
             self.note(f"a picture was not drawn: {error.__cause__}")
 
     def plot(self) -> None:
-        """Draw log.csv as log.png, where matplotlib is installed (the `plot` extra)."""
-        try:
-            from matplotlib.figure import Figure
-        except ImportError:
-            return
+        """Draw the losses in log.csv as log.svg."""
         self.write_log()
         try:
-            content = self._drawn(Figure(figsize=(8, 6), layout="constrained"))
+            with open(self.log_file, newline="", encoding="utf-8") as stream:
+                content = plot_of_log(list(csv.DictReader(stream))).encode()
         except (OSError, ValueError, LookupError, TypeError, csv.Error) as error:  # somebody edited or removed it
-            self.note(f"log.png was not drawn from log.csv: {error!r}")
+            self.note(f"log.svg was not drawn from log.csv: {error!r}")
             return
-        write_atomically(self.path / "log.png", lambda stream: stream.write(content), overwrite=True, advice=ADVICE)
-
-    def _drawn(self, figure: Any) -> bytes:
-        with open(self.log_file, newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-        above, below = figure.subplots(2, 1, sharex=True)
-        for axes, name, style in ((above, "loss", "-"), (above, "held_out_loss", "o-"), (below, "lr", "-")):
-            points = [(float(row["kimg"]), float(row[name])) for row in rows if row[name]]
-            if points:
-                axes.plot(*zip(*points, strict=True), style, label=name.replace("_", " "))
-                axes.legend()
-        above.set(yscale="log", ylabel="mean squared error")
-        below.set(xlabel="thousands of samples", ylabel="learning rate")
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=100)
-        return content.getvalue()
+        write_atomically(self.path / "log.svg", lambda stream: stream.write(content), overwrite=True, advice=ADVICE)
 
     def note(self, text: str) -> None:
         """Append one line to notes.txt: what happened that should not."""

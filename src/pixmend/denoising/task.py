@@ -118,7 +118,7 @@ def check_place(run: Path, resume: bool, *more: str) -> None:
     check_run_folder(run, resume)
     if resume:
         return
-    drawn = () if os.path.lexists(run / LOG_FILE) else ("levels-[0-9]*.png", "log.png", "notes.txt", *more)
+    drawn = () if os.path.lexists(run / LOG_FILE) else ("levels-[0-9]*.png", "log.svg", "notes.txt", *more)
     for name in (MODEL_NAME, *drawn):
         if found := sorted(glob(name, root_dir=run)):
             raise OutputExistsError(f"{run / found[0]} exists and is left as it is; choose another folder")

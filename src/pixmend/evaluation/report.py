@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from pixmend.evaluation.method import Method
-from pixmend.evaluation.plots import Line, line_plot
 from pixmend.evaluation.protocol import FAMILIES, Case, Pixels
 from pixmend.evaluation.summary import ALL, AREAS, TITLES, Figure, Results
 from pixmend.evaluation.tables import Cells, cells_of, groups_of, methods_of, text_of
 from pixmend.images import encode, open_picture
+from pixmend.plots import Line, line_plot
 
 FirstFill = Callable[[Method, Case], Pixels]
 
