@@ -10,6 +10,7 @@ import shutil
 import signal
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -18,7 +19,7 @@ import breaking
 import victim
 from pixmend import picture_cache
 from pixmend.errors import OutputError, TrainingError
-from pixmend.images import open_thumbnail
+from pixmend.images import open_thumbnails
 from pixmend.sealed import DamagedError, unsealed
 from soak import LONG, SHORT, Row, Soak
 
@@ -187,12 +188,12 @@ def decoders_at_once(soak: Soak) -> Row:
 def counted(stage: victim.Stage, output: Path, decoded: Path) -> int:
     """Train, and write a byte for every picture that is decoded."""
 
-    def decode(file: Path, side: int) -> object:
+    def decode(*asked: Any) -> object:
         with open(decoded, "ab") as stream:
             stream.write(b".")
-        return open_thumbnail(file, side)
+        return open_thumbnails(*asked)
 
-    with mock.patch.object(picture_cache, "open_thumbnail", decode):
+    with mock.patch.object(picture_cache, "open_thumbnails", decode):
         return stage.train(output)
 
 
