@@ -276,6 +276,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of all that is random")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of " + ", ".join(f.__name__ for f in FAULTS))
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored,
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup this one
     torch.set_num_threads(1)  # a fork has none of the threads of its parent, and would wait for them
     print(f"# Faults, survived\n\n{machine()}.\n\n{HEAD}", flush=True)
     failed = 0
