@@ -106,13 +106,17 @@ def networks() -> dict[str, nn.Module | None]:
     return made
 
 
-def beside_the_faster_layout(seconds: Mapping[str, float]) -> list[str]:
-    """For each of the others, how many times as fast ours is as the faster of its layouts. seconds: by name."""
-    return [
-        f"{peer}: {min(seconds[name] for name in (peer, peer + LAST)) / seconds[OURS]:.2f}"
-        for peer in (DIFFUSERS, LUCIDRAINS)
-        if peer in seconds
-    ]
+def beside_the_faster_layout(seconds: Mapping[str, float], work: Mapping[str, float]) -> list[str]:
+    """For each of the others, how many times as fast ours is as the faster of its layouts. Both by name.
+
+    work: operations of a forward pass, in any unit; at equal operations is: in operations a second.
+    """
+    told = []
+    for peer in (DIFFUSERS, LUCIDRAINS):
+        if peer in seconds:
+            times = min(seconds[name] for name in (peer, peer + LAST)) / seconds[OURS]
+            told.append(f"{peer}: {times:.2f}, at equal operations {times * work[OURS] / work[peer]:.2f}")
+    return told
 
 
 def parameters_in_millions(network: nn.Module) -> float:

@@ -57,6 +57,7 @@ def calls_table(size: int, batches: list[int], repeats: int) -> None:
     heads = [f"batch {batch}, {dtype}" for batch, dtype in columns]
     print(f"\n## Milliseconds a call at {size}x{size} (in brackets: ours is so much faster)\n")
     print(f"| network | GFLOP a picture | {' | '.join(heads)} |\n| --- | --- |{' --- |' * len(heads)}")
+    work: dict[str, float] = {}
     for name, network in found.items():
         if network is None:
             print(f"| {name} | not installed |{' |' * len(heads)}")
@@ -65,11 +66,11 @@ def calls_table(size: int, batches: list[int], repeats: int) -> None:
         for batch, dtype in columns:
             own, ours = (seconds[f"{n} {batch} {dtype}"] for n in (name, OURS))
             cells.append(f"{1e3 * own:.1f}" + ("" if name == OURS else f" ({own / ours:.2f})"))
-        work = gflop(network, torch.randn(1, 7, size, size), torch.zeros(1))
-        print(f"| {name} | {work:.2f} | {' | '.join(cells)} |")
+        work[name] = gflop(network, torch.randn(1, 7, size, size), torch.zeros(1))
+        print(f"| {name} | {work[name]:.2f} | {' | '.join(cells)} |")
     for (batch, dtype), head in zip(columns, heads, strict=True):
         own = {name: seconds[f"{name} {batch} {dtype}"] for name, network in found.items() if network is not None}
-        if told := beside_the_faster_layout(own):
+        if told := beside_the_faster_layout(own, work):
             print(f"\nOurs beside the faster layout of each, {head}: {'; '.join(told)}.")
 
 

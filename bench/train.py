@@ -72,21 +72,22 @@ def steps_table(size: int, batch: int, repeats: int) -> float:
     limits = {dtype: convolution_limit(seconds, dtype) for dtype in DTYPES}
     print(f"\n## A step of the optimiser at {size}x{size}, batch {batch}\n")
     print(f"Limit of the machine: {limits['fp32']:.0f} GFLOP/s in fp32, {limits['bf16']:.0f} in bf16.\n\n{HEAD}")
+    work: dict[str, float] = {}
     for name, network in found.items():
         if network is None:
             print(f"| {name} | not installed | | | | | |")
             continue
-        work = gflop(network, torch.randn(1, 7, size, size), torch.zeros(1))
+        work[name] = gflop(network, torch.randn(1, 7, size, size), torch.zeros(1))
         speed = {dtype: batch / seconds[f"{name} {dtype}"] for dtype in DTYPES}
         faster = ", ".join(f"{seconds[f'{name} {d}'] / seconds[f'{OURS} {d}']:.2f}" for d in DTYPES)
-        share = ", ".join(f"{100 * 3 * work * speed[d] / limits[d]:.0f} %" for d in DTYPES)
+        share = ", ".join(f"{100 * 3 * work[name] * speed[d] / limits[d]:.0f} %" for d in DTYPES)
         print(
-            f"| {name} | {parameters_in_millions(network):.2f} | {work:.2f} | {speed['fp32']:.1f} "
+            f"| {name} | {parameters_in_millions(network):.2f} | {work[name]:.2f} | {speed['fp32']:.1f} "
             f"| {speed['bf16']:.1f} | {faster} | {share} |"
         )
     for dtype in DTYPES:
         own = {name: seconds[f"{name} {dtype}"] for name, network in found.items() if network is not None}
-        if told := beside_the_faster_layout(own):
+        if told := beside_the_faster_layout(own, work):
             print(f"\nOurs beside the faster layout of each, {dtype}: {'; '.join(told)}.")
     trained_in = "bf16" if fast_dtype(torch.device("cpu")) == torch.bfloat16 else "fp32"
     return batch / seconds[f"{OURS} {trained_in}"]
