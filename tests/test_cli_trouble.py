@@ -439,10 +439,10 @@ def test_bad_input_is_told_before_torch_is_loaded(folder: Path, tiny_model: Path
 def test_ctrl_c_while_repairing(
     run: Run, folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, number: int, moment: str
 ) -> None:
-    from pixmend import files
+    from pixmend import platforms
     from pixmend.backends.with_torch import TorchNetwork
 
-    place, name = (TorchNetwork, "__call__") if moment == "in the network" else (files, "sync")
+    place, name = (TorchNetwork, "__call__") if moment == "in the network" else (platforms, "sync")
     known = getattr(place, name)
 
     def interrupted(*given: object) -> object:

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from pixmend import files, picture_cache
+from pixmend import picture_cache, platforms
 from pixmend.data import InpaintingDataset, Views
 from pixmend.errors import DataError, FileMissingError, OptionError, OutputError
 
@@ -204,7 +204,7 @@ def test_decoded_pictures_that_a_training_reads_are_not_replaced_on_windows(
     def held(*_: object) -> None:
         raise PermissionError(13, "Access is denied")
 
-    monkeypatch.setattr(files, "WINDOWS", True)
+    monkeypatch.setattr(platforms, "WINDOWS", True)
     monkeypatch.setattr(os, "replace", held)
     with pytest.raises(OutputError, match=r"\.rgb .* if a training .* has it open, close that, or set XDG_CACHE_HOME"):
         dataset(folder)

@@ -16,7 +16,7 @@ from unittest import mock
 
 import pytest
 
-from pixmend import cli, files, locks
+from pixmend import cli, files, locks, platforms
 from pixmend.backends.store import read_cached, write_cached
 from pixmend.errors import OutputError
 from pixmend.files import (
@@ -268,7 +268,7 @@ def failing(name: str, times: int, error: Callable[[], OSError]) -> Any:
 
 @pytest.fixture
 def on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "WINDOWS", True)
+    monkeypatch.setattr(platforms, "WINDOWS", True)
     monkeypatch.setattr(files, "RENAMES_OPEN_FILES", False)
 
 
@@ -293,7 +293,7 @@ def test_a_file_that_a_scanner_looks_at_is_waited_for(
 def test_a_file_that_stays_open_elsewhere_is_told(
     tmp_path: Path, on_windows: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "PATIENCE", 0.1)
+    monkeypatch.setattr(platforms, "PATIENCE", 0.1)
     path = tmp_path / "a"
     path.write_bytes(b"1")
     with (

@@ -17,7 +17,7 @@ SOURCE = Path(pixmend.__file__).parent
 
 # From the ground up. A room may import any of an earlier row. A new room gets its place here.
 ROWS = (
-    ("errors", "console", "signals", "channels_last", "packed", "plots"),
+    ("errors", "console", "signals", "channels_last", "packed", "plots", "platforms"),
     ("files",),
     ("locks", "run_place", "options", "train_config", "components", "tars"),
     (

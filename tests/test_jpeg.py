@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from picture_files import RNG, exif_block, noise
-from pixmend import jpeg, jpeg_editing
+from pixmend import jpeg, jpeg_editing, platforms
 from pixmend.decoding import decode_file
 from pixmend.encoding import save_picture
 from pixmend.jpeg_segments import APP1, APP13, APP14, COM, Segment, bare, join, split
@@ -284,7 +284,7 @@ def test_where_c_cannot_open_names_blocks_are_kept_in_another_folder(
     data = bare(write(tmp_path / "a.jpg").read_bytes())
     samples = np.array(Image.open(io.BytesIO(data)))
     assert jpeg.with_changes(data, samples, samples) is None
-    monkeypatch.setattr(jpeg, "WINDOWS", True)
+    monkeypatch.setattr(platforms, "WINDOWS", True)
     for name in (short, home):  # the short name may be the long one
         monkeypatch.setattr(jpeg, "_short", lambda path, name=name: path.replace(str(home), str(name)))
         result = jpeg.with_changes(data, samples, samples)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from pixmend import files, loop, run_folder
+from pixmend import files, loop, platforms, run_folder
 from pixmend.checkpoint import Model, load_model, save_model
 from pixmend.conditioning import roughened, smooth_fill
 from pixmend.data import InpaintingDataset, Views
@@ -400,7 +400,7 @@ class Spreadsheet:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.is_open, self.open = True, open
-        monkeypatch.setattr(files, "WINDOWS", True)
+        monkeypatch.setattr(platforms, "WINDOWS", True)
         monkeypatch.setattr(builtins, "open", self.opened)
 
     def opened(self, file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
@@ -430,7 +430,7 @@ def test_elsewhere_a_log_that_may_not_be_written_ends_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Spreadsheet(monkeypatch)
-    monkeypatch.setattr(files, "WINDOWS", False)
+    monkeypatch.setattr(platforms, "WINDOWS", False)
     folder = RunFolder(tmp_path)
     folder.log({"kimg": 1})
     with pytest.raises(OutputError, match="Permission denied; move model and run folder elsewhere"):
@@ -450,7 +450,7 @@ def test_pictures_that_a_viewer_has_open_are_not_drawn(
         write(name, path, overwrite)
 
     monkeypatch.setattr(files, "_rename", rename)
-    monkeypatch.setattr(files, "WINDOWS", windows)
+    monkeypatch.setattr(platforms, "WINDOWS", windows)
     if not windows:
         with pytest.raises(OutputError, match="Access is denied"):
             train(data, tmp_path / "m.safetensors")

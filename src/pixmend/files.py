@@ -8,23 +8,19 @@ import re
 import secrets
 import shutil
 import stat
-import sys
 import tempfile
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from pixmend import platforms
 from pixmend.errors import OutputError, OutputExistsError, PixmendError
 
 ADVICE = "choose another output"
 LONGEST_NAME = 100  # bytes that a temporary file takes over from the name of the file it will be
 RENAMES_OPEN_FILES = os.name == "posix"  # Windows does not, whoever has opened them
-WINDOWS = sys.platform == "win32"
-PATIENCE = 3.0  # seconds that another program, such as a virus scanner, gets to close a file that it looks at
-HELD = (5, 32, 33)  # how Windows says that it has not: access denied, a sharing violation, a lock violation
 _NO_NAME = re.compile(r'[<>:"|?*\x00-\x1f]')  # not in a name on Windows; what follows a colon would be hidden in a file
 
 
@@ -39,7 +35,7 @@ def check_output(path: Path, overwrite: bool, example: str = "mended.png") -> No
     _refuse_no_file(path)
     if os.path.lexists(path) and not overwrite:  # a link that leads nowhere is something, too
         raise OutputExistsError(f"{path} exists and is left as it is; choose another name, or give --overwrite")
-    if WINDOWS and os.path.exists(path) and not os.access(path, os.W_OK):  # elsewhere such a file can be replaced
+    if platforms.WINDOWS and os.path.exists(path) and not os.access(path, os.W_OK):  # elsewhere it is replaced
         raise OutputError(f"{path} is read-only and is left as it is; change its properties, or {ADVICE}")
     _check_parent(path)
 
@@ -65,7 +61,7 @@ def check_output_folder(path: Path) -> None:
 
 
 def _check_parent(path: Path) -> None:
-    if WINDOWS and (found := _NO_NAME.search(path.name)):
+    if platforms.WINDOWS and (found := _NO_NAME.search(path.name)):
         raise OutputError(f"{path} cannot be written: no name on Windows has a {found[0]!r}; choose another output")
     try:
         os.lstat(path)
@@ -79,7 +75,7 @@ def _check_parent(path: Path) -> None:
 
 
 def _can_be_written_to(folder: Path) -> bool:
-    if not WINDOWS:
+    if not platforms.WINDOWS:
         return os.access(folder, os.W_OK)
     probe = folder / f".{secrets.token_hex(4)}.part"  # there os.access knows nothing of who may what
     try:
@@ -87,7 +83,7 @@ def _can_be_written_to(folder: Path) -> bool:
     except OSError:
         return False
     with suppress(OSError):
-        patiently(os.unlink, probe)
+        platforms.patiently(os.unlink, probe)
     return True
 
 
@@ -103,7 +99,7 @@ def user_cache_folder() -> Path:
     try:
         return Path.home() / ".cache" / "pixmend"
     except RuntimeError as error:
-        if WINDOWS:  # whose temporary files lie in the user's folder, too
+        if platforms.WINDOWS:  # whose temporary files lie in the user's folder, too
             raise OutputError("the user has no folder; name one for what is kept in XDG_CACHE_HOME") from error
         folder = Path(tempfile.gettempdir(), f"pixmend-{os.getuid()}")
     with errors_as_one_line(folder, "name a folder for it in XDG_CACHE_HOME"):
@@ -125,41 +121,11 @@ def errors_as_one_line(path: Path, advice: str = ADVICE) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             why = f"the disk is full; free some space, or {advice}"
-        elif is_held(error):
+        elif platforms.is_held(error):
             why = f"{error.strerror or error}; if a training or another program has it open, close that, or {advice}"
         else:
             why = f"{error.strerror or error}; {advice}"
         raise OutputError(f"{path} could not be written: {why}") from error
-
-
-def is_held(error: BaseException | None) -> bool:
-    """Whether an error may be that another program has the file open: on Windows, nobody may replace it then."""
-    return WINDOWS and isinstance(error, PermissionError)
-
-
-def patiently(change: Callable[..., object], *paths: str | os.PathLike[str]) -> None:
-    """Replace, rename or remove a file, and on Windows try again for some seconds while another program has it open."""
-    until, wait = time.monotonic() + PATIENCE, 0.01
-    while True:
-        try:
-            change(*paths)
-            return
-        except PermissionError as error:
-            if getattr(error, "winerror", None) not in HELD or time.monotonic() + wait > until:
-                raise
-        time.sleep(wait)
-        wait *= 1.5
-
-
-def sync(handle: int) -> None:
-    """Make durable what was written. On macOS fsync leaves it to the drive, which may still hold it in memory."""
-    if sys.platform == "darwin":
-        import fcntl
-
-        with suppress(OSError):  # some file systems do not know it
-            fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
-            return
-    os.fsync(handle)
 
 
 def write_atomically(
@@ -184,14 +150,14 @@ def write_atomically(
             with os.fdopen(handle, "wb") as stream:
                 write(stream)
                 stream.flush()
-                sync(stream.fileno())
+                platforms.sync(stream.fileno())
             _take_over_mode(name, path)
             if keep is not None and path.exists():
                 _keep(path, keep)
             _rename(name, path, overwrite)
         except BaseException:
             if os.path.exists(name):
-                patiently(os.unlink, name)
+                platforms.patiently(os.unlink, name)
             raise
         _sync_folder(path.parent)
     return path
@@ -219,7 +185,7 @@ def write_folder_atomically(path: str | os.PathLike[str], write: Callable[[Path]
         part.mkdir()
         try:
             write(part)
-            patiently(os.rename, part, path)
+            platforms.patiently(os.rename, part, path)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
@@ -258,7 +224,7 @@ def _new_part(path: Path) -> tuple[int, str]:
     Else as any new file: the system sees to that, for to ask a process what it keeps from others (its umask) is to
     change it for a moment, in all threads.
     """
-    mode = path.stat().st_mode & 0o777 if path.exists() and not WINDOWS else 0o666
+    mode = path.stat().st_mode & 0o777 if path.exists() and not platforms.WINDOWS else 0o666
     while True:
         name = path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}.part")
         with suppress(FileExistsError):
@@ -315,16 +281,16 @@ def _prefix(path: Path) -> str:
 def _keep(path: Path, kept: Path) -> None:
     """Give the file a second name; it stands under its first one at every moment, where there are hard links."""
     with suppress(FileNotFoundError):
-        patiently(os.unlink, kept)
+        platforms.patiently(os.unlink, kept)
     try:
         os.link(path, kept)
     except OSError:
-        patiently(os.replace, path, kept)
+        platforms.patiently(os.replace, path, kept)
 
 
 def _take_over_mode(name: str, path: Path) -> None:
     """Let a file be readable and writable as the one that it replaces."""
-    if WINDOWS:  # whose only mode is read-only: such a file gets no other name, and cannot be removed
+    if platforms.WINDOWS:  # whose only mode is read-only: such a file gets no other name, and cannot be removed
         return
     with suppress(PermissionError, FileNotFoundError):  # file systems without modes (FAT) refuse some; it is a new one
         os.chmod(name, path.stat().st_mode & 0o777)
@@ -332,7 +298,7 @@ def _take_over_mode(name: str, path: Path) -> None:
 
 def _rename(name: str, path: Path, overwrite: bool) -> None:
     if overwrite:
-        patiently(os.replace, name, path)
+        platforms.patiently(os.replace, name, path)
     else:
         _rename_to_new(name, path)
 
@@ -345,9 +311,9 @@ def _rename_to_new(name: str, path: Path) -> None:
     except OSError:  # file systems without hard links (FAT, some network shares)
         if path.exists():
             raise OutputExistsError(f"{path} appeared while it was being written and is left as it is") from None
-        patiently(os.rename, name, path)
+        platforms.patiently(os.rename, name, path)
         return
-    patiently(os.unlink, name)
+    platforms.patiently(os.unlink, name)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -358,6 +324,6 @@ def _sync_folder(folder: Path) -> None:
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
-            sync(handle)
+            platforms.sync(handle)
         finally:
             os.close(handle)

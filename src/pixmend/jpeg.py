@@ -8,7 +8,6 @@ Coefficients are read and written by jpeglib (the extra `jpeg`), which wraps the
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixmend import platforms
 from pixmend.jpeg_segments import adobe_transform, bare, is_rgb
 from pixmend.pictures import Samples
 
@@ -43,7 +43,6 @@ _WARNINGS = (
     b"Invalid SOS",
     b"Warning: unknown",
 )
-WINDOWS = sys.platform == "win32"
 _one_at_a_time = threading.Lock()  # which library jpeglib uses is global to the process
 
 
@@ -66,7 +65,7 @@ def with_changes(data: bytes, old: Samples, new: Samples) -> tuple[bytes, float,
 
     result: tuple[bytes, float] | None = None
     with (
-        tempfile.TemporaryDirectory(dir=_readable_to_c(tempfile.gettempdir()) if WINDOWS else None) as folder,
+        tempfile.TemporaryDirectory(dir=_readable_to_c(tempfile.gettempdir()) if platforms.WINDOWS else None) as folder,
         _one_at_a_time,
         suppress(OSError),  # what jpeglib can do nothing with
         _warnings_of_libjpeg() as warnings,

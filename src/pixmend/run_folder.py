@@ -15,7 +15,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor, nn
 
-from pixmend import files
+from pixmend import files, platforms
 from pixmend.errors import OutputError, TrainingError
 from pixmend.files import errors_as_one_line, remove_leftovers, write_atomically
 from pixmend.locks import RUN_LOCK, Lock, holder, in_use, locked
@@ -210,7 +210,7 @@ class RunFolder:
         try:
             self._append_to_log(rows, durably)
         except OutputError as error:
-            if not files.is_held(error.__cause__):
+            if not platforms.is_held(error.__cause__):
                 raise
             self._rows = rows
             if not self._told:
@@ -229,7 +229,7 @@ class RunFolder:
                 writer.writerow({name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()})
             if durably:
                 stream.flush()
-                files.sync(stream.fileno())
+                platforms.sync(stream.fileno())
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
@@ -237,7 +237,7 @@ class RunFolder:
         try:
             yield
         except OutputError as error:
-            if not files.is_held(error.__cause__):
+            if not platforms.is_held(error.__cause__):
                 raise
             self.note(f"a picture was not drawn: {error.__cause__}")
 
@@ -270,7 +270,7 @@ class RunFolder:
         if self._damage:
             self.note(f"{self.state_file} could not be read ({self._damage}); went on from the one before, step {step}")
             with errors_as_one_line(self.state_file, ADVICE):
-                files.patiently(os.replace, self.earlier_file, self.state_file)
+                platforms.patiently(os.replace, self.earlier_file, self.state_file)
         self._cut_log(step)
 
     def _cut_log(self, step: int) -> None:

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from pixmend.errors import OutputError
-from pixmend.files import errors_as_one_line, sync, write_atomically
+from pixmend.files import errors_as_one_line, write_atomically
 from pixmend.folders.pairing import OURS, Task
 from pixmend.folders.work import Mark, Outcome, sha256_of
 from pixmend.locks import RUN_LOCK, holder, locked
+from pixmend.platforms import sync
 
 FOLDER, JOURNAL = OURS
 STAGING = "staging"  # in our folder, as the journal
