@@ -389,7 +389,7 @@ def test_on_macos_the_drive_is_asked_to_keep_what_was_written(
             raise OSError(errno.ENOTSUP, "Operation not supported")
         return 0
 
-    monkeypatch.setattr(files, "sys", SimpleNamespace(platform="darwin"))
+    monkeypatch.setattr(platforms, "sys", SimpleNamespace(platform="darwin"))
     monkeypatch.setattr("fcntl.F_FULLFSYNC", 51, raising=False)
     monkeypatch.setattr("fcntl.fcntl", control)
     with mock.patch.object(os, "fsync") as plain:
