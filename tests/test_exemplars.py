@@ -23,11 +23,11 @@ from pixmend.exemplars import FEWEST, FIRST_RADIUS, Mosaic, mosaic_of, plan_mosa
 from pixmend.extending import extend
 from pixmend.images import open_picture
 from pixmend.inpainting import Inpainted, inpainting
-from pixmend.levels import Level, halved_hole, plan_levels
+from pixmend.levels import Level, plan_levels
 from pixmend.masks import create_advanced_mask
 from pixmend.packed import fixed, loose
 from pixmend.patches import Patches
-from pixmend.windows import find_parts
+from pixmend.windows import find_parts, halved_hole
 from small_model import box, noise_picture, small_model
 
 

@@ -13,11 +13,10 @@ from pixmend import finishing
 from pixmend import patches as patches_room
 from pixmend.components import Hole
 from pixmend.exemplars import FIRST_RADIUS
-from pixmend.levels import halved_hole
 from pixmend.packed import colours, fixed, loose
 from pixmend.patches import Candidates, Patches
 from pixmend.soft_masks import dilate
-from pixmend.windows import Window
+from pixmend.windows import Window, halved_hole
 
 WHOLE = Window(0, 0, SIDE, SIDE)
 

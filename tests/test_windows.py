@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from pixmend import windows
-from pixmend.levels import halved_hole, plan_levels
+from pixmend.levels import plan_levels
 from pixmend.masks import KINDS, draw_mask
 from pixmend.windows import (
     AROUND,
@@ -23,6 +23,7 @@ from pixmend.windows import (
     Window,
     count_halvings,
     find_parts,
+    halved_hole,
     is_wide,
     narrow_pixels,
 )

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from pixmend.checkpoint import NetworkConfig
 from pixmend.conditioning import NetworkCall
 from pixmend.errors import MemoryLimitError
 from pixmend.options import OUT_OF_MEMORY, memory_amount
+from pixmend.platforms import kernel32
 from pixmend.runtime import is_memory
 
 SHARE = 0.5  # of the memory that is free: what may be used where nothing is said
@@ -72,8 +72,7 @@ class _MemoryStatus(ctypes.Structure):
 
 def _free_on_windows() -> int:
     status = _MemoryStatus(length=ctypes.sizeof(_MemoryStatus))
-    kernel: Any = ctypes.windll.kernel32  # type: ignore[attr-defined,unused-ignore]
-    return int(status.available) if kernel.GlobalMemoryStatusEx(ctypes.byref(status)) else ASSUMED
+    return int(status.available) if kernel32().GlobalMemoryStatusEx(ctypes.byref(status)) else ASSUMED
 
 
 def _free_in_groups() -> Iterator[int]:

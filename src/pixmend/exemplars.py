@@ -25,12 +25,12 @@ from torch.nn import functional as F
 from pixmend.components import Hole
 from pixmend.finishing import blend, enliven
 from pixmend.grain import RING
-from pixmend.levels import BAND_ROWS, Level, halved, halved_hole, window_colour
+from pixmend.levels import BAND_ROWS, Level, halved, window_colour
 from pixmend.packed import fixed, loose
 from pixmend.patches import COMPARED, LEAST, REACH, Patches, Tick, whole_patches
 from pixmend.pictures import Picture
 from pixmend.soft_masks import dilate
-from pixmend.windows import Part, Window, bounding_box
+from pixmend.windows import Part, Window, bounding_box, halved_hole
 
 RADIUS, FIRST_RADIUS = 2, 3  # of a patch: 5x5 pixels; at the first level, where a pixel is most of the picture, 7x7
 WIDE = 5  # pixels: a mosaic begins where a square of side 2 WIDE + 1 fits into the hole

@@ -103,9 +103,8 @@ def _short(path: str) -> str:
     """The path in the short names that Windows keeps beside others, most of them ASCII; where it has none, as it is."""
     import ctypes
 
-    kernel: Any = ctypes.windll.kernel32  # type: ignore[attr-defined,unused-ignore]
     short = ctypes.create_unicode_buffer(1 << 15)
-    return short.value if kernel.GetShortPathNameW(path, short, len(short)) else path
+    return short.value if platforms.kernel32().GetShortPathNameW(path, short, len(short)) else path
 
 
 @contextmanager

@@ -20,8 +20,7 @@ from pixmend.components import Hole
 from pixmend.conditioning import enlarged
 from pixmend.images import Picture
 from pixmend.pictures import Floats
-from pixmend.windows import Part, Window, window_around
-from pixmend.windows import halved_hole as halved_hole  # where windows are found, the same is asked
+from pixmend.windows import Part, Window, halved_hole, window_around
 
 BAND_ROWS = 256  # of a picture that are turned to floats at once; even
 BLOCK = 24  # tiles along the side of a block, without what is seen around it

@@ -1,16 +1,23 @@
-"""Where systems differ about files: Windows refuses what others have open, macOS keeps in the drive what is synced."""
+"""Where systems differ: Windows refuses files that others have open, macOS keeps in the drive what is synced."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 WINDOWS = sys.platform == "win32"
 PATIENCE = 3.0  # seconds that another program, such as a virus scanner, gets to close a file that it looks at
 HELD = (5, 32, 33)  # how Windows says that it has not: access denied, a sharing violation, a lock violation
+
+
+def kernel32() -> Any:
+    """Windows' own functions."""
+    return ctypes.windll.kernel32  # type: ignore[attr-defined,unused-ignore]
 
 
 def is_held(error: BaseException | None) -> bool:
