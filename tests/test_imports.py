@@ -44,7 +44,7 @@ ROWS = (
     ("batches", "checkpoint", "data", "run_folder", "tiles", "windows", "grain", "texture"),
     ("adapters", "backends", "loop", "levels", "budget", "patches", "distillation"),
     ("training", "efforts", "finishing"),
-    ("exemplars",),
+    ("exemplars", "onnx_filler"),
     ("filling",),
     ("job",),
     ("inpainting",),

@@ -4,39 +4,25 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import runpy
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch import Tensor
 
 from pixmend.adm import AdmConfig
 from pixmend.backends import open_network
 from pixmend.backends.onnx_file import export_onnx
 from pixmend.checkpoint import Model, load_model, read_header, save_model
 from pixmend.cli import main
-from pixmend.conditioning import make_denoiser
-from pixmend.diffusion import Known
 from pixmend.errors import BackendError
-from pixmend.images import load_image, load_mask
-from pixmend.samplers import ddim
-from pixmend.schedules import step_subset
-from pixmend.unet import UNetConfig
+from small_model import SMALL, small_model
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "repair_with_onnx.py"
-SMALL = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16, time_channels=16)
 ADM = AdmConfig(
     channels=(16, 32),
     down_attention=(False, True),
@@ -55,11 +41,7 @@ ADM = AdmConfig(
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file m.safetensors with random weights, and m.onnx, which `pixmend export` made of it."""
     folder = tmp_path_factory.mktemp("onnx")
-    model = Model.new(SMALL, size=16, seed=1)
-    torch.manual_seed(0)
-    with torch.no_grad():
-        model.network.last.weight.normal_(0, 0.1)
-    save_model(folder / "m.safetensors", model)
+    save_model(folder / "m.safetensors", small_model())
     assert main(["export", str(folder / "m.safetensors"), "-o", str(folder / "m.onnx")]) == 0
     return folder
 
@@ -164,53 +146,6 @@ def test_a_network_that_no_file_of_onnx_holds_is_told_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("height", "width"), [(16, 16), (23, 40)])
-def test_the_example_repairs_as_pixmend_does_without_torch(
-    folder: Path, tmp_path: Path, height: int, width: int
-) -> None:
-    rng = np.random.default_rng(1)
-    picture = rng.integers(0, 256, (height, width, 3), np.uint8)
-    hole = np.zeros((height, width), np.uint8)
-    hole[7:13, 4:9] = 255
-    Image.fromarray(picture).save(tmp_path / "picture.png")
-    Image.fromarray(hole).save(tmp_path / "mask.png")
-    program = f"import runpy, sys; sys.modules['torch'] = None; runpy.run_path({str(EXAMPLE)!r})"
-    files = [str(path) for path in (folder / "m.onnx", *(tmp_path / n for n in ("picture.png", "mask.png", "out.png")))]
-    subprocess.run([sys.executable, "-c", program, *files], check=True)
-    out = np.array(Image.open(tmp_path / "out.png"))
-    assert np.array_equal(out[hole == 0], picture[hole == 0])
-
-    top, left = (0, 0) if height == 16 else (2, 0)  # where a window of 16 has the hole in its middle
-    window = np.s_[top : top + 16, left : left + 16]
-    expected = with_pixmend(load_model(folder / "m.safetensors"), picture[window], hole[window])
-    assert np.abs(out[window].astype(int) - expected).max() <= 1  # rounding of float32
-
-
-def with_pixmend(model: Model, picture: Any, hole: Any) -> Any:
-    """What pixmend's own sampler makes of the same noise."""
-    x0, mask = load_image(picture), load_mask(hole, picture.shape[:2], blur=0)
-    drawn = torch.from_numpy(np.random.default_rng(0).standard_normal(x0.shape[1:]))[None].float()
-
-    def noise(like: Tensor) -> Tensor:
-        return drawn
-
-    known, times = Known(x0, mask, model.diffusion, model.conditioning, noise), step_subset(1000, 4)
-    with torch.no_grad():
-        denoise = make_denoiser(model.network, known)
-        x = ddim(denoise, known.start(times[0]), times, model.diffusion, noise=noise, put_back=known.put_back)
-    return (x[0].permute(1, 2, 0).numpy() * 127.5 + 127.5).round()
-
-
-def test_the_example_says_what_it_cannot_do(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, size in (("picture", (40, 40)), ("mask", (40, 40))):
-        Image.new("L", size, 255).save(tmp_path / f"{name}.png")
-    files = [str(path) for path in (folder / "m.onnx", *(tmp_path / n for n in ("picture.png", "mask.png", "out.png")))]
-    monkeypatch.setattr(sys, "argv", [str(EXAMPLE), *files])
-    with pytest.raises(SystemExit, match="its hole lie within as many"):
-        runpy.run_path(str(EXAMPLE))
-    assert not (tmp_path / "out.png").exists()
-
-
 def test_export_says_what_it_needs(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, err: Callable[[], str]
 ) -> None:
@@ -225,9 +160,3 @@ def test_export_says_what_it_needs(
     assert main(["export", model, "-o", out]) == BackendError.exit_code
     assert "exporting to ONNX needs onnx; install pixmend[onnx]" in err()
     assert not Path(out).exists()
-
-
-@pytest.mark.parametrize("page", ["backends.md", "backends.zh-CN.md"])
-def test_the_documents_show_the_example_as_it_is(page: str) -> None:
-    text = (EXAMPLE.parents[1] / "docs" / page).read_text("utf-8")
-    assert f"```python\n{EXAMPLE.read_text('utf-8')}```\n" in text

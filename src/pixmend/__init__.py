@@ -52,6 +52,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from pixmend.inpainting import inpainting as inpainting
     from pixmend.inputs import mask_preview as mask_preview
     from pixmend.masks import create_advanced_mask as create_advanced_mask
+    from pixmend.onnx_filler import export_onnx_filler as export_onnx_filler
     from pixmend.samplers import ddim as ddim
     from pixmend.samplers import ddnm as ddnm
     from pixmend.samplers import ddpm as ddpm
@@ -93,6 +94,7 @@ _NAMES = {  # module -> the public names that live in it
     "inputs": ("mask_preview",),
     "inpainting": ("Inpainted", "inpainting"),
     "masks": ("create_advanced_mask",),
+    "onnx_filler": ("export_onnx_filler",),
     "samplers": ("ddim", "ddnm", "ddpm", "dpmpp_2m", "repaint", "unipc"),
     "schedules": ("make_betas",),
     "train_config": ("TrainConfig",),

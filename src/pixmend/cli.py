@@ -265,6 +265,9 @@ def export(
     kind: Annotated[
         str | None, typer.Option("--format", metavar="NAME", help="onnx or diffusers; left out, as OUT is named.")
     ] = None,
+    filler: Annotated[
+        bool, typer.Option("--filler", help="ONNX: guide and sampler in the file, too; it takes a picture and a mask.")
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a model for other programs: as an ONNX file, or as a folder for diffusers."""
@@ -272,8 +275,10 @@ def export(
     if kind not in ("onnx", "diffusers"):
         raise OptionError(f"format {kind!r} is not known; choose onnx or diffusers")
     if kind == "onnx":
-        _export_onnx(model, output, overwrite)
+        _export_onnx(model, output, filler, overwrite)
         return
+    if filler:
+        raise OptionError("--filler is for ONNX; leave it out, or give an OUT that ends in .onnx")
     if overwrite:
         raise OptionError("a folder is never replaced; leave --overwrite out, and choose a new name")
     check_output_folder(output)
@@ -285,16 +290,23 @@ def export(
     print(f"the pipeline is in {output}; DiffusionPipeline.from_pretrained of diffusers loads it")
 
 
-def _export_onnx(model: Path, output: Path, overwrite: bool) -> None:
+def _export_onnx(model: Path, output: Path, filler: bool, overwrite: bool) -> None:
     check_output(output, overwrite, "model.onnx")
     check_inputs(model)
     if missing := missing_packages("onnx"):
         raise BackendError(f"exporting to ONNX needs {' and '.join(missing)}; install pixmend[onnx]")
-    from pixmend.backends.onnx_file import export_onnx
     from pixmend.checkpoint import load_model
 
+    if filler:
+        from pixmend.onnx_filler import export_onnx_filler
+
+        export_onnx_filler(load_model(model), output, overwrite=overwrite)
+        print(f"what fills holes is in {output}, checked against torch; docs/backends.md shows how to repair with it")
+        return
+    from pixmend.backends.onnx_file import export_onnx
+
     export_onnx(load_model(model), output, overwrite=overwrite)
-    print(f"the network is in {output}, checked against torch; docs/backends.md shows how to repair with it")
+    print(f"the network is in {output}, checked against torch; docs/backends.md says what it takes")
 
 
 @app.command()

@@ -63,6 +63,9 @@ def _laplacian(x: Tensor) -> Tensor:
     Its eigenvalues lie in [-2, 0]; applied twice, in [0, 4].
     """
     x_ = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    if torch.onnx.is_in_onnx_export():
+        kernel = x.new_tensor([[0, 0.25, 0], [0.25, -1, 0.25], [0, 0.25, 0]])
+        return F.conv2d(x_, kernel.expand(x.shape[1], 1, 3, 3), groups=x.shape[1])
     neighbours = x_[..., 1:-1, :-2] + x_[..., 1:-1, 2:]
     neighbours += x_[..., :-2, 1:-1]
     neighbours += x_[..., 2:, 1:-1]
@@ -80,6 +83,8 @@ def _sum_of_blocks(x: Tensor) -> Tensor:
     """Sums over 2x2 pixels; at an odd border a pixel counts twice. Several times as fast as torch's average pooling."""
     if x.shape[-2] % 2 or x.shape[-1] % 2:
         x = F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2), mode="replicate")
+    if torch.onnx.is_in_onnx_export():
+        return 4 * F.avg_pool2d(x, 2)
     x = x[..., ::2, :] + x[..., 1::2, :]
     return x[..., ::2] + x[..., 1::2]
 
@@ -115,6 +120,8 @@ def enlarged(x: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
 
 def _doubled(x: Tensor) -> Tensor:
     """Twice as large, bilinear between the centres of pixels: torch's interpolation, several times as fast."""
+    if torch.onnx.is_in_onnx_export():
+        return F.interpolate(x, scale_factor=2, mode="bilinear")
     x = F.pad(x, (1, 1, 1, 1), mode="replicate")
     left, middle, right = x[..., :-2], x[..., 1:-1], x[..., 2:]
     x = torch.stack([torch.lerp(middle, left, 0.25), torch.lerp(middle, right, 0.25)], dim=-1).flatten(-2)

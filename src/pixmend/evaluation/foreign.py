@@ -91,8 +91,10 @@ def onnx(file: Path) -> Method:
     if find_spec("onnxruntime") is None:
         raise Unavailable(f"{file.name} is left out: onnxruntime is not installed; pip install onnxruntime")
     runtime: Any = import_module("onnxruntime")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # errors
     try:
-        session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        session = runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors share no base of their own
         why = " ".join(str(error).split())[:160]
         raise ModelFileError(f"{file} is no ONNX file that onnxruntime reads ({why}); give another") from error
