@@ -8,10 +8,11 @@ import io
 import lzma
 import pickle
 import tarfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from conftest import bench_module
+from pixmend import shards
 from pixmend.data import InpaintingDataset
 from pixmend.errors import DataError, FileMissingError, OptionError, TrainingError
 from pixmend.shards import TRIES, Shards, names_shards, shard_files
@@ -132,6 +134,27 @@ def test_shards_are_gone_through_once(pattern: str, monkeypatch: pytest.MonkeyPa
     assert same(dataset(pattern)[0], first)
     written(Path(pattern).parent / "x-00.tar", member("a.png", encoded(1)))
     assert len(dataset(pattern)) == 9
+
+
+def test_ctrl_c_does_not_wait_for_whole_shards(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first shard is short; the others, which are looked through meanwhile, would take a minute each."""
+    seen = 0
+
+    def slowly(stream: IO[bytes], left_out: Callable[[str], None]) -> Iterator[tuple[str, int, bytes]]:
+        nonlocal seen
+        for _ in range(1 if Path(stream.name).name.endswith("0.tar") else 6000):
+            seen += 1
+            time.sleep(0.01)
+            yield "a.png", 0, encoded(1)
+
+    def interrupted(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shards, "_pictures", slowly)
+    with pytest.raises(KeyboardInterrupt):
+        dataset(pattern, progress=interrupted)
+    assert seen < 1000
+    assert not list(Path(pattern).parent.glob("**/*.shards"))
 
 
 def test_what_is_no_picture_is_named_and_left_out(tmp_path: Path) -> None:

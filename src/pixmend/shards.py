@@ -15,8 +15,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from itertools import product
 from pathlib import Path
+from threading import Event
 from typing import IO, Any
 
 import numpy as np
@@ -137,12 +139,16 @@ class Shards:
     def _made(self, progress: Progress | None) -> tuple[list[str], NDArray[Any]]:
         skipped: list[str] = []
         records: list[tuple[int, int, int, int]] = []
+        ended = Event()
         with ThreadPoolExecutor(usable_cores()) as pool:
-            for shard, (found, left_out) in enumerate(pool.map(_looked_through, self.files)):
-                records += [(shard, *record) for record in found]
-                skipped += left_out
-                if progress:
-                    progress(shard + 1, len(self.files))
+            try:
+                for shard, (found, left_out) in enumerate(pool.map(partial(_looked_through, ended), self.files)):
+                    records += [(shard, *record) for record in found]
+                    skipped += left_out
+                    if progress:
+                        progress(shard + 1, len(self.files))
+            finally:  # after Ctrl-C the pool waits for the shards in progress, which may be of many gigabytes
+                ended.set()
         table = np.array(records, RECORD)
         content = json.dumps(skipped).encode() + b"\n" + table.tobytes()
 
@@ -153,7 +159,7 @@ class Shards:
         return skipped, table
 
 
-def _looked_through(file: Path) -> tuple[list[tuple[int, int, int]], list[str]]:
+def _looked_through(ended: Event, file: Path) -> tuple[list[tuple[int, int, int]], list[str]]:
     """Size, place and hash of each picture in a shard; and what was left out, with reasons."""
     found: list[tuple[int, int, int]] = []
     skipped: list[str] = []
@@ -163,6 +169,8 @@ def _looked_through(file: Path) -> tuple[list[tuple[int, int, int]], list[str]]:
                 raise DataError(f"{file} is compressed; unpack it, or leave it out: members are read where they stand")
             stream.seek(0)
             for name, offset, content in _pictures(stream, lambda text: skipped.append(f"{file}: {text}")):
+                if ended.is_set():
+                    break
                 try:
                     width, height = picture_size(content, f"{file}: {name}")
                 except PictureError as error:
