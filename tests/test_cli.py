@@ -132,6 +132,25 @@ def test_candidates_are_numbered_and_differ(run: Run, folder: Path, tiny_model: 
     assert not (folder / "out.png").exists()
 
 
+def test_steps_of_floats_are_saved_with_8_bits(run: Run, folder: Path, tiny_model: Path) -> None:
+    """PNG holds no others."""
+    Image.fromarray(np.linspace(0, 1, SIZE[0] * SIZE[1], dtype=np.float32).reshape(SIZE)).save(folder / "floats.tif")
+    more = (
+        "--mask",
+        folder / "mask.png",
+        "--model",
+        tiny_model,
+        "-o",
+        folder / "out.tif",
+        "--save-steps",
+        folder / "steps",
+    )
+    done = run("inpaint", folder / "floats.tif", *more)
+    assert done.code == 0, done.err
+    assert samples(folder / "steps" / "step-000.png").shape[:2] == SIZE
+    assert (folder / "steps" / "steps.gif").exists()
+
+
 @pytest.mark.parametrize(("candidates", "ends"), [(1, [""]), (2, ["-1", "-2"])])
 def test_steps_are_saved(run: Run, folder: Path, tiny_model: Path, candidates: int, ends: list[str]) -> None:
     steps = folder / "steps"

@@ -21,6 +21,7 @@ from pixmend.decoding import NO_MASK, NOT_KEPT, TAKEN_FOR_ALPHA, bits_told, deco
 from pixmend.encoding import save_picture
 from pixmend.errors import FileMissingError, MemoryLimitError, PictureError
 from pixmend.heif import register_heif
+from pixmend.metadata import calm
 from pixmend.thumbnails import decode_thumbnail
 
 STORED = np.array([[10, 20, 30], [40, 50, 60]], np.uint8)
@@ -241,6 +242,37 @@ def test_exif_in_a_text_as_imagemagick_writes_it(tmp_path: Path) -> None:
     assert picture.samples[..., 0].tolist() == UPRIGHT[8]
     assert picture.metadata.exif == exif_block(1)
     assert picture.metadata.png_chunks == ((b"tEXt", b"Title\0kept"),)
+
+
+def test_exif_and_xmp_in_texts_as_exiftool_writes_them(tmp_path: Path) -> None:
+    """Both under one name, as they stand in a JPEG's APP1."""
+    block = b"Exif\0\0" + exif_block(8)
+    xmp = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
+    for number, data in enumerate((block, xmp)):
+        text = b"Raw profile type APP1\0\ngeneric profile\n%8d\n%s\n" % (len(data), data.hex().encode())
+        picture = decode_file(written(tmp_path, png(3, 2, 8, 0, STORED.tobytes(), before=[(b"tEXt", text)])))
+        assert picture.samples[..., 0].tolist() == UPRIGHT[1 if number else 8]
+        assert picture.metadata.exif == (None if number else exif_block(1))
+        assert picture.metadata.xmp == (xmp.partition(b"\0")[2] if number else None)
+        assert picture.metadata.png_chunks == ()
+
+
+def test_icons_are_refused_before_what_is_in_them_is_decoded(tmp_path: Path) -> None:
+    """Their own headers say nothing of its size."""
+    for kind in ("ICO", "ICNS"):
+        Image.new("RGB", (64, 64)).save(tmp_path / "a.png", kind)
+        with pytest.raises(PictureError, match="is an icon or texture with pictures in it; save the one"):
+            decode_file(tmp_path / "a.png")
+
+
+def test_threads_do_not_take_each_other_s_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
+    with calm(1000):
+        with calm(100):
+            assert Image.MAX_IMAGE_PIXELS == 1000
+        with calm(2000):
+            assert Image.MAX_IMAGE_PIXELS == 2000
+    assert Image.MAX_IMAGE_PIXELS == 5
 
 
 @pytest.mark.parametrize(

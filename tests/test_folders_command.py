@@ -165,6 +165,20 @@ def test_dry_run_refuses_what_the_run_would(run: Run, folder: Path, holes: Path,
     assert not output.exists()
 
 
+def test_dry_run_refuses_what_was_not_measured(run: Run, tmp_path: Path, tiny_model: Path) -> None:
+    floats = np.random.default_rng(0).random(SIZE, np.float32)
+    floats[1, 2] = np.nan
+    (tmp_path / "in").mkdir()
+    Image.fromarray(floats).save(tmp_path / "in" / "a.tif")
+    draw_mask(tmp_path / "mask.png", column=9)
+    inpaint = ("inpaint", tmp_path / "in", "--masks", tmp_path / "mask.png", "--model", tiny_model)
+    for given in (inpaint, ("denoise", tmp_path / "in")):
+        for more in ((), ("--dry-run",)):
+            done = run(*given, "-o", tmp_path / given[0], *more)
+            assert "not finite, or stand for what was not measured" in done.err + done.out, done
+            assert done.code != 0 or more, done
+
+
 def test_what_is_to_note_of_many_is_said_once(run: Run, folder: Path, tiny_model: Path) -> None:
     mask = folder.parent / "mask.png"
     grey = np.full(SIZE, 0, np.uint8)

@@ -42,6 +42,43 @@ def test_who_paints_on_a_result_keeps_it(visitor: Visitor) -> None:
     assert (visitor.mask() == first).all()
 
 
+def test_a_stroke_that_is_under_way_belongs_to_the_mask(visitor: Visitor) -> None:
+    """Its pen lifted after the fill was shown changes nothing any more."""
+    page = visitor.page
+    page.locator("#repair-canvas").focus()
+    page.keyboard.press("Enter")
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Control+Enter")
+    expect(visitor.candidates).to_have_count(2)
+    result = samples(visitor.saved()[1])
+    page.keyboard.press("Escape")
+    assert visitor.mask().any()
+    assert result.any()
+
+
+def test_a_bar_let_go_elsewhere_is_let_go(visitor: Visitor) -> None:
+    page = visitor.page
+    page.locator("#repair-canvas").focus()
+    page.keyboard.down("Space")
+    page.evaluate("window.dispatchEvent(new Event('blur'))")
+    visitor.drag(*STROKE)
+    assert visitor.mask().any()
+    page.keyboard.up("Space")
+
+
+def test_the_help_stays_while_its_own_margin_is_clicked(visitor: Visitor) -> None:
+    page = visitor.page
+    page.keyboard.press("?")
+    help_ = page.get_by_role("dialog")
+    box = help_.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 5, box["y"] + 5)
+    expect(help_).to_be_visible()
+    page.mouse.click(box["x"] - 5, box["y"] + 5)
+    expect(help_).not_to_be_visible()
+
+
 def test_what_was_seen_stays_until_what_was_kept_has_come(visitor: Visitor) -> None:
     visitor.drag(*STROKE)
     visitor.fill()

@@ -115,6 +115,11 @@ def test_tiles_far_higher_than_the_picture_are_refused(tmp_path: Path, monkeypat
     monkeypatch.setattr(opening, "MAX_PIXELS", 15_000)
     with pytest.raises(PictureError, match="its tiles are too large"):
         decode_file(path)
+    monkeypatch.undo()
+    tiff_bytes.Directory(data).set(323, 40_000, 3)  # for 48 megabytes, of a picture of twelve kilobytes
+    path.write_bytes(data)
+    with pytest.raises(PictureError, match="its tiles are too large"):
+        decode_file(path)
 
 
 def test_overviews_and_masks_in_a_bigtiff_are_no_pages(tmp_path: Path) -> None:

@@ -594,3 +594,14 @@ def test_a_lasting_slowdown_is_seen_and_a_sleep_is_not(monkeypatch: pytest.Monke
         clock.resume()
     assert total == pytest.approx(11 * 0.01 + 200 * 0.5)
     assert clock.step_seconds == pytest.approx(0.5, rel=0.01)
+
+
+def test_a_slow_first_step_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing tells yet how long steps take; none is NaN, which would stay in the state for good."""
+    now = 0.0
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now))
+    clock = loop._Clock(SimpleNamespace(seconds=0.0))  # type: ignore[arg-type]
+    for spent in (100, 90):
+        now += spent
+        assert clock.tick() == now
+        clock.resume()

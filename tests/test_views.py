@@ -68,6 +68,11 @@ def test_large_opaque_views_are_jpeg_and_keep_the_profile() -> None:
     assert opened(view.data).info["icc_profile"] == profile
 
 
+def test_a_strip_wider_than_jpeg_holds_is_seen() -> None:
+    view = view_of(open_picture(np.zeros((16, 70_000, 3), np.uint8)))
+    assert (view.media_type, opened(view.data).size) == ("image/png", (70_000, 16))
+
+
 def test_a_profile_of_grey_is_in_grey_files_alone() -> None:
     """WebP has colour always."""
     picture = Picture(

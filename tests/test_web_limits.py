@@ -20,8 +20,9 @@ pytest.importorskip("python_multipart")
 from pydantic import TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
+from pixmend.errors import OutputError
 from pixmend.images import open_picture
-from pixmend.web import app
+from pixmend.web import app, store
 from pixmend.web.guard import Guard
 from pixmend.web.limits import Limits
 from pixmend.web.metrics import Metrics
@@ -59,6 +60,26 @@ def test_tiffs_that_pillow_does_not_open_are_taken_and_bounded(tmp_path: Path) -
             assert (told["width"], told["height"]) == (40, 30)
         with serving(Limits(pixels=1199)) as site:
             assert "40 x 30" in detail(site.client.post("/api/pictures", files={"file": (name, data)}), 413)
+
+
+def test_floats_of_other_formats_come_back_as_tiff(site: Site) -> None:
+    floats = np.linspace(0, 1, 32 * 32, dtype=np.float32).reshape(32, 32)
+    picture = site.upload(b"Pf\n32 32\n-1.0\n" + floats.tobytes(), "a.pfm")
+    box = {"op": "rectangle", "left": 4, "top": 4, "right": 9, "bottom": 9}
+    job = site.over(site.fill(picture["id"], box, blur=0))
+    result = open_picture(Image.open(io.BytesIO(site.get(f"/api/jobs/{job['id']}/results/0/file"))))
+    assert result.format == "TIFF"
+    assert result.is_float
+
+
+def test_what_cannot_be_written_is_told_without_where_it_lies(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(picture: Any, path: Path, **options: Any) -> None:
+        raise OutputError(f"{path} cannot be written: no space left on device")
+
+    picture = site.upload(picture_file())
+    monkeypatch.setattr(store, "save_picture", full)
+    told = detail(site.client.get(f"/api/pictures/{picture['id']}/file"), 507)
+    assert told.startswith("picture.png cannot be written: no space left")
 
 
 def test_bytes_and_pixels_are_bounded() -> None:

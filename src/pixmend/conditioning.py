@@ -11,6 +11,7 @@ sky, the network has to answer nothing but zero.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 
 import torch
@@ -57,13 +58,21 @@ def _fill(sums: Tensor, weight: Tensor) -> Tensor:
     return x
 
 
+def _is_exported() -> bool:
+    """Whether ONNX is being written: few operations are wanted then, not fast ones. Loading torch.onnx takes time, and
+    where nobody has, nothing is.
+    """
+    onnx = sys.modules.get("torch.onnx")
+    return onnx is not None and onnx.is_in_onnx_export()
+
+
 def _laplacian(x: Tensor) -> Tensor:
     """The mean of the four neighbours less the pixel itself, Laplace's operator over four; (B, C, H, W).
 
     Its eigenvalues lie in [-2, 0]; applied twice, in [0, 4].
     """
     x_ = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    if torch.onnx.is_in_onnx_export():
+    if _is_exported():
         kernel = x.new_tensor([[0, 0.25, 0], [0.25, -1, 0.25], [0, 0.25, 0]])
         return F.conv2d(x_, kernel.expand(x.shape[1], 1, 3, 3), groups=x.shape[1])
     neighbours = x_[..., 1:-1, :-2] + x_[..., 1:-1, 2:]
@@ -83,7 +92,7 @@ def _sum_of_blocks(x: Tensor) -> Tensor:
     """Sums over 2x2 pixels; at an odd border a pixel counts twice. Several times as fast as torch's average pooling."""
     if x.shape[-2] % 2 or x.shape[-1] % 2:
         x = F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2), mode="replicate")
-    if torch.onnx.is_in_onnx_export():
+    if _is_exported():
         return 4 * F.avg_pool2d(x, 2)
     x = x[..., ::2, :] + x[..., 1::2, :]
     return x[..., ::2] + x[..., 1::2]
@@ -120,7 +129,7 @@ def enlarged(x: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
 
 def _doubled(x: Tensor) -> Tensor:
     """Twice as large, bilinear between the centres of pixels: torch's interpolation, several times as fast."""
-    if torch.onnx.is_in_onnx_export():
+    if _is_exported():
         return F.interpolate(x, scale_factor=2, mode="bilinear")
     x = F.pad(x, (1, 1, 1, 1), mode="replicate")
     left, middle, right = x[..., :-2], x[..., 1:-1], x[..., 2:]

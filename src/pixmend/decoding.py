@@ -39,6 +39,7 @@ from pixmend.pictures import Original, Picture, turned
 from pixmend.tiff_tags import DESCRIPTION, as_one_page
 from pixmend.wide import read_wide
 
+MORE_OF_TILES = 32_000_000  # bytes that the last tiles of a TIFF may hold beside the picture
 NOT_KEPT = "the further pictures inside the file, such as previews, are not kept"
 NO_MASK = "the mask inside the file is not used; save it as a file of its own, and give it with --mask"
 TAKEN_FOR_ALPHA = "the file does not say what its fourth channel is; it is taken for alpha (how opaque pixels are)"
@@ -206,7 +207,8 @@ def odd_tiff_in(data: mmap.mmap | bytearray, name: str) -> Picture | None:
     height, width = tiff_bytes.size_of(directory)
     if height * width > opening.MAX_PIXELS:
         raise too_large(name)
-    most = 12 * opening.MAX_PIXELS  # bytes, as which it is shown to Pillow
+    # Bytes, as which it is shown to Pillow. The last tiles of planes may be higher than the picture, but not at will.
+    most = min(12 * opening.MAX_PIXELS, 24 * height * width + MORE_OF_TILES)
     with calm(most):
         samples = tiff_bytes.read_samples(directory, most)
         with directory.as_grey() as image:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixmend.errors import OptionError, PictureError
+from pixmend.errors import OptionError
 from pixmend.images import Picture, Source, open_picture
-from pixmend.pictures import NOT_WHOLE
 from pixmend.tiff_tags import as_extended
 
 if TYPE_CHECKING:
@@ -51,8 +50,7 @@ def extended_canvas(
     picture: Picture, *, left: Amount = 0, right: Amount = 0, top: Amount = 0, bottom: Amount = 0
 ) -> tuple[Picture, NDArray[np.bool_]]:
     """The larger picture, opaque and black where it is new, and where that is, (H, W). Raises OptionError."""
-    if picture.is_float and picture.lacking().any():
-        raise PictureError(f"{NOT_WHOLE}; fill them first, with `pixmend inpaint` and no mask")
+    picture.require_whole()
     height, width = picture.size
     rows = tuple(pixels(amount, height, name) for name, amount in (("top", top), ("bottom", bottom)))
     columns = tuple(pixels(amount, width, name) for name, amount in (("left", left), ("right", right)))

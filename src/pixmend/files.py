@@ -41,9 +41,10 @@ def check_output(path: Path, overwrite: bool, example: str = "mended.png") -> No
 
 
 def _refuse_no_file(path: Path) -> None:
-    """Raise OutputError for a device, pipe or socket: a file would take its place."""
+    """Raise OutputError for a folder, device, pipe or socket: a file would take its place."""
     if os.path.exists(path) and not os.path.isfile(path):
-        raise OutputError(f"{path} is no file but a device, a pipe or a socket, and is left as it is; {ADVICE}")
+        what = "a folder" if os.path.isdir(path) else "a device, a pipe or a socket"
+        raise OutputError(f"{path} is no file but {what}, and is left as it is; {ADVICE}")
 
 
 def beside(path: Path, ending: str) -> Path:

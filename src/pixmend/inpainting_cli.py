@@ -216,6 +216,7 @@ def check_outputs(outputs: Sequence[Path], folder: Path | None, overwrite: bool)
 
 def _save_steps(result: Inpainted, candidates: int, folder: Path, overwrite: bool) -> None:
     from pixmend.images import save_animation, save_picture
+    from pixmend.pictures import from_values
 
     with errors_as_one_line(folder):
         folder.mkdir(exist_ok=True)
@@ -225,7 +226,8 @@ def _save_steps(result: Inpainted, candidates: int, folder: Path, overwrite: boo
         def saved(candidate: int = candidate, end: str = end) -> Iterator[Picture]:
             for step in range(len(result.steps[candidate])):
                 picture = result.step_picture(step, candidate)
-                save_picture(picture, folder / f"step-{step:03d}{end}.png", overwrite=overwrite)
+                shown = from_values(picture.colour()) if picture.is_float else picture  # PNG holds no floats
+                save_picture(shown, folder / f"step-{step:03d}{end}.png", overwrite=overwrite)
                 yield picture  # one at a time: a large one has hundreds of megabytes
 
         save_animation(saved(), folder / f"steps{end}.gif", overwrite=overwrite)

@@ -14,7 +14,7 @@ from pixmend.components import Hole
 from pixmend.conditioning import enlarged
 from pixmend.errors import MaskError, PictureError
 from pixmend.images import Picture, Source, composite, load_mask, open_picture, read_mask
-from pixmend.pictures import NOT_WHOLE
+from pixmend.pictures import NOT_WHOLE_BESIDE
 from pixmend.soft_masks import soft_mask as soft_mask_of
 from pixmend.windows import SOLID, Part, Window, find_parts, narrow_pixels
 
@@ -91,7 +91,7 @@ def read_job(
             advice = "give a smaller --blur or --grow-mask"
         raise MaskError(f"{what} covers the whole picture, so that nothing is known to go on; {advice}")
     if picture.is_float and (picture.lacking() & (softened < 1)).any():
-        raise PictureError(f"{NOT_WHOLE}, beside the hole; mark them in the mask, or give no mask to fill them")
+        raise PictureError(NOT_WHOLE_BESIDE)
     return picture, hard > 0, softened
 
 

@@ -299,7 +299,7 @@ class _Clock:
 
     def tick(self) -> float:
         spent = time.monotonic() - self.last
-        if spent > max(PAUSE, 20 * self.step_seconds):  # the process or the laptop slept: no time of training
+        if PAUSE < spent > 20 * self.step_seconds:  # the process or the laptop slept; not so of the first step (NaN)
             spent = self.step_seconds
         self.step_seconds = spent if self.step_seconds != self.step_seconds else 0.95 * self.step_seconds + 0.05 * spent
         self.seconds += spent

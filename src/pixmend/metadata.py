@@ -21,6 +21,7 @@ from pixmend.pictures import Metadata
 from pixmend.png_bytes import ASPECT, NOT_PILLOWS, PAGE, PROFILE, Chunk, hexadecimal
 
 EXIF_PREFIX = b"Exif\x00\x00"
+_APP1 = {"exif": EXIF_PREFIX, "xmp": b"http://ns.adobe.com/xap/1.0/\0"}  # what each begins with there
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 ORIENTATION, X_RESOLUTION = ExifTags.Base.Orientation, ExifTags.Base.XResolution
 RESOLUTION_UNIT, NO_UNIT = ExifTags.Base.ResolutionUnit, 1
@@ -278,7 +279,8 @@ class _Calm:
                 self.undo.enter_context(warnings.catch_warnings())
                 self.undo.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
                 warnings.simplefilter("ignore")
-            if max_pixels is not None:
+            # Of several limits the widest: a thread that has little room must not take another's.
+            if max_pixels is not None and (self.users == 1 or max_pixels > (Image.MAX_IMAGE_PIXELS or math.inf)):
                 Image.MAX_IMAGE_PIXELS = max_pixels
         try:
             yield
@@ -300,9 +302,12 @@ def _raw_exif(image: Image.Image) -> bytes | None:
 
 
 def _raw_profile(image: Image.Image, name: str) -> bytes | None:
-    """What ImageMagick puts into a text of a PNG."""
-    text = image.info.get(f"Raw profile type {name}")
-    return hexadecimal(text) if isinstance(text, str) else None
+    """What ImageMagick puts into a text of a PNG; ExifTool puts both kinds into APP1, as they stand in a JPEG."""
+    text, app1 = (image.info.get(f"Raw profile type {kind}") for kind in (name, "APP1"))
+    if isinstance(text, str):
+        return hexadecimal(text)
+    data = hexadecimal(app1) if isinstance(app1, str) else None
+    return data.removeprefix(_APP1[name]) if data and data.startswith(_APP1[name]) else None
 
 
 def _tiff_tags(image: Image.Image) -> Mapping[int, bytes]:

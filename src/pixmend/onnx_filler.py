@@ -7,6 +7,7 @@ same inputs and output. docs/backends.md has a script that repairs pictures with
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixmend.backends.onnx_file import INPUTS, OUTPUT, compare, exported, finished, network_proto, require_packages
+from pixmend.backends.onnx_file import (
+    INPUTS,
+    OUTPUT,
+    compare,
+    exported,
+    finished,
+    network_proto,
+    on_cpu,
+    require_packages,
+)
 from pixmend.checkpoint import Model
 from pixmend.conditioning import NetworkCall, make_denoiser, smooth_fill
 from pixmend.diffusion import Known, around
 from pixmend.efforts import effort_for
-from pixmend.errors import OptionError
+from pixmend.errors import BackendError, OptionError
 from pixmend.files import write_atomically
 from pixmend.samplers import SAMPLERS
 from pixmend.schedules import step_subset
 from pixmend.texture import calmness, livening
+from pixmend.unet import pad_to
 from pixmend.windows import AROUND, DEEPEST, NARROW, WIDEST
 
 FILLED, NOISE = "filled", "noise"
@@ -41,6 +52,10 @@ def export_onnx_filler(model: Model, path: str | os.PathLike[str], *, overwrite:
     OutputError.
     """
     filler = Filler(model)
+    if not hasattr(torch.onnx, "ops"):
+        raise BackendError(
+            f"a filler needs a newer torch than {torch.__version__}; update it, or export the network alone"
+        )
     require_packages(sum(own.network.parameter_count for own in filler.models.values()))
     content = finished(_proto(filler), model)
     compare(content, filler, _example(model.size, 1))
@@ -62,7 +77,8 @@ class Filler(nn.Module):
                 f"the sampler of the model, {model.sampler}, draws noise at every step; export the network"
             )
         self.model = model
-        self.models = {"Network": model} | ({} if model.mean is None else {"Mean": model.mean})
+        models = {"Network": model} | ({} if model.mean is None else {"Mean": model.mean})
+        self.models = {name: replace(own, network=on_cpu(own.network)) for name, own in models.items()}
         self.effort = effort_for("balanced", model)
         self.times = step_subset(model.diffusion.T, self.effort.first_steps(model.diffusion.T, model.steps))
 
@@ -71,9 +87,9 @@ class Filler(nn.Module):
         hole = (mask > 0.5).to(image.dtype)
         x0 = 2 * image - 1
         if "Mean" in self.models:
-            narrow = narrow_pixels(hole)
-            x0 = around(self._mean(x0, hole, smooth_fill(x0, hole), noise), narrow, x0)
-            wide = hole - narrow
+            narrow, smooth = narrow_pixels(hole), smooth_fill(x0, hole)
+            mean = torch.lerp(self._mean(x0, hole, smooth, noise), smooth, calmness(x0, hole) * hole)
+            x0, wide = around(mean, narrow, x0), hole - narrow
         else:
             wide = hole
         smooth = smooth_fill(x0, wide)
@@ -110,8 +126,11 @@ class Filler(nn.Module):
             output: Tensor
             t = t.to(x.dtype)
             if torch.onnx.is_in_onnx_export():
+                height, width = x.shape[-2:]
+                x = pad_to(x, self.models[name].network.config.stride)  # what is exported takes no other sides
                 shape = (len(x), 3, *x.shape[-2:])
                 output = torch.onnx.ops.symbolic(f"{DOMAIN}::{name}", (x, t), dtype=x.dtype, shape=shape, version=1)
+                output = output[..., :height, :width]
             else:
                 output = self.models[name].network(x, t)
             return output

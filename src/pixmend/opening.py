@@ -21,6 +21,7 @@ MAX_PIXELS = 200_000_000  # a picture whose header claims more is refused before
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how one begins; the last two are of 64-bit offsets
 _WRAPPERS = ("EPS", "IPTC")  # of the second, Pillow opens as a picture whatever is in it, be it PostScript
 _POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
+_AROUND_OTHERS = (b"\0\0\1\0", b"icns", b"BLP1")  # whose inner pictures Pillow decodes, whatever the headers say
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors, which become ours, are printed as well
 
@@ -51,6 +52,8 @@ def identified(stream: IO[bytes], name: str) -> Iterator[Image.Image]:
             raise PictureError(f"{name} is empty; give a picture file")
         if head[:4] in _POSTSCRIPT:  # a program, which Pillow would run
             raise PictureError(f"{name} is PostScript, which is not read; give pixels, such as a PNG or JPEG")
+        if head[:4] in _AROUND_OTHERS:
+            raise PictureError(f"{name} is an icon or texture with pictures in it; save the one that is meant as a PNG")
         if is_heif(head) and not register_heif():
             raise PictureError(f'{name} is HEIC, which needs the extra heif: pip install "pixmend[heif]"')
         try:

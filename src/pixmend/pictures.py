@@ -40,6 +40,7 @@ class Metadata:
 
 
 NOT_WHOLE = "there are values that are not finite, or stand for what was not measured"
+NOT_WHOLE_BESIDE = f"{NOT_WHOLE}, beside the hole; mark them in the mask, or give no mask to fill them"
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +192,11 @@ class Picture:
         if self.no_data is not None:
             lacking |= self.is_no_data(self.samples[..., : self.channels])
         return lacking
+
+    def require_whole(self) -> None:
+        """Raise PictureError for floats of which some are `lacking`."""
+        if self.is_float and self.lacking().any():
+            raise PictureError(f"{NOT_WHOLE}; fill them first, with `pixmend inpaint` and no mask")
 
     def is_no_data(self, colours: Samples) -> NDArray[np.bool_]:
         """Where colours (..., C) are `no_data`."""

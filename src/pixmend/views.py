@@ -14,7 +14,7 @@ from pixmend.pictures import Picture, Samples, to_samples
 
 MOST_PIXELS = 4_000_000  # in one view
 LOSSLESS_PIXELS = 1_000_000  # larger opaque views are JPEG, many times smaller and faster: nobody sees a difference
-LONGEST_WEBP = 16_383  # pixels of a side
+LONGEST_WEBP, LONGEST_JPEG = 16_383, 65_500  # pixels of a side
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _encoded(picture: Picture, box: tuple[int, int, int, int], size: tuple[int, 
     if size != image.size:
         image = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
     stream, profile = io.BytesIO(), picture.metadata.icc_profile
-    if picture.has_alpha or size[0] * size[1] <= LOSSLESS_PIXELS:
+    if picture.has_alpha or size[0] * size[1] <= LOSSLESS_PIXELS or max(size) > LONGEST_JPEG:
         if max(size) > LONGEST_WEBP:
             image.save(stream, "PNG", compress_level=1, icc_profile=profile)
             return View(stream.getvalue(), "image/png")

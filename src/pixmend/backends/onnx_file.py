@@ -51,7 +51,7 @@ def onnx_bytes(model: Model) -> bytes:
     # At other sizes than it was exported with:
     stride, generator = model.network.config.stride, torch.Generator().manual_seed(0)
     x = torch.randn(3, model.network.config.in_channels, 4 * stride, stride, generator=generator)
-    compare(content, _on_cpu(model.network), {"x": x, "t": torch.linspace(0, model.diffusion.T - 1, 3).round()})
+    compare(content, on_cpu(model.network), {"x": x, "t": torch.linspace(0, model.diffusion.T - 1, 3).round()})
     return content
 
 
@@ -69,7 +69,7 @@ def require_packages(parameters: int) -> None:
 
 def network_proto(model: Model) -> Any:
     """The network; batch, height and width stay open."""
-    network, dim = _on_cpu(model.network), torch.export.Dim
+    network, dim = on_cpu(model.network), torch.export.Dim
     stride = network.config.stride
     x = torch.randn(2, network.config.in_channels, 2 * stride, 3 * stride)
     batch, height, width = dim("batch"), stride * dim("rows"), stride * dim("columns")
@@ -108,7 +108,7 @@ def finished(proto: Any, model: Model) -> bytes:
         onnx.helper.set_model_props(proto, metadata)
         onnx.checker.check_model(proto, full_check=True)
         content: bytes = proto.SerializeToString()
-    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+    except (RuntimeError, ValueError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise _cannot(error) from error
     return content
 
@@ -118,7 +118,7 @@ def _cannot(error: Exception) -> BackendError:
     return BackendError(f"the network cannot be exported to ONNX ({why})")
 
 
-def _on_cpu(network: Network) -> Network:
+def on_cpu(network: Network) -> Network:
     """A copy to export: the model's own stays where it is."""
     return copy.deepcopy(network).cpu().eval()
 
@@ -144,9 +144,12 @@ def compare(content: bytes, module: Callable[..., Tensor], inputs: dict[str, Ten
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors: it warns of inputs that are there already
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     expected = module(*inputs.values())
-    (found,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        (found,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+    except Exception as error:  # ONNX Runtime's errors have no base of their own
+        raise _cannot(error) from error
     difference, scale = float((torch.from_numpy(found) - expected).abs().mean()), float(expected.std())
     if not difference <= TOLERANCE * max(scale, 1e-6):
         raise BackendError(

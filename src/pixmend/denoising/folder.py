@@ -36,6 +36,7 @@ class DenoiseWork:
         from pixmend.images import fitted, open_picture
 
         picture = fitted(open_picture(task.picture), task.output)
+        picture.require_whole()
         return {"notes": list(picture.notes)} if picture.notes else {}
 
     def prepare(self) -> Do:

@@ -16,9 +16,9 @@ from pixmend.budget import memory_as_one_line
 from pixmend.denoising.law import Predictor, single_step
 from pixmend.denoising.level import estimate_level
 from pixmend.denoising.model_file import Denoiser, load_denoiser
-from pixmend.errors import OptionError, PictureError
+from pixmend.errors import OptionError
 from pixmend.images import Picture, Source, composite, open_picture
-from pixmend.pictures import NOT_WHOLE, Floats
+from pixmend.pictures import Floats
 from pixmend.runtime import pick_device, tune_allocator
 from pixmend.tiles import tile_corners, tiled
 
@@ -64,8 +64,7 @@ def denoise(
         raise OptionError(f"level {level} is out of range; give 0 to 1, in units of [-1, 1], or none to estimate it")
     picture = open_picture(image)
     denoiser = model if isinstance(model, Denoiser) else load_denoiser(model)
-    if picture.is_float and picture.lacking().any():
-        raise PictureError(f"{NOT_WHOLE}; fill them first, with `pixmend inpaint` and no mask")
+    picture.require_whole()
     with memory_as_one_line():
         spanned = picture.spanned()
         values = spanned.colour()  # (H, W, 3)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
+from pixmend.data import HELD_OUT_SEED
 from pixmend.denoising.cifar import PictureSet
 from pixmend.denoising.figures import draw_levels
 from pixmend.denoising.law import NoiseLaw
@@ -30,7 +31,6 @@ from pixmend.runtime import pick_device
 from pixmend.signals import stop_on_signal
 
 HELD_OUT_BATCH = 64
-HELD_OUT_SEED = 2**63 - 1
 WARMUP_KIMG = 4.0  # 500 steps of 8
 MODEL_NAME = "model.safetensors"
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixmend.errors import MaskError
+from pixmend.errors import MaskError, PictureError
 from pixmend.folders.pairing import Task
 from pixmend.folders.work import Do, Tick, sha256_of
 from pixmend.inputs import MaskOptions, read_inputs
@@ -62,6 +62,10 @@ class InpaintWork:
         if share in (0, 1):
             what = "covers the whole picture" if share else "marks nothing"
             raise MaskError(f"the mask {what}; paint white what is to be filled, or use --invert-mask")
+        from pixmend.pictures import NOT_WHOLE_BESIDE
+
+        if picture.is_float and (picture.lacking() & (strength == 0)).any():
+            raise PictureError(NOT_WHOLE_BESIDE)
         return {"hole_share": share, **({"notes": notes} if notes else {})}
 
     def prepare(self) -> Do:

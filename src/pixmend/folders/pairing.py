@@ -33,11 +33,6 @@ class Found:
     refused: dict[str, str] = field(default_factory=dict)  # name of a picture or folder -> why nothing is done with it
     notes: list[str] = field(default_factory=list)
 
-    @property
-    def names(self) -> list[str]:
-        """Of all, those to be done and those refused."""
-        return sorted([*(task.name for task in self.tasks), *self.refused])
-
 
 def find(folder: Path, output: Path, masks: Path | None = None) -> Found:
     """Pair every picture in `folder`, and in the folders in it, with its mask and its output; sorted by name.

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import re
 
-from pixmend.errors import FileMissingError, MaskError, OptionError, OutputError, PictureError, PixmendError
+from pixmend.errors import (
+    FileMissingError,
+    MaskError,
+    MemoryLimitError,
+    OptionError,
+    OutputError,
+    PictureError,
+    PixmendError,
+)
 
 
 class ServerError(PixmendError):
@@ -85,6 +93,7 @@ _STATUS: tuple[tuple[type[PixmendError], int], ...] = (
     (PictureError, 415),
     (FileMissingError, 404),
     (OutputError, 507),
+    (MemoryLimitError, 507),
 )
 
 
@@ -99,6 +108,9 @@ _WITHOUT_OPTIONS = (
     (r"take one: of a picture .* as a file of its own", "save the one that is meant as a file of its own"),
     (r"give a smaller --blur or --grow-mask", "give a smaller soft edge (blur) or margin (grow)"),
     (r"or use --invert-mask", "or invert it"),
+    (r"give it with --mask", "upload it as a mask"),
+    (r"with `pixmend inpaint` and no mask", "by 'Fill what is transparent or was not measured' on the page"),
+    (r" or --device cpu", ""),
 )
 
 

@@ -8,6 +8,7 @@ from annotated_types import Ge, Le, MaxLen
 from pydantic import BaseModel, ConfigDict, Field
 
 from pixmend.soft_masks import RADIUS_LIMIT
+from pixmend.web.errors import without_options
 from pixmend.web.jobs import Job, Kind, State
 from pixmend.web.limits import MOST_STEPS
 from pixmend.web.operations import Operations
@@ -99,7 +100,7 @@ class PictureTold(BaseModel):
             mode=shell.mode,
             alpha=shell.has_alpha,
             lacking=stored.lacking,
-            notes=list(shell.notes),
+            notes=[without_options(note) for note in shell.notes],
         )
 
 

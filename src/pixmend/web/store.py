@@ -83,7 +83,10 @@ class Stored:
         with self.lock:
             path = self.folder / f"file{PurePath(self.name).suffix.lower()}"
             if not path.exists():
-                save_picture(_as_saved(self.picture(), self.source), path)
+                try:
+                    save_picture(_as_saved(self.picture(), self.source), path)
+                except PixmendError as error:  # where it lies here is nobody's business
+                    raise type(error)(str(error).replace(str(path), self.name)) from None
                 self.bytes += path.stat().st_size
         return path
 
@@ -304,14 +307,15 @@ def _remove_root(root: Path) -> None:
 
 
 def savable_name(picture: Picture, name: str) -> str:
-    """A name with a suffix that says what the picture will be saved as: the format it came in, or PNG."""
+    """A name with a suffix that says what the picture will be saved as: the format it came in, or PNG, or TIFF."""
     path = PurePath(clean_name(name))
-    usual = next((suffix for suffix, format in FORMATS.items() if format == picture.format), ".png")
+    other = ".tiff" if picture.is_float else ".png"
+    usual = next((suffix for suffix, format in FORMATS.items() if format == picture.format), other)
     suffix = path.suffix if FORMATS.get(path.suffix.lower()) == picture.format else usual
     try:
         check_savable(picture, f"picture{suffix}")
     except PixmendError:
-        suffix = ".png"
+        suffix = other
     return f"{path.stem}{suffix}"
 
 

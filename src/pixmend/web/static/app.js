@@ -151,7 +151,10 @@ function watchHelp() {
   const help = $("#help");
   $("#help-open").addEventListener("click", () => help.showModal());
   help.querySelector("[data-close]").addEventListener("click", () => help.close());
-  help.addEventListener("click", (event) => event.target === help && help.close());
+  help.addEventListener("click", ({ target, clientX: x, clientY: y }) => {
+    const { left, right, top, bottom } = help.getBoundingClientRect(); // its margin is the dialog, as what lies around is
+    if (target === help && (x < left || x > right || y < top || y > bottom)) help.close();
+  });
   document.addEventListener("keydown", (event) => {
     if (event.key === "?" && !event.target.closest("input, select, dialog")) help.showModal();
   });

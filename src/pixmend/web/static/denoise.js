@@ -44,6 +44,7 @@ export class Denoise {
     if (!kept?.picture) return;
     await findPicture(STORED, kept.picture);
     const job = await attempt(() => findJob(kept, kept.picture));
+    if (this.picture) return; // one was opened meanwhile
     this.open(kept.picture);
     write(this.form, kept.settings);
     if (job) this.runner.follow(job);

@@ -68,9 +68,11 @@ export const number = (value, digits = 0) =>
 export const compact = (value) =>
   new Intl.NumberFormat(document.documentElement.lang, { notation: "compact" }).format(value);
 
-/** A share of one as per cent, with one digit behind the point. */
-export const percent = (share) =>
-  new Intl.NumberFormat(document.documentElement.lang, { style: "percent", maximumFractionDigits: 1 }).format(share);
+/** A share of one as per cent, with one digit behind the point; two that are not 0 of less. */
+export const percent = (share) => {
+  const digits = share < 0.0005 ? { maximumSignificantDigits: 2 } : { maximumFractionDigits: 1 };
+  return new Intl.NumberFormat(document.documentElement.lang, { style: "percent", ...digits }).format(share);
+};
 
 /** A time to wait, in words: seconds up to a minute and a half, then minutes. */
 export function duration(seconds) {

@@ -36,9 +36,15 @@ export function watchKeys(workspace) {
     if (event.key !== " ") return;
     // A bar that was pressed and let go, with no dragging in between, is the pen's.
     if (stage.spaceHeld && !stage.spaceUsed && event.target === stage.canvas) painter?.toggleByKeys();
-    stage.spaceHeld = stage.spaceUsed = false;
-    stage.canvas.classList.remove("moving");
+    letGo(stage);
   });
+
+  window.addEventListener("blur", () => letGo(workspace().stage)); // where else the bar is let go is not told
+}
+
+function letGo(stage) {
+  stage.spaceHeld = stage.spaceUsed = false;
+  stage.canvas.classList.remove("moving");
 }
 
 function chord(event, shown) {
@@ -69,6 +75,6 @@ function onCanvas(event, shown) {
   const arrow = ARROWS[event.key];
   if (arrow && (event.altKey || !painter)) return stage.panBy(-arrow[0] * PAN, -arrow[1] * PAN), true;
   if (arrow) return painter.moveByKeys(...arrow, event.shiftKey), true;
-  if (event.key === "Enter" && painter) return painter.toggleByKeys(), true;
+  if (event.key === "Enter" && painter) return event.repeat || painter.toggleByKeys(), true;
   return false;
 }

@@ -71,6 +71,7 @@ export class Repair {
     const { picture } = kept.past.findLast((entry) => entry.picture);
     await findPicture(STORED, picture);
     const job = await attempt(() => findJob(kept, picture));
+    if (this.history.picture) return; // one was opened meanwhile
     this.history.restore(kept);
     this.tools.fitTo(picture, kept.width);
     if (kept.tool) this.tools.choose(kept.tool);
@@ -119,7 +120,10 @@ export class Repair {
       "mask-upload": () => this.root.querySelector("#mask-file").click(),
       "mask-download": () => downloadMask(history),
       dice: () => this.#setSeed(Math.floor(Math.random() * 1e6)),
-      run: () => this.#fill(),
+      run: () => {
+        if (painter.gesture) painter.end(); // what is under way belongs to the mask
+        return this.#fill();
+      },
       extend: () => this.#extend(),
       others: () => this.#others(),
       keep: () => this.#keep(),
@@ -189,6 +193,7 @@ export class Repair {
   #begin(added) {
     // Where the button that was pressed goes away or rests meanwhile, Fill has the focus, and Cancel that takes its place.
     if (document.activeElement?.matches("[data-do]")) this.runner.button.focus({ preventScroll: true });
+    if (this.painter.gesture) this.painter.cancel(); // a pen that is down while Extend is pressed
     this.results.clear(added);
     this.#showResult();
     this.tools.closeSettings();

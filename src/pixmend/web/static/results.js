@@ -68,7 +68,9 @@ export class Results {
     const after = results.map((result, i) => {
       return this.#button(i, resultUrl(this.job.id, i), result, t("candidate", { n: i + 1 }));
     });
+    const focused = this.strip.contains(document.activeElement) && document.activeElement.dataset.index;
     this.strip.replaceChildren(before, ...after);
+    if (focused) this.strip.querySelector(`[data-index="${focused}"]`)?.focus({ preventScroll: true });
     this.#mark();
   }
 

@@ -20,6 +20,7 @@ export class Tiles {
   }
 
   draw(context, view) {
+    this.drawn = 0;
     const seen = view.visible(this.place);
     if (!seen) return;
     const level = Math.min(this.coarsest, Math.max(0, Math.floor(-Math.log2(view.scale) + 1e-6)));
@@ -50,6 +51,7 @@ export class Tiles {
   }
 
   #tile(key, area, level) {
+    this.drawn += 1;
     let tile = this.#tiles.get(key);
     if (tile) {
       this.#tiles.delete(key); // and in again below, as the one used last
@@ -73,7 +75,7 @@ export class Tiles {
 
   #forget() {
     for (const key of this.#tiles.keys()) {
-      if (this.#tiles.size <= KEPT) break;
+      if (this.#tiles.size <= Math.max(KEPT, this.drawn)) break; // what is seen stays
       this.#tiles.delete(key);
     }
   }
