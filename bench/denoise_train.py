@@ -4,7 +4,8 @@
 
 Each candidate trains a copy of the same network on the same samples, taking turns in one run, a stretch of steps at a
 time: "as printed" is the document's loop (a DataLoader over pictures in memory that are normalised one by one, noise
-from torch.randn, AdamW, fp32, a loss read each step), "ours" is `loop.fit` with all that belongs to it, log included.
+from torch.randn, AdamW, fp32, a loss read each step), "ours" is `loop.fit` with all that belongs to it, log included;
+"`scaled`" is the same with this project's own network.
 `--losses` also takes both through the same samples at the same learning rates, and prints how far their first losses
 are apart; in fp32 ours are those of the document's step but for rounding.
 """
@@ -105,19 +106,22 @@ def ours(denoiser: Denoiser, pictures: PictureSet, config: TrainConfig, folder: 
 def speeds(denoiser: Denoiser, pictures: PictureSet, batch: int, steps: int, repeats: int) -> None:
     config = short(batch, steps, len(pictures.train))
     printed = printed_steps(denoiser.network, pictures.train, batch)
+    scaled = Denoiser.new("scaled")
     with tempfile.TemporaryDirectory() as name:
         candidates: dict[str, Callable[[], object]] = {
             "as printed": lambda: [next(printed) for _ in range(steps)],
             "ours": lambda: ours(denoiser, pictures, config, Path(name)),
+            "`scaled`": lambda: ours(scaled, pictures, config, Path(name)),
         }
         seconds = alternate(candidates, repeats, warmup=1)
     speed = {name: steps * batch / statistics.median(times) for name, times in seconds.items()}
     ratios = [a / b for a, b in zip(seconds["as printed"], seconds["ours"], strict=True)]
-    work = 3 * gflop(denoiser.network, torch.randn(1, 3, 32, 32), torch.ones(1))
-    print(
-        f"| {batch} | {speed['as printed']:.0f} | {speed['ours']:.0f} ({work * speed['ours']:.0f} GFLOP/s) "
-        f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | {AIMS.get(batch, '')} |"
-    )
+    told = [f"{speed['as printed']:.0f}"]
+    for name, one in (("ours", denoiser), ("`scaled`", scaled)):
+        work = 3 * gflop(one.network, torch.randn(1, 3, 32, 32), torch.ones(1))
+        told.append(f"{speed[name]:.0f} ({work * speed[name]:.0f} GFLOP/s)")
+    ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    print("|", " | ".join([str(batch), *told[:2], ratio, str(AIMS.get(batch, "")), told[2]]), "|")
 
 
 def short(batch: int, steps: int, pictures: int) -> TrainConfig:
@@ -170,7 +174,8 @@ def main() -> None:
     pictures = read_pictures(options.data)
     denoiser = Denoiser.new("timed")
     print(f"# Training the CIFAR-10 denoiser\n\n{machine()}; medians of {options.repeats} turns.\n")
-    print("| batch | as printed, samples/s | ours, samples/s | ours is faster | aim |\n| --- | --- | --- | --- | --- |")
+    print("| batch | as printed, samples/s | ours, samples/s | ours is faster | aim | `scaled`, samples/s |")
+    print("| --- " * 6 + "|")
     for batch in options.batches:
         speeds(denoiser, pictures, batch, max(2, options.samples // batch), options.repeats)
     if options.losses:

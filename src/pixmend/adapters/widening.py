@@ -58,7 +58,9 @@ def widths(config: UNetConfig) -> list[int]:
             f"a network on patches (patch = {config.patch}) has no equal in diffusers; train with patch=1"
         )
     if not config.groups:
-        raise OptionError("a network without normalisation (groups = 0) has no equal in diffusers")
+        raise OptionError(
+            "a network without normalisation (groups = 0) has no equal in diffusers; train with groups=16"
+        )
     if config.time_channels % least:
         raise OptionError(
             f"a network with time_channels = {config.time_channels} has no equal in diffusers, only with a multiple of "
