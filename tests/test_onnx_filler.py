@@ -175,8 +175,6 @@ def test_the_example_repairs_without_torch(folder: Path, tmp_path: Path, height:
             filled = Filler(load_model(folder / "m.safetensors"))(image, mask, default_noise(folder))
         expected = 255 * filled[0].permute(1, 2, 0).numpy()
         assert np.abs(out[7:11, 4:8] - expected[7:11, 4:8]).max() <= 1
-    again = run_example(folder, tmp_path, picture, np.where(np.indices((height, width)).sum(0) % 5, hole, hole * 0))
-    assert again.shape == picture.shape
 
 
 def default_noise(folder: Path) -> torch.Tensor:

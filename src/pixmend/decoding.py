@@ -207,7 +207,8 @@ def odd_tiff_in(data: mmap.mmap | bytearray, name: str) -> Picture | None:
     height, width = tiff_bytes.size_of(directory)
     if height * width > opening.MAX_PIXELS:
         raise too_large(name)
-    # Bytes, as which it is shown to Pillow. The last tiles of planes may be higher than the picture, but not at will.
+    # Bytes, as which it is shown to Pillow: twice the picture's own, for its last tiles may be higher than it, and more
+    # for the tiles of small ones; but not whatever a damaged file, or one made to do harm, says.
     most = min(12 * opening.MAX_PIXELS, 24 * height * width + MORE_OF_TILES)
     with calm(most):
         samples = tiff_bytes.read_samples(directory, most)

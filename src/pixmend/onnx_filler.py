@@ -71,10 +71,10 @@ class Filler(nn.Module):
     def __init__(self, model: Model) -> None:
         super().__init__()
         if model.conditioning == "plain":
-            raise OptionError("a plain model is not told what is known, and draws noise around its hole at every step")
+            raise OptionError("a plain model is not told what is known; export the network alone")
         if model.sampler not in STEADY:
             raise OptionError(
-                f"the sampler of the model, {model.sampler}, draws noise at every step; export the network"
+                f"the sampler of the model, {model.sampler}, draws noise at every step; export the network alone"
             )
         self.model = model
         models = {"Network": model} | ({} if model.mean is None else {"Mean": model.mean})
@@ -88,7 +88,7 @@ class Filler(nn.Module):
         x0 = 2 * image - 1
         if "Mean" in self.models:
             narrow, smooth = narrow_pixels(hole), smooth_fill(x0, hole)
-            mean = torch.lerp(self._mean(x0, hole, smooth, noise), smooth, calmness(x0, hole) * hole)
+            mean = _calmed(self._mean(x0, hole, smooth, noise), x0, hole, smooth)
             x0, wide = around(mean, narrow, x0), hole - narrow
         else:
             wide = hole
@@ -96,7 +96,7 @@ class Filler(nn.Module):
         guide = smooth
         if "Mean" in self.models:
             guide = around(smooth, _is_wide(wide, self.model.size), self._mean(x0, wide, smooth, noise))
-        drawn = torch.lerp(self._drawn(x0, wide, guide, noise), smooth, calmness(x0, wide) * wide)
+        drawn = _calmed(self._drawn(x0, wide, guide, noise), x0, wide, smooth)
         return around((drawn + 1) / 2, hole, image)
 
     def _mean(self, x0: Tensor, hole: Tensor, smooth: Tensor, noise: Tensor) -> Tensor:
@@ -142,6 +142,11 @@ class _HardKnown(Known):
     """Of a mask of 0 and 1: nothing has to be looked at to tell, which an export could not."""
 
     is_soft = False
+
+
+def _calmed(fill: Tensor, x0: Tensor, hole: Tensor, smooth: Tensor) -> Tensor:
+    """`texture.calmed`, which looks first whether anything is calm; an export could not."""
+    return torch.lerp(fill, smooth, calmness(x0, hole) * hole)
 
 
 def narrow_pixels(hole: Tensor) -> Tensor:

@@ -92,7 +92,7 @@ def onnx(file: Path) -> Method:
         raise Unavailable(f"{file.name} is left out: onnxruntime is not installed; pip install onnxruntime")
     runtime: Any = import_module("onnxruntime")
     options = runtime.SessionOptions()
-    options.log_severity_level = 3  # errors
+    options.log_severity_level = 3  # errors: its warnings are for whoever made the file
     try:
         session = runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors share no base of their own

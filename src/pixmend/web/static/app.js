@@ -152,7 +152,8 @@ function watchHelp() {
   $("#help-open").addEventListener("click", () => help.showModal());
   help.querySelector("[data-close]").addEventListener("click", () => help.close());
   help.addEventListener("click", ({ target, clientX: x, clientY: y }) => {
-    const { left, right, top, bottom } = help.getBoundingClientRect(); // its margin is the dialog, as what lies around is
+    // Of a click on its padding the dialog is the target, as it is of one on what lies around.
+    const { left, right, top, bottom } = help.getBoundingClientRect();
     if (target === help && (x < left || x > right || y < top || y > bottom)) help.close();
   });
   document.addEventListener("keydown", (event) => {

@@ -68,7 +68,7 @@ export const number = (value, digits = 0) =>
 export const compact = (value) =>
   new Intl.NumberFormat(document.documentElement.lang, { notation: "compact" }).format(value);
 
-/** A share of one as per cent, with one digit behind the point; two that are not 0 of less. */
+/** A share of one as per cent, with one digit behind the point; so little that it would be 0 with two that are not. */
 export const percent = (share) => {
   const digits = share < 0.0005 ? { maximumSignificantDigits: 2 } : { maximumFractionDigits: 1 };
   return new Intl.NumberFormat(document.documentElement.lang, { style: "percent", ...digits }).format(share);
