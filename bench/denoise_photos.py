@@ -5,8 +5,8 @@
 White Gaussian noise of a known deviation in [-1, 1] is added to each photograph; with `--stored` the result is rounded
 and cut to 8 bits, as a file would hold it. The others are told the true level and are tuned: for each, the setting of a
 grid with the highest mean PSNR over the first `--tuning` photographs at that level is used for all; where that is the
-least or the greatest that was tried, a note says so. pixmend runs as users run it, with the level estimated, and once
-more with the level given. BM3D is the package `bm3d`.
+least or the greatest that was tried, a note says so. pixmend estimates the level, as it does for users,
+whose files are cut as with `--stored`, and runs once more with the level given. BM3D is the package `bm3d`.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,15 +15,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from command_line import Run
 from pixmend.denoising.level import MOST_PATCHES, PATCH, _patches, estimate_level
-from pixmend.denoising.model_file import Denoiser, save_denoiser
-from pixmend.denoising.overfit import check_new
+from pixmend.denoising.model_file import Denoiser, load_denoiser, save_denoiser
 from pixmend.denoising.picture import OVERLAP, TILE, denoise
+from pixmend.denoising.task import EpochAverage
 from pixmend.errors import MemoryLimitError, OptionError
 from pixmend.images import open_picture
+from pixmend.loop import Report
 from pixmend.tiles import tiled
 from pixmend.unet import UNetConfig
 
@@ -280,7 +283,7 @@ def test_command_with_and_without_its_name(run: Run, model_file: Path, tmp_path:
     ):
         done = run(*arguments)
         assert (done.code, done.err) == (0, "")
-        assert "0.200 in [-1, 1], as given" in done.out
+        assert "0.200 in [-1, 1], as given;" in done.out
         assert (tmp_path / name).read_bytes() == (tmp_path / "a.png").read_bytes()
     with Image.open(tmp_path / "a.png") as image:
         assert image.size == (31, 20)
@@ -291,6 +294,8 @@ def test_command_with_and_without_its_name(run: Run, model_file: Path, tmp_path:
     assert told["estimated"] is True
     done = run("denoise", picture, "-o", tmp_path / "e.png", "--model", model_file, "--level", "0.003")
     assert "0.003 in [-1, 1], as given, held to 0.010, the nearest that the model knows" in done.out
+    done = run("denoise", picture, "-o", tmp_path / "f.png", "--model", model_file, "--level", "0.0005")
+    assert "0.001 in [-1, 1], as given: nothing was taken out" in done.out
 
 
 def test_command_takes_one_page(run: Run, model_file: Path, tmp_path: Path) -> None:
@@ -331,7 +336,18 @@ def test_bad_input_is_one_line(run: Run, model_file: Path, tmp_path: Path) -> No
         (["denoise", "overfit", "--data", empty, "-o", mine], 7, "levels-0000010.png exists"),
         (["denoise", "evaluate", "--data", tmp_path, "--model", tmp_path / "no"], 3, "does not exist"),
         (["denoise", "evaluate", "--data", empty, "--model", picture], 6, "not a model file"),
-        (["denoise", "evaluate", "--data", tmp_path, "--figures", __file__], 8, "could not be written"),
+        (["denoise", "evaluate", "--data", tmp_path, "--figures", __file__], 8, "is no folder"),
+        (["denoise", "evaluate", "--data", tmp_path, "--overwrite"], 2, "give --figures DIR"),
+        (["denoise", "evaluate", "--data", empty, "--figures", tmp_path / "drawn"], 9, "holds no picture"),
+        (["denoise", "train", "--data", empty, "-o", picture], 8, "is no folder"),
+        (["denoise", "train", "--data", empty, "-o", tmp_path / "run", "--device", "abacus"], 2, "abacus"),
+        (["denoise", "overfit", "--data", empty, "-o", tmp_path / "run", "--device", "abacus"], 2, "abacus"),
+        (["denoise", "train", "--data", empty, "-o", tmp_path / "run", "--init", picture], 6, "not a model file"),
+        (
+            ["denoise", "train", "--data", empty, "-o", tmp_path / "run", "--init", model_file, "--network", "timed"],
+            2,
+            "leave --network out",
+        ),
     ):
         done = run(*arguments)
         assert done.code == code
@@ -339,6 +355,7 @@ def test_bad_input_is_one_line(run: Run, model_file: Path, tmp_path: Path) -> No
         assert done.err.count("\n") == 1
     assert not out.exists()
     assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "drawn").exists()
     (mine / "levels-0000010.png").unlink()
     (mine / "log.svg").rmdir()
     done = run("denoise", "overfit", "--data", empty, "-o", mine)
@@ -363,9 +380,52 @@ def test_train_evaluate_and_overfit(run: Run, data: Path, tmp_path: Path) -> Non
     done = run("denoise", "overfit", "--data", data, "-o", tmp_path / "few", "--pictures", 2, "--steps", 2, "--json")
     assert json.loads(done.out)["pictures"] == 2
     assert (tmp_path / "few" / "comparison.png").exists()
-    for name in ("state.safetensors", "state-before.safetensors", "model.safetensors"):
-        (tmp_path / "few" / name).unlink(missing_ok=True)  # as if it had been killed before it saved anything
-    check_new(tmp_path / "few")
+
+
+def test_ctrl_c_saves_and_resume_goes_on(run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    straight, broken, line = tmp_path / "straight", tmp_path / "broken", EpochAverage.line
+    train = ["denoise", "train", "--data", data, "--epochs", 1.5, "--device", "cpu", "-o"]
+    assert run(*train, straight).code == 0
+
+    def interrupt(average: EpochAverage, report: Report, epochs: float) -> str:
+        if report.step == 1:
+            signal.raise_signal(signal.SIGINT)
+        return line(average, report, epochs)
+
+    monkeypatch.setattr(EpochAverage, "line", interrupt)
+    done = run(*train, broken)
+    assert done.code == 130
+    assert "saved after step 1 of 3; the same command with --resume goes on" in done.out
+    assert done.err.splitlines()[-1] == "pixmend: error: stopped"
+    monkeypatch.setattr(EpochAverage, "line", line)
+    assert run(*train, broken, "--resume").code == 0
+    whole, resumed = (load_file(folder / "state.safetensors") for folder in (straight, broken))
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_a_denoiser_is_trained_further(run: Run, data: Path, model_file: Path, tmp_path: Path) -> None:
+    train = ["denoise", "train", "--data", data, "--epochs", 1, "--device", "cpu", "--init", model_file]
+    assert run(*train, "-o", tmp_path / "on").code == 0
+    before, after = load_denoiser(model_file), load_denoiser(tmp_path / "on" / "model.safetensors")
+    assert (after.kind, len(after.legs)) == (before.kind, len(before.legs) + 1)
+    moved = [(a - b).abs().max() for a, b in zip(after.network.parameters(), before.network.parameters(), strict=True)]
+    assert 0 < max(moved) < 0.01, "two steps from where it was"
+
+
+def test_a_batch_that_memory_does_not_hold_is_refused_before_any_work(
+    run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixmend.budget.free_memory", lambda device: 1 << 20)
+    done = run("denoise", "train", "--data", data, "-o", tmp_path / "run", "--device", "cpu")
+    assert (done.code, "a step with 8 samples of 32x32" in done.err) == (MemoryLimitError.exit_code, True)
+    assert not (tmp_path / "run" / "state.safetensors").exists()
+
+
+def test_denoise_alone_is_its_help(run: Run) -> None:
+    done = run("denoise")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == run("denoise", "--help").out
 
 
 def test_help_of_denoise_loads_no_torch() -> None:

@@ -110,7 +110,8 @@ def check_step_memory(config: NetworkConfig, size: int, samples: int, dtype: tor
     if need > free:
         raise MemoryLimitError(
             f"a step with {samples} samples of {size}x{size} at once takes about {need / 1e9:,.1f} GB, and only "
-            f"{free / 1e9:,.1f} GB are free; give a smaller --size or --batch, or cut batches with --accumulate"
+            f"{free / 1e9:,.1f} GB are free; give a smaller --batch or --size, or cut batches with --accumulate, "
+            "whichever there is"
         )
 
 

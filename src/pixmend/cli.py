@@ -178,7 +178,7 @@ def train(
             nonlocal last
             last = report
             update(report.step, report.steps, _training_line(report))
-            if report.held_out is not None and not sys.stderr.isatty():
+            if report.held_out is not None:
                 show(_training_line(report))
 
         train_model(

@@ -61,6 +61,17 @@ def check_output_folder(path: Path) -> None:
     _check_parent(path)
 
 
+def check_made_folder(path: Path) -> None:
+    """Refuse early a folder that is not there and could not be made, with those above it, or not be written to."""
+    there = path
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent
+    if not os.path.isdir(there):
+        raise OutputError(f"{there} is no folder; {ADVICE}")
+    if not _can_be_written_to(there):
+        raise OutputError(f"the folder {there} cannot be written to; {ADVICE}")
+
+
 def _check_parent(path: Path) -> None:
     if platforms.WINDOWS and (found := _NO_NAME.search(path.name)):
         raise OutputError(f"{path} cannot be written: no name on Windows has a {found[0]!r}; choose another output")

@@ -54,14 +54,23 @@ def check_run_folder(folder: Path, resume: bool) -> None:
         raise TrainingError(
             f"{folder} holds a training that was begun; go on with it with --resume, or choose another output"
         )
-    if not begun and not _is_log(folder / LOG_FILE):
-        raise OutputExistsError(f"{folder / LOG_FILE} is no log of a training and is left as it is; {ADVICE}")
+    if not begun:
+        _refuse_log(folder / LOG_FILE)
 
 
-def _is_log(file: Path) -> bool:
-    """Whether a training wrote a file, which may not be there, or be empty."""
+def _refuse_log(file: Path) -> None:
+    """Raise OutputExistsError for a log with rows: a training's, whose states somebody removed, or of another program.
+
+    A training saves its first state before it logs a row, so none that was killed left such a one.
+    """
     try:
         with open(file, "rb") as stream:
-            return stream.read(len(LOG_BEGINS)) in (b"", LOG_BEGINS)
+            head, rows = stream.readline(), stream.read(1)
     except OSError:
-        return not os.path.lexists(file)
+        head, rows = b"?" if os.path.lexists(file) else b"", b""
+    if head and not head.startswith(LOG_BEGINS):
+        raise OutputExistsError(f"{file} is no log of a training and is left as it is; {ADVICE}")
+    if rows:
+        raise OutputExistsError(
+            f"{file} is the log of a training whose states are gone, and is left as it is; {ADVICE}"
+        )

@@ -71,8 +71,8 @@ def training_memory_as_one_line() -> Iterator[None]:
         if not is_memory(error):
             raise
         raise TrainingError(
-            "the memory of the device does not hold what is trained on at once; cut each batch into parts with "
-            "--accumulate 2 or more, or give a smaller --batch or --size"
+            "the memory of the device does not hold what is trained on at once; give a smaller --batch or --size, or "
+            "cut each batch into parts with --accumulate 2 or more, whichever there is"
         ) from error
 
 

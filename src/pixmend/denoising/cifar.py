@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +100,7 @@ def _batches_of_folder(folder: Path, suffix: str, records: int) -> dict[str, Pix
                 _check_size(file.stat().st_size, str(file))
                 found[name] = _batch(file.read_bytes(), str(file), suffix, records)
             except OSError as error:
-                raise DataError(f"{file} cannot be read: {error.strerror}") from error
+                raise DataError(f"{file} cannot be read: {error.strerror}; {EXPECTED}") from error
     return found
 
 
@@ -161,18 +162,18 @@ def _binary(content: bytes, name: str, records: int) -> Pixels:
 def _pickled(content: bytes, name: str, records: int) -> Pixels:
     """A pickled dictionary whose entry "data" is an array (records, 3072) of uint8."""
     shape = (records, 3 * SIDE**2)
+    expected = f"expected is an array uint8 {shape} named 'data'"
     try:
         batch = load_plain(content)
     except RefusedPickle as error:
-        raise DataError(f"{name} is truncated or not a batch of CIFAR-10: {error}; get it from {HOME}") from error
+        raise DataError(
+            f"{name} is truncated or not a batch of CIFAR-10: {error}; {expected}; get it from {HOME}"
+        ) from error
     data = batch.get(b"data", batch.get("data")) if isinstance(batch, dict) else None
     if not isinstance(data, np.ndarray) or data.shape != shape or data.dtype != np.uint8:
         found = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else "nothing of the kind"
-        raise DataError(
-            f"{name} is not a batch of CIFAR-10: expected is an array uint8 {shape} named 'data', it holds {found}; "
-            f"get it from {HOME}"
-        )
-    return data.reshape(records, 3, SIDE, SIDE)
+        raise DataError(f"{name} is not a batch of CIFAR-10: {expected}, it holds {found}; get it from {HOME}")
+    return data.reshape(records, 3, SIDE, SIDE).copy()  # one that may be written to, as torch wants it
 
 
 def _from_folder(folder: Path) -> PictureSet:
@@ -204,10 +205,11 @@ def _is_for_testing(pages: Sequence[Pixels]) -> bool:
 
 def _read_all(folder: Path) -> tuple[list[list[Pixels]], tuple[str, ...]]:
     """The middle squares of all pictures of a folder, (3, 32, 32) each, by file, and why others were left out."""
+    ends = Event()
 
     def read(file: Path) -> tuple[list[Pixels], str | None]:
         try:
-            pages, left_out = open_thumbnails(file, SIDE, SIDE)
+            pages, left_out = open_thumbnails(file, SIDE, SIDE, lambda: not ends.is_set())
         except PixmendError as error:
             return [], str(error)
         return [middle(pixels) for pixels in pages], left_out
@@ -224,6 +226,7 @@ def _read_all(folder: Path) -> tuple[list[list[Pixels]], tuple[str, ...]]:
                 while wait([job], WAIT_SECONDS).not_done:
                     pass
                 found.append(job.result())
-        finally:
+        finally:  # who is interrupted does not wait for all pages of a stack
+            ends.set()
             pool.shutdown(cancel_futures=True)
     return [pages for pages, _ in found if pages], tuple(reason for _, reason in found if reason)

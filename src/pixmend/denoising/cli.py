@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +13,7 @@ from typer.core import TyperGroup
 from pixmend.console import progress_bar, say, show
 from pixmend.denoising.folder import DenoiseWork
 from pixmend.errors import OptionError
-from pixmend.files import check_output, errors_as_one_line
+from pixmend.files import check_made_folder, check_output, errors_as_one_line
 from pixmend.folders.command import (
     DryRun,
     EngineName,
@@ -42,20 +41,21 @@ class _PictureByDefault(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in (*self.commands, "--help"):
             args = [PICTURE, *args]
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, args or ["--help"])
 
 
 denoise = typer.Typer(
     cls=_PictureByDefault,
     help="Take noise out of a picture: pixmend denoise IMAGE -o OUT; its options: pixmend denoise picture --help. "
     "Or train and measure denoisers.",
-    no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="CIFAR-10 in any layout, or a folder of pictures.")]
 Run = Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="The folder of the training.")]
-Network = Annotated[str, typer.Option(metavar="KIND", help="timed or blind (as printed), or scaled (ours).")]
+KINDS = "timed or blind (as printed), or scaled (ours); timed by default."
+Network = Annotated[str, typer.Option(metavar="KIND", help=KINDS)]
+Begun = Annotated[Path | None, typer.Option(metavar="FILE", help="A denoiser to go on from, instead of a new one.")]
 
 
 @denoise.command(PICTURE)
@@ -91,14 +91,17 @@ def picture(
         say("note", note)
     from pixmend.denoising.picture import denoise as take_noise_out
 
-    result = take_noise_out(source, level=known, model=model, device=device)
+    with progress_bar() as update:
+        result = take_noise_out(source, level=known, model=model, device=device, progress=update)
     save_picture(result.picture, output, overwrite=overwrite, note=lambda text: say("note", text))
     if as_json:
         figures = {name: getattr(result, name) for name in ("level", "told", "estimated", "seconds")}
         print(json.dumps({"output": str(output), **figures}))
         return
     told = "estimated" if result.estimated else "as given"
-    if result.told not in (0, result.level):
+    if result.told == 0:
+        told += ": nothing was taken out"
+    elif result.told != result.level:
         told += f", held to {result.told:.3f}, the nearest that the model knows"
     print(f"noise of standard deviation {result.level:.3f} in [-1, 1], {told}; {result.seconds:.1f} s")
     print("the result is in", output)
@@ -108,26 +111,33 @@ def picture(
 def train(
     data: Data,
     output: Run,
-    network: Network = "timed",
+    network: Annotated[str | None, typer.Option(metavar="KIND", help=KINDS)] = None,
     epochs: Annotated[float, typer.Option(min=0.0, metavar="X", help="Rounds through all pictures.")] = 20,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Samples a step.")] = 8,
     lr: Annotated[float, typer.Option(metavar="X", help="Highest learning rate.")] = 2e-4,
     save_model_epochs: Annotated[float, typer.Option(metavar="X", help="Save each so many epochs.")] = 1,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the training in RUN stopped.")] = False,
+    init: Begun = None,
     device: Device = None,
 ) -> None:
     """Train a denoiser as the founding document does. Ctrl-C saves and leaves; --resume goes on."""
-    _check_kind(network)
+    if network is not None and init is not None:
+        raise OptionError(f"{init} has a network of its own; leave --network out")
+    _check_kind(network or NETWORKS[0])
+    check_inputs(init)
     _check_data(data)
-    from pixmend.denoising.model_file import Denoiser
+    from pixmend.denoising.model_file import Denoiser, load_denoiser
     from pixmend.denoising.task import EpochAverage, check_place, document_config, train_denoiser
+    from pixmend.runtime import pick_device
 
     def config_of(count: int) -> TrainConfig:
         return document_config(count, epochs=epochs, batch=batch, lr=lr, seed=seed, save_model_epochs=save_model_epochs)
 
     config_of(1)  # what cannot be is told before all pictures are read
     check_place(output, resume)
+    pick_device(device)
+    begun = Denoiser.new(network or NETWORKS[0], seed=seed) if init is None else load_denoiser(init)  # type: ignore[arg-type]
     pictures = _pictures(data)
     count = len(pictures.train)
     config = config_of(count)
@@ -140,12 +150,13 @@ def train(
             last = report
             line = average.line(report, epochs)
             update(report.step, report.steps, line)
-            if average.ended and not sys.stderr.isatty():
+            if average.ended:
                 show(line)
 
-        fresh = Denoiser.new(network, seed=seed)  # type: ignore[arg-type]  # checked above
-        train_denoiser(pictures, output, config, denoiser=fresh, resume=resume, device=device, progress=tell)
+        train_denoiser(pictures, output, config, denoiser=begun, resume=resume, device=device, progress=tell)
     print(f"the denoiser is in {output / 'model.safetensors'}; its log and pictures are in {output}")
+    if os.path.exists(output / "notes.txt"):
+        say("note", f"what went wrong on the way is in {output / 'notes.txt'}")
     if last and last.step < last.steps:
         print(f"saved after step {last.step} of {last.steps}; the same command with --resume goes on")
         raise typer.Exit(STOPPED)
@@ -168,8 +179,10 @@ def overfit(
     from pixmend.denoising.model_file import Denoiser
     from pixmend.denoising.overfit import FIGURE, check_new
     from pixmend.denoising.overfit import overfit as learn_by_heart
+    from pixmend.runtime import pick_device
 
     check_new(output)
+    pick_device(device)
     found = _pictures(data)
     with progress_bar() as update:
         result = learn_by_heart(
@@ -192,22 +205,25 @@ def evaluate(
     data: Data,
     model: Annotated[Path | None, typer.Option(metavar="FILE", help="A denoiser; by default pixmend's own.")] = None,
     pictures: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N test pictures.")] = None,
-    many_steps: Annotated[int, typer.Option(min=0, metavar="N", help="Many-step denoising too, on N pictures.")] = 0,
+    many_steps: Annotated[
+        int, typer.Option(min=0, metavar="PICTURES", help="In many steps, too: of so many of them.")
+    ] = 0,
     figures: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw what it does at every level here.")] = None,
     overwrite: Overwrite = False,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a denoiser on the test pictures: loss, PSNR, SSIM and sharpness by level."""
+    if overwrite and figures is None:
+        raise OptionError("--overwrite is of figures; give --figures DIR as well, or leave it out")
     check_inputs(model)
     _check_data(data)
     if figures is not None:
         from pixmend.denoising.figures import BOTH, draw_both
 
+        check_made_folder(figures)
         for name in BOTH if os.path.isdir(figures) else ():
             check_output(figures / name, overwrite)
-        with errors_as_one_line(figures):
-            figures.mkdir(parents=True, exist_ok=True)
     from pixmend.denoising.measure import evaluate as measure
     from pixmend.denoising.model_file import load_denoiser
     from pixmend.runtime import pick_device
@@ -219,6 +235,8 @@ def evaluate(
         result = measure(denoiser.network, found, denoiser.law, many_steps=many_steps, device=where, progress=update)
     _print_measures(result, as_json)
     if figures is not None:
+        with errors_as_one_line(figures):
+            figures.mkdir(parents=True, exist_ok=True)
         draw_both(denoiser.network, found[0], denoiser.law, figures, where)
 
 

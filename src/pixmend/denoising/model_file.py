@@ -20,7 +20,7 @@ from pixmend import model_files
 from pixmend.denoising.law import NoiseLaw
 from pixmend.denoising.networks import ScaledUNet, UNetCIFAR, UNetDiffusionCIFAR
 from pixmend.errors import OptionError
-from pixmend.model_files import DENOISER, building_from, read_content, read_weights, write_model_file
+from pixmend.model_files import DENOISER, building_from, legs_of, read_content, read_weights, write_model_file
 from pixmend.unet import UNetConfig
 
 NetworkKind = Literal["timed", "blind", "scaled"]
@@ -66,9 +66,14 @@ class Denoiser:
         return cls(network, kind, law, levels or (1 / T, (T - 1) / T), size)
 
     @property
+    def config(self) -> UNetConfig | None:
+        """The shape of a network of our own; the printed ones have theirs."""
+        return self.network.unet.config if isinstance(self.network, ScaledUNet) else None
+
+    @property
     def header(self) -> dict[str, Any]:
         """Everything but the weights, as it stands in the file."""
-        shape = self.network.unet.config if isinstance(self.network, ScaledUNet) else None
+        shape = self.config
         return {
             "format": DENOISER.format,
             "version": DENOISER.version,
@@ -133,4 +138,4 @@ def _from_header(header: Mapping[str, Any]) -> Denoiser:
         raise OptionError(f"levels {low} to {high} at {size} pixels do not go")
     with torch.device("meta"):  # neither time nor memory is lost on random weights
         network = _build(kind, shape, law)
-    return Denoiser(network, kind, law, (low, high), size, list(header["legs"]), str(header["terms"]))
+    return Denoiser(network, kind, law, (low, high), size, legs_of(header), str(header["terms"]))

@@ -20,6 +20,7 @@ from pixmend.loop import Progress, Report
 from pixmend.run_place import was_begun
 
 FIGURE = "comparison.png"
+MOST_DRAWN = 32
 
 
 def check_new(run: Path) -> None:
@@ -43,9 +44,9 @@ def overfit(
 ) -> Mapping[str, Any]:
     """Train on the first `count` pictures alone, `steps` steps of all of them, and measure on the same.
 
-    Returns what `evaluate` returns, of those pictures with noise that the training did not see. The folder `run` gets
-    what a training leaves, and comparison.png: clean, noisy at the middle level, denoised in one step. Ctrl-C ends it
-    with KeyboardInterrupt: what is not learnt to the end tells nothing.
+    Returns what `evaluate` returns of those pictures, with the noise that it draws. The folder `run` gets what a
+    training leaves, and comparison.png, of at most `MOST_DRAWN` pictures: clean, noisy at the middle level, denoised in
+    one step. Ctrl-C ends it with KeyboardInterrupt: what is not learnt to the end tells nothing.
     """
     check_new(Path(run))
     if not 1 <= count <= len(pictures.train):
@@ -68,6 +69,6 @@ def overfit(
     trained = train_denoiser(handful, run, config, denoiser=denoiser, device=device, progress=tell)
     if last is not None and last.step < last.steps:
         raise KeyboardInterrupt
-    x0 = torch.from_numpy(handful.train).float() / 127.5 - 1
+    x0 = torch.from_numpy(handful.train[:MOST_DRAWN]).float() / 127.5 - 1
     draw_handful(trained.network, x0, trained.law.T // 2, trained.law, Path(run) / FIGURE)
     return evaluate(trained.network, handful.train, trained.law)

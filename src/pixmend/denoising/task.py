@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
+from pixmend.budget import check_step_memory
 from pixmend.data import HELD_OUT_SEED
 from pixmend.denoising.cifar import PictureSet
 from pixmend.denoising.figures import draw_levels
@@ -24,14 +25,18 @@ from pixmend.denoising.law import NoiseLaw
 from pixmend.denoising.model_file import Denoiser, load_denoiser, save_denoiser
 from pixmend.denoising.samples import NoisyCrops, NoisyPictures
 from pixmend.errors import OptionError, OutputExistsError
-from pixmend.loop import Batch, Progress, Report, TrainConfig, fit
+from pixmend.files import check_made_folder
+from pixmend.locks import RUN_LOCK, refuse_if_held
+from pixmend.loop import Batch, Progress, Report, TrainConfig, fit, in_bf16
 from pixmend.run_folder import RunFolder
-from pixmend.run_place import LOG_FILE, check_run_folder
+from pixmend.run_place import check_run_folder
 from pixmend.runtime import pick_device
 from pixmend.signals import stop_on_signal
+from pixmend.unet import UNetConfig
 
 HELD_OUT_BATCH = 64
 WARMUP_KIMG = 4.0  # 500 steps of 8
+PRINTED_WIDTHS = UNetConfig(in_channels=3, channels=(64, 128, 256), attention=(False, False, False))
 MODEL_NAME = "model.safetensors"
 
 
@@ -112,14 +117,15 @@ def train_photo_denoiser(
 def check_place(run: Path, resume: bool, *more: str) -> None:
     """Refuse a folder that holds no training to resume, or one that was begun, or files that a new one would replace.
 
-    more: names of files beside those that every training writes. What a training left that was killed before it saved
-    anything, which its log tells, is its own. Raises TrainingError, OutputExistsError.
+    more: names of files beside those that every training writes. So are a folder that cannot be made or written to, and
+    one that a training is at work in. Raises TrainingError, OutputExistsError, OutputError.
     """
+    check_made_folder(run)
     check_run_folder(run, resume)
     if resume:
+        refuse_if_held(run / RUN_LOCK)
         return
-    drawn = () if os.path.lexists(run / LOG_FILE) else ("levels-[0-9]*.png", "log.svg", "notes.txt", *more)
-    for name in (MODEL_NAME, *drawn):
+    for name in (MODEL_NAME, "levels-[0-9]*.png", "log.svg", "notes.txt", *more):
         if found := sorted(glob(name, root_dir=run)):
             raise OutputExistsError(f"{run / found[0]} exists and is left as it is; choose another folder")
 
@@ -132,6 +138,8 @@ def _run(
     with folder.lock():
         folder.prepare(resume)
         where = pick_device(device)
+        dtype, side = torch.bfloat16 if in_bf16(config, where) else torch.float32, task.samples[0]["x0"].shape[-1]
+        check_step_memory(task.denoiser.config or PRINTED_WIDTHS, side, config.part_size(1), dtype, where)
         with stop_on_signal() as stopped:
             fit(task, config, folder, device=where, resume=resume, progress=progress, stop=stopped)
         return load_denoiser(task.output)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 import re
-import struct
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 _NUMERIC = re.compile(r"[|<>=]?[biuf][1248]")
 _LARGEST = 1 << 30  # values in one array
 _MOST_AXES = 32
+_MOST_PARTS = 1_000_000  # an official batch has some 40,000
 
 
 class RefusedPickle(ValueError):
@@ -149,20 +150,11 @@ class _PlainUnpickler(_Unpickler):  # type: ignore[misc]
         _check_keys(self.stack[::2])
         super().load_dict()
 
-    def load_bytearray8(self) -> None:
-        """As it is inherited, but without making room for what a few bytes only claim."""
-        (length,) = struct.unpack("<Q", self.read(8))
-        content = self.read(length) if length <= 8 * _LARGEST else b""
-        if len(content) != length:
-            raise RefusedPickle(f"it is cut short: {length} bytes are said to follow")
-        self.append(bytearray(content))
-
     def refuse_set(self) -> None:
         raise RefusedPickle("it holds a set, which is refused")
 
     dispatch[pickle.REDUCE[0]] = load_reduce
     dispatch[pickle.BUILD[0]] = load_build
-    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
     dispatch[pickle.SETITEM[0]] = load_setitem
     dispatch[pickle.SETITEMS[0]] = load_setitems
     dispatch[pickle.DICT[0]] = load_dict
@@ -181,6 +173,9 @@ def load_plain(content: bytes) -> Any:
     Texts of Python 2 come as bytes. Raises RefusedPickle for anything else, naming it, and for a damaged pickle.
     """
     try:
+        # Its parts are counted first: a byte each may make an object, and some claim more bytes than there are.
+        if any(k == _MOST_PARTS for k, _ in enumerate(pickletools.genops(content))):
+            raise RefusedPickle(f"it has more than {_MOST_PARTS} parts")
         return _finished(_PlainUnpickler(io.BytesIO(content), encoding="bytes").load(), {})
     except RefusedPickle:
         raise
