@@ -34,6 +34,7 @@ from pixmend.data import InpaintingDataset, Views
 from pixmend.diffusion import Conditioning, Diffusion
 from pixmend.evaluation.distributions import PatchDistance
 from pixmend.evaluation.metrics import hole_psnr, inside_gradient
+from pixmend.files import write_atomically
 from pixmend.runtime import tune_allocator
 from pixmend.training import TrainConfig, train_model
 from pixmend.unet import UNetConfig
@@ -56,9 +57,13 @@ def nothing(x: Tensor, hole: Tensor) -> Tensor:
     return x * (1 - hole)
 
 
+NOISE = torch.Generator().manual_seed(0)  # of what Palette is shown in the hole
+
+
 def noise(x: Tensor, hole: Tensor) -> Tensor:
     """Palette's: the network is shown the picture with its hole filled with noise."""
-    return torch.where(hole > 0, torch.randn_like(x), x)
+    drawn = torch.randn(x.shape, generator=NOISE).to(x)
+    return torch.where(hole > 0, drawn, x)
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,10 @@ def trained(variation: Variation, options: argparse.Namespace) -> tuple[Model, f
     )
 
     def finished() -> bool:
-        return output.exists() and round(load_model(output).legs[-1]["kimg"] * 1000 / config.batch_size) >= config.steps
+        leg = load_model(output).legs[-1] if output.exists() else {}
+        if leg and (leg["of_kimg"], leg["size"], leg["seed"]) != (options.kimg, options.size, variation.seed):
+            raise SystemExit(f"{output} was trained with other options; give another folder for the results")
+        return bool(leg) and round(leg["kimg"] * 1000 / config.batch_size) >= config.steps
 
     if not finished():
         data = InpaintingDataset(
@@ -253,7 +261,8 @@ def main() -> None:
                 "held_out_loss": model.legs[-1]["held_out_loss"],
                 "figures": figures,
             }
-            file.write_text(json.dumps(result))
+            text = json.dumps(result).encode()
+            write_atomically(file, lambda stream, text=text: stream.write(text), overwrite=True)  # type: ignore[misc]
         if file.exists():
             results[variation.folder] = kept(file, told)
     print(f"# Ablations: {options.kimg:g} kimg at {options.size}x{options.size}, {len(truth)} photographs")

@@ -15,8 +15,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from PIL import Image
-
 from machine import machine
 from pixmend.checkpoint import Model, load_model
 from pixmend.components import Hole
@@ -24,9 +22,9 @@ from pixmend.console import show
 from pixmend.evaluation.evaluate import evaluate
 from pixmend.evaluation.method import Method
 from pixmend.evaluation.methods import choose_methods
-from pixmend.evaluation.protocol import Pixels
+from pixmend.evaluation.protocol import Pixels, part_of
 from pixmend.evaluation.tables import print_table
-from pixmend.images import open_picture, picture_files
+from pixmend.images import open_picture, picture_files, save_picture
 from pixmend.pictures import to_samples
 from wide import one_scale, ours, shrunk
 
@@ -35,14 +33,17 @@ Fill = Callable[[Pixels, Hole, int], Pixels]
 
 
 def cropped(photographs: Path, folder: Path, size: int) -> Path:
-    """A folder of the middles of all photographs that are large enough."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """A folder of the middles of the photographs that are large enough, of the part that is kept for reports."""
     for path in picture_files(photographs):
-        picture, crop = open_picture(path), folder / f"{path.stem}.png"
+        name = path.relative_to(photographs)
+        if part_of(name.as_posix()) != "report":
+            continue
+        picture, crop = open_picture(path), folder / name.with_name(f"{name.name}.png")
+        crop.parent.mkdir(parents=True, exist_ok=True)
         top, left = ((length - size) // 2 for length in picture.size)
         if min(top, left) >= 0 and not crop.exists():
             samples = to_samples(picture.colour()[top : top + size, left : left + size])
-            Image.fromarray(samples.astype("uint8")).save(crop)
+            save_picture(open_picture(samples.astype("uint8")), crop)
     return folder
 
 
@@ -76,7 +77,7 @@ def main() -> None:
         pictures=options.pictures,
         fills=1,
         size=options.size,
-        part="report",
+        part="all",  # of what was chosen above
         classify=(),
         reference=methods[0].name,
         progress=partial(_tell, [0]),

@@ -27,6 +27,7 @@ from pixmend.conditioning import make_denoiser, smooth_fill
 from pixmend.diffusion import Known
 from pixmend.evaluation.baselines import BASELINES
 from pixmend.evaluation.metrics import boundary_gradient, hole_psnr, inside_gradient
+from pixmend.evaluation.protocol import part_of
 from pixmend.images import open_thumbnail, picture_files, save_tensor_as_image
 from pixmend.masks import KINDS, create_advanced_mask
 from pixmend.runtime import fast_dtype, pick_device, tune_allocator
@@ -41,9 +42,12 @@ BESIDE = {"mean colour": "mean", "scikit-image biharmonic": "biharmonic", "the g
 Fill = Callable[[Tensor, Tensor], Tensor]  # pictures (B, 3, H, W) and holes (B, 1, H, W) to pictures
 
 
-def middles(folder: Path, count: int, size: int) -> Tensor:
-    """The middles (B, 3, size, size) of up to `count` pictures, evenly from the sorted list, in [-1, 1]."""
-    files = picture_files(folder)
+def middles(folder: Path, count: int, size: int, part: str = "choice") -> Tensor:
+    """The middles (B, 3, size, size) of up to `count` pictures, evenly from the sorted list, in [-1, 1].
+
+    part: of the folder, as `pixmend evaluate` has it: what is chosen by "choice" is reported on the others; or "all".
+    """
+    files = [f for f in picture_files(folder) if part in ("all", part_of(f.relative_to(folder).as_posix()))]
     crops = []
     for i in range(min(count, len(files))):
         pixels = open_thumbnail(files[i * len(files) // min(count, len(files))], size)

@@ -37,7 +37,8 @@ def main() -> None:
     tune_allocator()
     device = pick_device()
     model = load_model(options.model)
-    model.network.to(device)
+    for part in filter(None, (model, model.mean)):
+        part.network.to(device)
     truth = middles(options.folder, options.pictures, model.size)
     print(f"# Samplers on {len(truth)} photographs at {model.size}x{model.size}\n\n{machine()}.")
     for kind in options.kinds:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -17,6 +19,7 @@ import torch
 from evaluations import MEAN, SIZE, Counting, picture, six_pictures, tiny_model_file
 from pixmend.cli import main
 from pixmend.components import Hole
+from pixmend.errors import OptionError, OutputError
 from pixmend.evaluation import measuring, memorisation, protocol
 from pixmend.evaluation.baselines import mean_colour
 from pixmend.evaluation.evaluate import evaluate
@@ -105,20 +108,52 @@ def test_a_damaged_file_is_made_again(folder: Path, tmp_path: Path) -> None:
     files = sorted(tmp_path.rglob("*.npz"))
     files[0].write_bytes(files[0].read_bytes()[:40])
     files[1].write_bytes(b"")
+    middle = bytearray(files[2].read_bytes())
+    middle[len(middle) // 2] ^= 0xFF  # in what is compressed
+    files[2].write_bytes(middle)
     make_fills([method], cases, tmp_path, 1)
-    assert counting.count == 6 + 2
+    assert counting.count == 6 + 3
 
 
 def test_a_method_that_fails_is_left_out(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def fails(picture: Pixels, hole: Hole, seed: int) -> Pixels:
         return picture[:2]
 
-    result = evaluate(
-        folder, tmp_path / "r", methods=[MEAN, Method("short", fails)], families=["centre"], size=SIZE, part="all"
-    )
+    def breaks(picture: Pixels, hole: Hole, seed: int) -> Pixels:
+        raise IndexError("no such thing")
+
+    methods = [MEAN, Method("short", fails), Method("broken", breaks)]
+    result = evaluate(folder, tmp_path / "r", methods=methods, families=["centre"], size=SIZE, part="all")
     assert {figure.method for figure in result.figures} == {"mean colour"}
-    assert "short is left out: it gave uint8 of shape (2, 16, 3)" in capsys.readouterr().err
-    assert any("1 of the methods failed" in note for note in result.notes)
+    told = capsys.readouterr().err
+    assert "short is left out: it gave uint8 of shape (2, 16, 3)" in told
+    assert "broken is left out: IndexError: no such thing (test_evaluation.py, line" in told
+    assert any("2 of the methods failed" in note for note in result.notes)
+
+
+def test_a_full_disk_is_no_failing_method(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr("pixmend.evaluation.runner.write_atomically", full)
+    with pytest.raises(OutputError, match="the disk is full"):
+        evaluate(folder, tmp_path / "r", methods=[MEAN], families=["centre"], size=SIZE, part="all")
+
+
+def test_methods_that_nothing_tells_apart_are_refused(folder: Path, tmp_path: Path) -> None:
+    methods = [Method("noise", Counting()), Method("noise", Counting())]
+    with pytest.raises(OptionError, match="two methods are called 'noise'"):
+        evaluate(folder, tmp_path / "r", methods=methods, families=["centre"], size=SIZE, part="all")
+    methods[1] = replace(methods[1], identity="another")
+    evaluate(folder, tmp_path / "r", methods=methods, families=["centre"], size=SIZE, part="all")
+
+
+def test_what_a_fill_cost_is_measured_anew_where_it_was_made_anew(folder: Path, tmp_path: Path) -> None:
+    for calls in (3, 9):
+        method = Method("mean colour", lambda *given, calls=calls: Filled(mean_colour(*given), calls))
+        found = evaluate(folder, tmp_path / "r", methods=[method], families=["centre"], size=SIZE, part="all").figures
+        assert [f.value for f in found if (f.group, f.metric) == ("centre", "network_calls")] == [calls]
+        shutil.rmtree(tmp_path / "r" / "fills")  # the same pixels come again
 
 
 # ------------------------------------------------------------------------------------------------------ figures
@@ -298,7 +333,7 @@ def test_ctrl_c_says_how_to_go_on(
     def stopped(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pixmend.evaluation.runner._make", stopped)
+    monkeypatch.setattr("pixmend.evaluation.runner._fill", stopped)
     options = ["--part", "all", "--methods", "mean", "--families", "centre", "--size", "16"]
     assert main(["evaluate", str(folder), "-o", str(tmp_path / "r"), *options]) == 130
     assert "the same command goes on" in capsys.readouterr().err
@@ -307,5 +342,21 @@ def test_ctrl_c_says_how_to_go_on(
 def test_limits_hold(folder: Path, tmp_path: Path) -> None:
     counting = Counting()
     slow = Method("slow", counting, random=True, limits=Limits(("centre",), pictures=2, fills=1))
-    evaluate(folder, tmp_path / "r", methods=[slow], families=["centre", "thin"], fills=3, size=SIZE, part="all")
+    both = {"families": ["centre", "thin"], "fills": 3, "size": SIZE, "part": "all"}
+    result = evaluate(folder, tmp_path / "r", methods=[slow, MEAN], **both)  # type: ignore[arg-type]
     assert counting.count == 2
+    assert {(f.method, f.group) for f in result.figures if f.by == "family"} == {
+        ("slow", "centre"),
+        *((MEAN.name, group) for group in ("centre", "thin", "all")),
+    }, "of one family there is no mean over all"
+    assert {figure.method for figure in result.figures if figure.by == "area"} == {MEAN.name}
+    evaluate(folder, tmp_path / "alone", methods=[slow], **both)  # type: ignore[arg-type]
+
+
+def test_a_method_without_a_case_is_told(folder: Path, tmp_path: Path) -> None:
+    slow = Method("slow", Counting(), limits=Limits(("centre",)))
+    thin = {"families": ["thin"], "size": SIZE, "part": "all"}
+    with pytest.raises(OptionError, match="slow is left out: it is measured on centre alone; choose"):
+        evaluate(folder, tmp_path / "r", methods=[slow], **thin)  # type: ignore[arg-type]
+    result = evaluate(folder, tmp_path / "r", methods=[slow, MEAN], **thin)  # type: ignore[arg-type]
+    assert "slow is left out: it is measured on centre alone" in result.notes

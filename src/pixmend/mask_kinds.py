@@ -140,7 +140,9 @@ def thin(
     """Many short, narrow strokes of one to five pieces (LaMa's thin masks, Suvorov et al. 2022).
 
     LaMa's settings are pixels at 256 x 256. Its generator adds 5 to each width and 10 to each length below the
-    maximum it is told (make_random_irregular_mask), so that a "width of 10" is drawn as 5 to 14.
+    maximum it is told (make_random_irregular_mask), so that a "width of 10" is drawn as 5 to 14. The numbers of
+    strokes, here and in `medium` and `thick`, are those of its settings: its generator draws one more at most. Its
+    boxes keep some pixels from the border, and these do not.
     """
     return draw_strokes(h, w, rng, strokes, (1, 5), width, length)
 

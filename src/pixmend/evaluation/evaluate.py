@@ -79,14 +79,22 @@ def evaluate(
         output.mkdir(parents=True, exist_ok=True)
     cases: dict[str, Sequence[Case]] = {family: protocol.cases_of(family, found) for family in chosen}
     patches = None if training is None else TrainingPatches(Path(training), size, _named(progress, "training pictures"))
-    whole = make_fills(methods, cases, output / "fills", fills, progress)
+    able = [m for m in methods if any(cases_for(m, family, some) for family, some in cases.items())]
+    idle = [
+        f"{m.name} is left out: it is measured on {' and '.join(m.limits.families or ())} alone"
+        for m in methods
+        if m not in able
+    ]
+    if not able:
+        raise OptionError(f"nothing is left to measure: {'; '.join(idle)}; choose one of these families as well")
+    whole = make_fills(able, cases, output / "fills", fills, progress)
     if not whole:
         raise OptionError("all methods failed, for the reasons above; choose another one as well, such as mean")
     settings = Settings(frozenset(classify), patches)
     results = _measured(whole, cases, output, fills, settings, progress)
     figures = summarize(results, reference)
     told = [line for name in ("LPIPS", "FID") if (line := learned.missing(name)) is not None]
-    told = [*notes, *told, *_shortcomings(len(found), len(methods) - len(whole))]
+    told = [*notes, *idle, *told, *_shortcomings(len(found), len(able) - len(whole))]
     facts = _facts(found, [case for each in cases.values() for case in each], part, size, fills) | {"notes": told}
     _write(output, facts, figures, results)
     return Evaluation(facts, figures, told)

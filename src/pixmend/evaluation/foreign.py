@@ -3,14 +3,15 @@
 Networks take a picture (1, 3, H, W) in [0, 1], black in the hole, and a mask (1, 1, H, W), 1 = hole, and give the whole
 picture (1, 3, H, W), in [0, 1] or in [0, 255] (told by a value above 2). So do LaMa's exports, as TorchScript for any
 sides that are multiples of 8 and as ONNX for 512x512. Other sides are continued by their border and cut again; where a
-file wants one size, the picture is enlarged to it and the fill reduced again. These files hold programs: load none that
-you would not run.
+file wants one size, the picture is enlarged to it, the hole filled smoothly first so that no black gets beside it, and
+the fill reduced again. These files hold programs: load none that you would not run.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pixmend.components import Hole
+from pixmend.conditioning import smooth_fill
+from pixmend.diffusion import around
 from pixmend.errors import FileMissingError, ModelFileError, OptionError, PixmendError
 from pixmend.evaluation.method import Method, Unavailable
 from pixmend.evaluation.protocol import Pixels
@@ -34,6 +37,7 @@ from pixmend.pictures import to_samples
 from pixmend.runtime import pick_device
 
 MULTIPLE = 8  # of pixels: LaMa halves its pictures three times
+MOST_SECONDS = 600  # for a fill by a command: longer than the slowest of them, and no night
 LEVELS_ABOVE = 2.0  # an output with larger values is in [0, 255]
 
 Network = Callable[[Tensor, Tensor], Tensor]
@@ -59,14 +63,15 @@ def outside_command(template: str) -> Method:
         with tempfile.TemporaryDirectory() as folder:
             paths = {name: Path(folder, f"{name}.png") for name in ("image", "mask", "output")}
             save_picture(open_picture(picture), paths["image"])
-            save_picture(open_picture(hole), paths["mask"])
+            save_picture(open_picture(hole.astype(np.uint8) * 255), paths["mask"])  # not of one bit, read as 0 and 1
             values = {**paths, "seed": seed}
             _run([_filled_in(part, values) for part in parts])
             if not paths["output"].is_file():
                 raise OptionError(f"the command {parts[0]} wrote no picture to {{output}}; check it by hand")
             return to_samples(open_picture(paths["output"]).colour()).astype(np.uint8)
 
-    return Method(f"command {Path(parts[0]).name}", fill, "{seed}" in template, identity=template, key="command")
+    identity = "".join([template, *map(_content_of, parts)])
+    return Method(f"command {Path(parts[0]).name}", fill, "{seed}" in template, identity=identity, key="command")
 
 
 def torchscript(file: Path, device: str | None = None) -> Method:
@@ -82,7 +87,7 @@ def torchscript(file: Path, device: str | None = None) -> Method:
         output: Tensor = network(picture.to(where), mask.to(where))
         return output.cpu()
 
-    return _of_network(file, call, None)
+    return _of_network(file, call, None, where.type)
 
 
 def onnx(file: Path) -> Method:
@@ -111,15 +116,18 @@ def onnx(file: Path) -> Method:
     return _of_network(file, call, (sides[0], sides[1]) if all(isinstance(side, int) for side in sides) else None)
 
 
-def _of_network(file: Path, call: Network, size: tuple[int, int] | None) -> Method:
+def _of_network(file: Path, call: Network, size: tuple[int, int] | None, device: str = "cpu") -> Method:
     """size: the one (H, W) that the network takes; None for any."""
 
     @torch.inference_mode()
     def fill(picture: Pixels, hole: Hole, seed: int) -> Pixels:
         mask = torch.from_numpy(hole)[None, None].float()  # (1, 1, H, W)
-        x = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255 * (1 - mask)  # (1, 3, H, W)
+        x = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255  # (1, 3, H, W)
         try:
-            y = call(*_fitted(x, mask, size)).float()
+            put, covered = _fitted(x, mask, size)
+            y = call(put, covered).float()
+            if y.shape != put.shape or not bool(torch.isfinite(y).all()):
+                raise ValueError(f"it gave {tuple(y.shape)} for {tuple(put.shape)}, or numbers that are not finite")
         except Exception as error:  # what a foreign program raises is not known
             why = " ".join(str(error).split())[-160:]
             raise ModelFileError(f"{file} cannot fill a picture of {x.shape[3]} x {x.shape[2]}: {why}") from error
@@ -129,14 +137,25 @@ def _of_network(file: Path, call: Network, size: tuple[int, int] | None) -> Meth
         y = y[..., : x.shape[2], : x.shape[3]]
         return to_samples((2 * y[0] - 1).permute(1, 2, 0).numpy()).astype(np.uint8)
 
-    return Method(file.stem, fill, identity=hashlib.sha256(file.read_bytes()).hexdigest(), key="network")
+    return Method(file.stem, fill, identity=f"{_content_of(file)}/{device}", key="network")
+
+
+def _content_of(word: str | Path) -> str:
+    """The hash of a file, or of a program in the system's path, by its name; nothing of what is neither."""
+    file = Path(shutil.which(word) or word)
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+    except OSError:  # a name too long, or a file that may not be read
+        return ""
 
 
 def _fitted(x: Tensor, mask: Tensor, size: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+    """The picture, black in the hole, and the hole, as the network takes them."""
     if size is not None:
         grown = F.interpolate(mask, size, mode="nearest")
-        return F.interpolate(x, size, mode="bicubic", antialias=True).clamp(0, 1) * (1 - grown), grown
-    more = (0, -x.shape[3] % MULTIPLE, 0, -x.shape[2] % MULTIPLE)
+        whole = around(smooth_fill(x, mask), mask, x)
+        return F.interpolate(whole, size, mode="bicubic", antialias=True).clamp(0, 1) * (1 - grown), grown
+    more, x = (0, -x.shape[3] % MULTIPLE, 0, -x.shape[2] % MULTIPLE), x * (1 - mask)
     return F.pad(x, more, mode="replicate"), F.pad(mask, more, mode="replicate")
 
 
@@ -159,8 +178,18 @@ def _filled_in(part: str, values: dict[str, Any]) -> str:
 def _run(arguments: list[str]) -> None:
     try:
         done = subprocess.run(
-            arguments, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, check=False
+            arguments,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            check=False,
+            timeout=MOST_SECONDS,
         )
+    except subprocess.TimeoutExpired as error:
+        raise OptionError(
+            f"the command {arguments[0]} was not done with a picture in {MOST_SECONDS} seconds; check it by hand"
+        ) from error
     except OSError as error:
         raise OptionError(f"the command {arguments[0]} cannot be run: {error.strerror}; check its name") from error
     if done.returncode:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pixmend.evaluation.metrics import LEVEL
 
+SMALLEST = 32  # side of a picture for LPIPS: AlexNet's layers leave nothing of one below 31
 ALEXNET = "alexnet-owt-7be5be79.pth"
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 

@@ -167,7 +167,7 @@ def _single(x: Tensor, truth: Tensor, hole: Tensor) -> dict[str, Tensor]:
         "gmsd": metrics.gmsd(x, truth, hole),
         **amounts(x, hole),
     }
-    if learned.missing("LPIPS") is None:
+    if learned.missing("LPIPS") is None and min(x.shape[-2:]) >= learned.SMALLEST:
         found["lpips"] = learned.lpips()(x, truth)
     return found
 
@@ -187,7 +187,8 @@ def _key(fills: Sequence[Fills], yardstick: Yardstick) -> str:
     hashed = hashlib.sha256(json.dumps(yardstick.settings.identity).encode())
     for case, made in zip(yardstick.cases, fills, strict=True):
         hashed.update(f"{case.name}/{made.values.shape}".encode())
-        hashed.update(made.values.tobytes())
+        for name in Fills.__dataclass_fields__:
+            hashed.update(getattr(made, name).tobytes())
     return hashed.hexdigest()
 
 

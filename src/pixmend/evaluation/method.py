@@ -46,11 +46,14 @@ class Method:
     name: str  # as tables and plots show it
     fill: Fill
     random: bool = False  # whether another seed gives another fill
-    identity: str = ""  # what its fills depend on beside the name: versions, the hash of a model file
+    # What its fills depend on beside the name: versions, the hash of a model file. Fills that were made before are used
+    # again where name and identity are the same: who changes the function changes one of them.
+    identity: str = ""
     key: str = ""  # its word on the command line
     series: str = ""  # a curve of the plot of quality against calls; "" = none
     apart: bool = False  # shown below a line: not compared with the others
     limits: Limits = Limits()
+    called: str = ""  # what it was called before a hash was added that tells it from another; "" = as it is
 
     def __call__(self, picture: Pixels, hole: Hole, seed: int) -> Filled:
         """A fill, with 0 calls of a network where the method tells none."""
@@ -60,8 +63,9 @@ class Method:
     @property
     def folder(self) -> str:
         """The name of the folder of its fills: a change of what they depend on is another folder."""
-        readable = re.sub(r"[^A-Za-z0-9]+", "-", self.name).strip("-")[:60]
-        return f"{readable}-{hashlib.sha256(f'{self.name}/{self.identity}'.encode()).hexdigest()[:8]}"
+        name = self.called or self.name
+        readable = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:60]
+        return f"{readable}-{hashlib.sha256(f'{name}/{self.identity}'.encode()).hexdigest()[:8]}"
 
 
 class Unavailable(Exception):

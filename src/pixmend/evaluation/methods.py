@@ -25,7 +25,7 @@ class Asked:
 
     models: Sequence[Path | None] = (None,)  # None is the model that ships with pixmend
     plain: Path | None = None  # for put-back and RePaint; without, the first of `models`
-    samplers: Sequence[str] = ()  # beside each model's own
+    samplers: Sequence[str] = ()  # in the place of each model's own
     calls: Sequence[int] = ()  # beside each model's own
     qualities: Sequence[str] = ()  # beside "balanced"
     commands: Sequence[str] = ()
@@ -85,9 +85,12 @@ def _made(makers: Sequence[Callable[[], Method]]) -> tuple[list[Method], list[st
 def _with_names_of_their_own(methods: list[Method]) -> list[Method]:
     """The methods; of two with one name, such as two files with the name of `model.safetensors`, a hash tells which."""
     names = [method.name for method in methods]
-    return [
-        replace(method, name=f"{method.name} [{hashlib.sha256(method.identity.encode()).hexdigest()[:4]}]")
-        if names.count(method.name) > 1
-        else method
-        for method in methods
-    ]
+
+    def named(method: Method) -> Method:
+        if names.count(method.name) == 1:
+            return method
+        told = f" [{hashlib.sha256(method.identity.encode()).hexdigest()[:4]}]"
+        series = method.series and method.series + told
+        return replace(method, name=method.name + told, series=series, called=method.name)
+
+    return [named(method) for method in methods]

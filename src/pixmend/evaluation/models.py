@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import pixmend
 from pixmend.checkpoint import Model, load_model
 from pixmend.components import Hole
 from pixmend.conditioning import make_denoiser
@@ -59,7 +60,8 @@ def told(
         name += f", narrow {effort.mirrored * model.mean.steps}"
     if quality != "balanced":
         name += f", {quality}"
-    return Method(name, fill, random=True, identity=_identity(file), key="pixmend", series=f"{label}, {sampler}")
+    where = pick_device(device)
+    return Method(name, fill, random=True, identity=_identity(file, where), key="pixmend", series=f"{label}, {sampler}")
 
 
 def untold(file: Path | None, way: str, device: str | None = None) -> Method:
@@ -100,7 +102,7 @@ def untold(file: Path | None, way: str, device: str | None = None) -> Method:
         )
         return Filled(to_samples(x[0].permute(1, 2, 0).cpu().numpy()).astype("uint8"), calls)
 
-    return Method(f"{label}, {what}", fill, random=True, identity=_identity(file), key=way, limits=SLOW)
+    return Method(f"{label}, {what}", fill, random=True, identity=_identity(file, where), key=way, limits=SLOW)
 
 
 UNTOLD = {  # word on the command line -> what it is called, and how often each stretch of levels is gone; 0 = put clean
@@ -128,5 +130,7 @@ def _load(file: Path | None) -> tuple[Model, str]:
     return load_model(file), "pixmend" if file is None else file.stem
 
 
-def _identity(file: Path | None) -> str:
-    return hashlib.sha256((file or DEFAULT_MODEL).read_bytes()).hexdigest()
+def _identity(file: Path | None, device: torch.device) -> str:
+    """All that a model's fills depend on: its file, this version of pixmend, and where it computes."""
+    content = hashlib.sha256((file or DEFAULT_MODEL).read_bytes()).hexdigest()
+    return f"{content}/{pixmend.__version__}/{device.type}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from pixmend.console import say
-from pixmend.errors import PixmendError
+from pixmend.errors import OptionError, PixmendError
 from pixmend.evaluation.method import Method
 from pixmend.evaluation.protocol import Case, Pixels
 from pixmend.files import errors_as_one_line, write_atomically
@@ -63,8 +65,13 @@ def make_fills(
 ) -> list[Method]:
     """Make all fills that are not in the folder yet; returns the methods that did not fail.
 
-    cases: by family. A method that fails is left out with one line; what the others made is kept.
+    cases: by family. A method that fails is left out with one line; what the others made is kept. Raises OptionError
+    where two of them are told apart by nothing, and OutputError.
     """
+    names = [method.folder for method in methods]
+    for method in methods:
+        if names.count(method.folder) > 1:
+            raise OptionError(f"two methods are called {method.name!r}; give one another name, or an identity")
     works = {
         method: [c for family, all_cases in cases.items() for c in cases_for(method, family, all_cases)]
         for method in methods
@@ -73,18 +80,29 @@ def make_fills(
     whole = []
     for method, work in works.items():
         wanted = fills_for(method, fills)
-        try:
-            for case in work:
-                if progress:
-                    progress(done, total, f"{method.name}: {case.family}")
-                if read_fills(folder, method, case, wanted) is None:
-                    _make(method, case, wanted, file_of(folder, method, case))
-                done += wanted
+        for case in work:
+            if progress:
+                progress(done, total, f"{method.name}: {case.family}")
+            if read_fills(folder, method, case, wanted) is None:
+                try:
+                    made = [_fill(method, case, number) for number in range(wanted)]
+                except Exception as error:  # noqa: BLE001  # what functions of others raise is not known
+                    say("warning", f"{method.name} is left out: {_said(error)}")
+                    total, done = total - len(work) * wanted, done - work.index(case) * wanted
+                    break
+                _keep(made, file_of(folder, method, case))
+            done += wanted
+        else:
             whole.append(method)
-        except PixmendError as error:
-            say("warning", f"{method.name} is left out: {error}")
-            total, done = total - len(work) * wanted, done - work.index(case) * wanted
     return whole
+
+
+def _said(error: Exception) -> str:
+    """The message of an error of ours; of another one its kind as well, and where it was raised."""
+    if isinstance(error, PixmendError):
+        return str(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
 
 
 def file_of(folder: Path, method: Method, case: Case) -> Path:
@@ -97,13 +115,12 @@ def read_fills(folder: Path, method: Method, case: Case, fills: int) -> Fills | 
     try:
         with open(file_of(folder, method, case), "rb") as stream, np.load(stream, allow_pickle=False) as content:
             kept = Fills(**{name: content[name][:fills] for name in Fills.__dataclass_fields__})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):
         return None
     return kept if kept.values.shape == (fills, int(case.hole.sum()), 3) else None
 
 
-def _make(method: Method, case: Case, count: int, file: Path) -> None:
-    made = [_fill(method, case, number) for number in range(count)]
+def _keep(made: Sequence[tuple[Any, ...]], file: Path) -> None:
     names = list(Fills.__dataclass_fields__)
     columns = {name: np.stack([row[i] for row in made]) for i, name in enumerate(names)}
     with errors_as_one_line(file.parent):

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 RESAMPLES = 2000
 COVERED = 0.95  # of what is drawn lies in the interval
 SEED = 0
+FEWEST = 5  # pictures: one by itself would say that it is sure
 
 Numbers = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
-    """A figure and where it would lie with other pictures of the same kind."""
+    """A figure and where it would lie with other pictures of the same kind; NaN where they are too few to tell."""
 
     value: float
     low: float
@@ -30,7 +31,7 @@ class Interval(NamedTuple):
 
 def ratio_interval(numerator: Numbers, denominator: Numbers) -> Interval:
     """sum(numerator) / sum(denominator), (n,) each, one entry for a picture; NaN where the denominators are 0."""
-    return _interval(_ratios(numerator, denominator))
+    return _interval(_ratios(numerator, denominator), len(numerator))
 
 
 def difference_interval(a: tuple[Numbers, Numbers], b: tuple[Numbers, Numbers]) -> Interval:
@@ -38,7 +39,7 @@ def difference_interval(a: tuple[Numbers, Numbers], b: tuple[Numbers, Numbers]) 
 
     Both are measured on the same draws of pictures: what makes a picture hard for both cancels.
     """
-    return _interval(_ratios(*a) - _ratios(*b))
+    return _interval(_ratios(*a) - _ratios(*b), len(a[0]))
 
 
 def by_picture(pictures: list[str], values: list[float]) -> dict[str, float]:
@@ -64,9 +65,11 @@ def _draws(n: int) -> Numbers:
     return np.concatenate([np.ones((1, n)), draws])
 
 
-def _interval(values: Numbers) -> Interval:
+def _interval(values: Numbers, pictures: int) -> Interval:
     drawn = values[1:][np.isfinite(values[1:])]
     if not np.isfinite(values[0]) or not drawn.size:
         return Interval(float("nan"), float("nan"), float("nan"))
+    if pictures < FEWEST:
+        return Interval(float(values[0]), float("nan"), float("nan"))
     low, high = np.quantile(drawn, [(1 - COVERED) / 2, (1 + COVERED) / 2])
     return Interval(float(values[0]), float(low), float(high))

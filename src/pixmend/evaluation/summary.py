@@ -127,11 +127,12 @@ def _by_group(
 ) -> Iterator[Figure]:
     groups: dict[str, dict[Method, list[Entry]]] = {}
     for method, families in results.items():
+        everywhere = method.limits.families is None  # else no mean over families is to be compared with
         for entry in entries_of(families):
-            for group in (group_of(entry.case), *([ALL] if by == "family" else [])):
-                groups.setdefault(group, {}).setdefault(method, []).append(entry)
-    first = [group_of(e.case) for families in results.values() for e in entries_of(families)]
-    order = [*dict.fromkeys(sorted(first) if by == "area" else first), *([ALL] if by == "family" else [])]
+            for group in (group_of(entry.case), *([ALL] if by == "family" and everywhere else [])):
+                if by == "family" or everywhere:
+                    groups.setdefault(group, {}).setdefault(method, []).append(entry)
+    order = sorted(groups) if by == "area" else sorted(groups, key=lambda group: group == ALL)
     for group in order:
         for metric in METRICS:
             yield from _figures(groups[group], metric, reference, by, group)
