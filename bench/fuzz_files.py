@@ -40,6 +40,7 @@ from pixmend.checkpoint import Model, load_model, read_header, save_model
 from pixmend.denoising.cifar import BATCHES, read_pictures
 from pixmend.denoising.model_file import Denoiser, load_denoiser, save_denoiser
 from pixmend.denoising.unpickling import RefusedPickle, load_plain
+from pixmend.efforts import effort_for
 from pixmend.errors import OutputError
 from pixmend.folders.journal import FOLDER, JOURNAL, Journal
 from pixmend.folders.pairing import Found, Task
@@ -58,6 +59,8 @@ from pixmend.images import (
 from pixmend.picture_cache import PictureCache
 from pixmend.pictures import Picture
 from pixmend.run_folder import RunFolder
+from pixmend.samplers import SAMPLERS
+from pixmend.schedules import step_subset
 from pixmend.sealed import DamagedError, sealed, unsealed
 from pixmend.shards import Shards
 from pixmend.unet import UNetConfig
@@ -225,13 +228,21 @@ def _model() -> Model:
 
 def _read_model(folder: Path, content: bytes) -> None:
     (folder / "m.safetensors").write_bytes(content)
-    load_model(folder / "m.safetensors")
+    model = load_model(folder / "m.safetensors")
     read_header(folder / "m.safetensors")
+    x, t = torch.zeros(1, model.network.config.in_channels, 8, 8), torch.zeros(1)
+    with torch.no_grad():
+        model.network(x, t)  # what is read can be used
+    effort_for("balanced", model)
+    times = step_subset(model.diffusion.T, min(2, model.diffusion.T))
+    SAMPLERS[model.sampler](lambda x, t: x, x[:, :3], times, model.diffusion, noise=torch.zeros_like)
 
 
 def _read_denoiser(folder: Path, content: bytes) -> None:
     (folder / "m.safetensors").write_bytes(content)
-    load_denoiser(folder / "m.safetensors")
+    denoiser = load_denoiser(folder / "m.safetensors")
+    with torch.no_grad():
+        denoiser.network(torch.zeros(1, 3, 8, 8), torch.ones(1))
 
 
 GUIDED = {"image_size": 8, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1", "num_head_channels": 32}

@@ -42,6 +42,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def network_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the networks that are compiled in a module are kept; they are compiled there, whatever was before."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder / "pixmend" / "networks"
+
+
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A tiny training to break, `victim.Stage` of bench/."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 RNG = np.random.default_rng
 
@@ -104,3 +107,22 @@ def tiff(*pages: tuple[NDArray[Any], dict[int, Any]]) -> bytes:
         link = len(out) + len(head)
         out += head + bytes(4) + rest + data + b"\0" * (len(data) % 2)
     return bytes(out)
+
+
+def written(tmp_path: Path, data: bytes, name: str = "picture.png") -> Path:
+    path = tmp_path / name
+    path.write_bytes(data)
+    return path
+
+
+def saved(tmp_path: Path, image: Image.Image, file_format: str, **options: Any) -> Path:
+    path = tmp_path / f"picture.{file_format.lower()}"
+    image.save(path, file_format, **options)
+    return path
+
+
+def several_frames(file_format: str) -> bytes:
+    stream = io.BytesIO()
+    frames = [Image.fromarray(noise(8, 8, 3, seed=i)) for i in range(3)]
+    frames[0].save(stream, file_format, save_all=True, append_images=frames[1:])
+    return stream.getvalue()

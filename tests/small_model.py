@@ -12,12 +12,28 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from pixmend.adm import AdmConfig
 from pixmend.checkpoint import Model
 from pixmend.inpainting import Inpainted, inpainting
-from pixmend.loop import Report
+from pixmend.loop import Report, TrainConfig
 from pixmend.unet import UNetConfig
 
 SMALL = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16, time_channels=16)
+SMALL_ADM = AdmConfig(
+    channels=(16, 32),
+    down_attention=(False, True),
+    up_attention=(False, True),
+    shrink_by_block=(True,),
+    grow_by_block=(False,),
+    time_channels=16,
+    embedding_channels=32,
+    blocks=1,
+    middle_groups=8,
+    groups=8,
+)
+SHORT = TrainConfig(  # of a training: 20 steps
+    total_kimg=0.08, batch_size=4, lr=1e-3, warmup_kimg=0.02, holdout=0.3, held_out_samples=8, workers=0
+)
 
 
 def small_model(**options: Any) -> Model:

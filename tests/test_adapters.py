@@ -11,16 +11,20 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from networks import ADM, T, X, assert_same, moved, ours, theirs
 from pixmend.adapters import export_model, import_model
+from pixmend.adapters.pipeline import write_pipeline
+from pixmend.adapters.reading import read_tensors
+from pixmend.adapters.scheduler import diffusion_of
 from pixmend.adapters.unet2d import DEFAULTS, IDLE
 from pixmend.adapters.widening import widened
 from pixmend.adm import AdmConfig, AdmUNet
 from pixmend.checkpoint import Model
 from pixmend.diffusion import Diffusion
 from pixmend.errors import ModelFileError, OptionError
+from pixmend.model_files import read_safetensors_metadata
 from pixmend.unet import UNet, UNetConfig
 
 # ------------------------------------------------------------------------------------------------------ with diffusers
@@ -243,3 +247,30 @@ def test_what_unet2dmodel_cannot_be(change: dict[str, Any], told: str, tmp_path:
     config = AdmConfig(**{**ADM.__dict__, **change})
     with pytest.raises(OptionError, match=told):
         export_model(Model(AdmUNet(config), Diffusion(), "plain"), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ({"rescale_betas_zero_snr": "false"}, "bool"),
+        ({"predict_epsilon": 0}, "bool"),
+        ({"num_train_timesteps": 9.5}, "int"),
+    ],
+)
+def test_a_schedule_of_the_wrong_types_is_refused(said: dict[str, Any], kind: str) -> None:
+    with pytest.raises(ValueError, match=f"is not of the type it must be, {kind}"):
+        diffusion_of(said)
+
+
+def test_terms_that_are_no_text_go_out_as_text(tmp_path: Path) -> None:
+    """What a shell hands over may be bytes in no encoding: Python makes half of a pair of them."""
+    model = Model.new(ADM, conditioning="plain", size=16)
+    model.terms = "caf\udce9"
+    weights = write_pipeline(model, tmp_path / "out") / "unet" / "diffusion_pytorch_model.safetensors"
+    assert read_safetensors_metadata(weights)["terms"] == "caf?"
+
+
+def test_weights_of_8_bits_are_read(tmp_path: Path) -> None:
+    values = torch.tensor([1.0, -0.5, 448.0])
+    save_file({"x": values.to(torch.float8_e4m3fn)}, tmp_path / "w.safetensors")
+    assert torch.equal(read_tensors(tmp_path / "w.safetensors")["x"], values)

@@ -175,6 +175,19 @@ def rewritten(file: Path, change: dict[str, object]) -> None:
         ({"size": 1e400}, "not complete"),
         ({"sampler": "magic"}, "can be built"),
         ({"architecture": {"groups": -1}}, "at least 0"),
+        ({"architecture": {"groups": 16.0}}, "groups = 16.0 is not of the type int"),
+        ({"architecture": {"blocks": True}}, "blocks = True is not of the type int"),
+        ({"architecture": {"attention": [0, 1]}}, "is not of the type tuple"),
+        ({"architecture": {"channels": [16] * 10, "attention": [False] * 10}}, "multiples of 512 are too large"),
+        ({"size": 5000}, "can be built"),
+        ({"legs": "abc"}, "no list of trainings"),
+        ({"legs": [1]}, "no list of trainings"),
+        ({"legs": [{"distilled_to": "4"}, {}]}, "distilled it to '4' steps"),
+        ({"legs": [{"distilled_to": float("nan")}]}, "distilled it to nan steps"),
+        ({"offset_noise": 0.1}, "'offset_noise' means in its header is not known"),
+        ({"diffusion": {"schedule": "cosine", "T": 50, "prediction": "v", "snr": 1}}, "'snr' means in its diffusion"),
+        ({"diffusion": {"schedule": [0.999] * 200, "T": 200, "prediction": "v"}}, "does not grow from each level"),
+        ({"diffusion": {"schedule": [0.5, 0.99999, 3e-16, 0.5], "T": 4, "prediction": "v"}}, "does not grow"),
     ],
 )
 def test_a_header_that_does_not_fit_is_refused(file: Path, change: dict[str, object], told: str) -> None:
@@ -202,6 +215,20 @@ def test_weights_that_are_not_finite_are_refused(file: Path) -> None:
     save_file(model.weights, file, {"pixmend": json.dumps(model.header)})
     with pytest.raises(ModelFileError, match="not finite"):
         load_model(file)
+
+
+def test_weights_that_are_no_real_numbers_are_refused(file: Path) -> None:
+    model = load_model(file)
+    weights = {**model.weights, "first.weight": model.weights["first.weight"].to(torch.complex64)}
+    save_file(weights, file, {"pixmend": json.dumps(model.header)})
+    with pytest.raises(ModelFileError, match=r"no real numbers \(first\.weight\)"):
+        load_model(file)
+
+
+def test_a_fingerprint_is_of_the_weights_alone() -> None:
+    one, same, other = (Model.new(SMALL, seed=seed) for seed in (1, 1, 2))
+    same.legs, same.terms = [{"kimg": 1}], "others"
+    assert one.fingerprint == same.fingerprint != other.fingerprint
 
 
 def test_any_header_is_read_by_what_the_file_says_it_is(tmp_path: Path) -> None:

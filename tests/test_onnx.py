@@ -11,30 +11,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pixmend.adm import AdmConfig
 from pixmend.backends import open_network
 from pixmend.backends.onnx_file import export_onnx
 from pixmend.checkpoint import Model, load_model, read_header, save_model
 from pixmend.cli import main
 from pixmend.errors import BackendError
-from small_model import SMALL, small_model
+from small_model import SMALL, SMALL_ADM, small_model
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-
-ADM = AdmConfig(
-    channels=(16, 32),
-    down_attention=(False, True),
-    up_attention=(False, True),
-    shrink_by_block=(True,),
-    grow_by_block=(False,),
-    time_channels=16,
-    embedding_channels=32,
-    blocks=1,
-    middle_groups=8,
-    groups=8,
-)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +104,7 @@ def test_a_network_that_cannot_be_loaded_or_computed_is_told(
 
 
 def test_networks_of_other_programs_are_exported(tmp_path: Path) -> None:
-    model = Model.new(ADM, size=16, seed=1)
+    model = Model.new(SMALL_ADM, size=16, seed=1)
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in model.network.parameters():

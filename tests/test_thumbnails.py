@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from picture_files import noise, png, tiff
+from picture_files import noise, png, saved, several_frames, tiff, written
 from pixmend.data import InpaintingDataset
 from pixmend.decoding import decode_file
 from pixmend.denoising.cifar import read_pictures
 from pixmend.picture_cache import PictureCache
 from pixmend.thumbnails import decode_thumbnail, decode_thumbnails
-from test_decoding import saved, several_frames, written
 
 
 def test_thumbnail_sizes(tmp_path: Path) -> None:

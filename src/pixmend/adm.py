@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pixmend.errors import OptionError
-from pixmend.unet import MOST_BLOCKS, MOST_LEVELS, pad_to, sinusoidal_embedding, zeroed
+from pixmend.unet import MOST_BLOCKS, MOST_LEVELS, check_stride, check_types, pad_to, sinusoidal_embedding, zeroed
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class AdmConfig:
     out_channels: int = 3
 
     def __post_init__(self) -> None:
+        check_types(self)
         levels = len(self.channels)
         lengths = len(self.down_attention), len(self.up_attention)
         between = len(self.shrink_by_block), len(self.grow_by_block)
@@ -80,6 +81,7 @@ class AdmConfig:
                     f"{channels} channels must be a multiple of groups = {self.groups} and, with attention, of "
                     f"head_channels = {self.head_channels} or heads = {self.heads}"
                 )
+        check_stride(self.stride)
         if self.middle_groups is not None and (self.middle_groups < 1 or self.channels[-1] % self.middle_groups):
             raise OptionError(
                 f"channels = {self.channels[-1]} must be a multiple of middle_groups = {self.middle_groups}"

@@ -9,8 +9,9 @@ unpickled.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -23,12 +24,15 @@ from pixmend.adm import AdmConfig, AdmUNet
 from pixmend.conditioning import INPUT_CHANNELS
 from pixmend.diffusion import Conditioning, Diffusion
 from pixmend.errors import OptionError
-from pixmend.model_files import REPAIRER, building_from, read_content, read_weights, write_model_file
+from pixmend.model_files import REPAIRER, building_from, legs_of, read_content, read_weights, write_model_file
 from pixmend.samplers import SAMPLERS
 from pixmend.unet import UNet, UNetConfig
 
 PLAIN_STEPS = 10  # where known pixels are put back around a network that is not told of them, few are not enough
-LARGEST_SIZE = 1 << 16  # pixels a side of the pictures that a model may claim to have seen
+KNOWN = ("format", "version", "architecture", "diffusion", "conditioning", "size", "sampler", "steps", "legs", "terms")
+KNOWN = (*KNOWN, "mean")
+KNOWN_OF_DIFFUSION = ("schedule", "T", "prediction")
+LARGEST_SIZE = 1 << 12  # pixels a side of the pictures that a model may claim to have seen
 # What the mean knows is near: it needs no look at the whole picture.
 MEAN_SHAPE = UNetConfig(channels=(48, 80, 128, 144), attention=(False,) * 4)
 OF_MEAN = "mean."  # what the names of the weights of the mean begin with
@@ -84,7 +88,8 @@ class Model:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = build(config)
-        return cls(network, diffusion or Diffusion(), conditioning, size, steps=default_steps(conditioning))
+        diffusion = diffusion or Diffusion()
+        return cls(network, diffusion, conditioning, size, steps=min(default_steps(conditioning), diffusion.T))
 
     @classmethod
     def new_mean(cls, config: NetworkConfig = MEAN_SHAPE, *, size: int = 64, seed: int = 0) -> Model:
@@ -131,6 +136,14 @@ class Model:
         }
 
     @property
+    def fingerprint(self) -> str:
+        """A short hash of the weights."""
+        hashed = hashlib.sha256()
+        for name, value in sorted(self.weights.items()):
+            hashed.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        return hashed.hexdigest()[:16]
+
+    @property
     def weights(self) -> dict[str, Tensor]:
         """All weights, as they stand in the file."""
         of_mean = {} if self.mean is None else self.mean.weights
@@ -171,7 +184,15 @@ def read_header(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     return read_content(Path(model_files.DEFAULT_MODEL if path is None else path), REPAIRER)
 
 
+def _refuse_unknown(said: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """Raise OptionError for a field that is not known: what it changes is not known either."""
+    if others := sorted(set(said) - set(known)):
+        raise OptionError(f"what {others[0]!r} means in its {where} is not known to this pixmend; update pixmend")
+
+
 def _from_header(header: Mapping[str, Any]) -> Model:
+    _refuse_unknown(header, KNOWN, "header")
+    _refuse_unknown(header["diffusion"], KNOWN_OF_DIFFUSION, "diffusion")
     shape: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in header["architecture"].items()}
     kind = shape.pop("kind", "unet")
     if kind not in KINDS:
@@ -195,6 +216,10 @@ def _from_header(header: Mapping[str, Any]) -> Model:
         or config.out_channels != 3
     ):
         raise OptionError(f"size {size}, {steps} steps of {sampler!r} and {config.out_channels} channels do not go")
+    legs = legs_of(header)
+    for taught in (leg.get("distilled_to") for leg in legs):
+        if taught is not None and not (type(taught) is int and 1 <= taught <= diffusion.T):
+            raise OptionError(f"a training distilled it to {taught!r} steps, of 1 to {diffusion.T}")
     with torch.device("meta"):  # neither time nor memory is lost on random weights
         network = build(config)
     return Model(
@@ -204,7 +229,7 @@ def _from_header(header: Mapping[str, Any]) -> Model:
         size,
         sampler,
         steps,
-        list(header["legs"]),
+        legs,
         str(header["terms"]),
         _from_header({**header["mean"], "mean": None}) if header.get("mean") else None,
     )

@@ -45,7 +45,8 @@ class Diffusion:
     betas, alphas, alpha_bars: float64 (T,) on the CPU. They are no parameters of the network: an average over training
         steps must not touch them.
     Raises OptionError: for a schedule or prediction that is not known, T below 2 for a schedule by name, betas outside
-    of (0, 1), but the last may be 1, and eps with a schedule that ends without signal.
+    of (0, 1), but the last may be 1, or with which two levels are alike in float64, and eps with a schedule that ends
+    without signal.
     """
 
     def __init__(self, schedule: str | Tensor = "cosine", T: int | None = None, prediction: Prediction = "v") -> None:
@@ -60,6 +61,12 @@ class Diffusion:
                 raise OptionError(f"T = {T} does not fit {len(self.betas)} betas; leave it out")
         self.alphas = 1 - self.betas
         self.alpha_bars = torch.cumprod(self.alphas, 0)
+        ratio = torch.log(self.alpha_bars / (1 - self.alpha_bars))  # of signal to noise: twice the samplers' lambda
+        if not bool(torch.isfinite(ratio[:-1]).all()) or bool((ratio.diff() >= 0).any()):
+            raise OptionError(
+                "the noise of this schedule does not grow from each level to the next in numbers of 64 bits; give "
+                "betas that are not as small, or not as large"
+            )
         self._numbers: list[float] = [*self.alpha_bars.tolist(), 1.0]  # index -1 is the clean picture
         self._of_times = torch.tensor(self._numbers, dtype=torch.float64)
         self.prediction: Prediction = prediction

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from pixmend.batches import Batch, batches
+from pixmend.console import say
 from pixmend.errors import TrainingError
 from pixmend.processes import ALONE, Processes
 from pixmend.run_folder import RunFolder, TrainingState
@@ -99,23 +100,24 @@ def fit(
     is. Of several processes, rank 0 alone writes, measures and calls `progress`; `stop()` in one of them stops all.
     """
     tune_allocator()
-    run = _Run(task, config, folder, device, processes)
-    run.begin(resume)
-    try:
-        for parts in batches(task.samples, config, device, run.state.step, processes, run.note):
-            loss = run.step(parts)
-            if processes.first:
-                run.tell(loss, progress)
-            stopping = processes.any(stop())
-            if processes.first and (stopping or run.is_to_be_saved):
-                run.save()
-            run.clock.resume()
-            if stopping:
-                break
-    finally:
-        folder.write_log()
-    processes.wait()  # for rank 0, which saves
-    return run.state
+    with training_memory_as_one_line():
+        run = _Run(task, config, folder, device, processes)
+        run.begin(resume)
+        try:
+            for parts in batches(task.samples, config, device, run.state.step, processes, run.note):
+                loss = run.step(parts)
+                if processes.first:
+                    run.tell(loss, progress)
+                stopping = processes.any(stop())
+                if processes.first and (stopping or run.is_to_be_saved):
+                    run.save()
+                run.clock.resume()
+                if stopping:
+                    break
+        finally:
+            folder.write_log()
+        processes.wait()  # for rank 0, which saves
+        return run.state
 
 
 def in_bf16(config: TrainConfig, device: torch.device) -> bool:
@@ -149,7 +151,7 @@ class _Run:
         if not self.processes.first:
             return
         if resume:
-            self.folder.settle(self.state.step)
+            self.folder.settle(self.state.step, self.config.batch_size)
         else:  # so that a disk with no room for it is told now, and a kill loses no beginning
             self.folder.save_state(self.state)
         if self.state.step == self.config.steps:  # all is done; only the model file may be missing or damaged
@@ -182,7 +184,7 @@ class _Run:
         pinned = self.device.type == "cuda"  # else a copy under way, as to MPS, may be of what is written there next
         for part in parts:
             batch = {name: value.to(self.device, non_blocking=pinned) for name, value in part.items()}
-            with self.processes.averaging(self.replica, now=part is parts[-1]), training_memory_as_one_line():
+            with self.processes.averaging(self.replica, now=part is parts[-1]):
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                     loss = self.task.error(self.replica, batch) / weight
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -201,9 +203,11 @@ class _Run:
             )
 
     def note(self, text: str) -> None:
-        """Write down what happened that should not; of several processes, rank 0 alone."""
+        """Write down what happened that should not; of several processes rank 0 alone writes, and the others say it."""
         if self.processes.first:
             self.folder.note(text)
+        else:
+            say("note", f"process {self.processes.rank}: {text}")
 
     def tell(self, loss: float, progress: Progress | None) -> None:
         """Log and report a step; where it is time to, measure and draw what the averaged network does."""

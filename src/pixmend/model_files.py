@@ -86,6 +86,14 @@ def _model_of(run: Path) -> Path:
     return run.with_suffix(".safetensors") if run.suffix == ".run" else run / "model.safetensors"
 
 
+def legs_of(header: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The trainings that a header tells of. Raises OptionError where that is no list of them."""
+    legs = header["legs"]
+    if not isinstance(legs, list) or not all(isinstance(leg, dict) for leg in legs):
+        raise OptionError("its legs are no list of trainings")
+    return legs
+
+
 def read_safetensors_metadata(path: Path, writer: str = "pixmend train") -> Mapping[str, Any]:
     """The free-form metadata of any safetensors file, read by hand: no tensor library is needed for it."""
     if not os.path.isfile(path):
@@ -140,6 +148,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     weights = load_file(path)
+    if of_other_kind := next((name for name, value in weights.items() if value.is_complex()), None):
+        raise ModelFileError(f"{path} holds weights that are no real numbers ({of_other_kind}); get the file again")
     if broken := _not_finite(weights):
         raise ModelFileError(f"{path} holds weights that are not finite ({broken}); get the file again")
     # Copies, for what load_file gives may be the file itself, mapped: were it cut short, the process would end.
@@ -147,6 +157,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         name: value.to(torch.float32 if value.is_floating_point() else value.dtype, copy=True)
         for name, value in weights.items()
     }
+
+
+def single_where_needed(weights: Mapping[str, Tensor]) -> dtype:
+    """Half precision, or single where a weight is beyond half's 65504, as those of imported models may be."""
+    import torch
+
+    fits = not _not_finite({name: value.half() for name, value in weights.items() if value.is_floating_point()})
+    return torch.float16 if fits else torch.float32
 
 
 def _not_finite(weights: Mapping[str, Tensor]) -> str | None:

@@ -138,9 +138,8 @@ class RunFolder:
         with errors_as_one_line(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             remove_leftovers(self.path)
-            if not resume and self.log_file.exists():  # what a run left that was killed before it saved anything
-                self.log_file.unlink()
-                self.notes_file.unlink(missing_ok=True)
+            if not resume:  # without rows: `check_run_folder` lets no other pass
+                self.log_file.unlink(missing_ok=True)
         if self._lock is not None and not self._lock.guarded:
             self.note("this file system knows no locks: a second training into this folder would not be noticed")
 
@@ -265,25 +264,37 @@ class RunFolder:
                 "begin another training with --init and the model file"
             )
 
-    def settle(self, step: int) -> None:
+    def settle(self, step: int, batch_size: int) -> None:
         """Leave nothing of what came after the state that was loaded: by one process, when all have loaded it."""
         if self._damage:
             self.note(f"{self.state_file} could not be read ({self._damage}); went on from the one before, step {step}")
             with errors_as_one_line(self.state_file, ADVICE):
                 platforms.patiently(os.replace, self.earlier_file, self.state_file)
-        self._cut_log(step)
+        self._cut_log(step, step * batch_size / 1000)
 
-    def _cut_log(self, step: int) -> None:
-        """Drop the rows after a step, for they are written again, and half of a row."""
+    def _cut_log(self, step: int, kimg: float) -> None:
+        """Drop the rows after a step, for they are written again, and half of a row.
+
+        Some before it may be missing, so that rows are counted, and asked: `kimg` is what that step's says.
+        """
+        last = float(f"{kimg:.6g}")  # as it is written
         with errors_as_one_line(self.log_file, ADVICE):
             if not self.log_file.exists():
                 return
             lines = self.log_file.read_bytes().splitlines(keepends=True)
-            kept = b"".join(line for line in lines[: 1 + step] if line.endswith(b"\n"))
+            early = (line for line in lines[: 1 + step] if not _begins_beyond(line, last))
+            kept = b"".join(line for line in early if line.endswith(b"\n"))
             if not kept:  # not even its head was written whole: `log` begins it anew
                 self.log_file.unlink()
                 return
         write_atomically(self.log_file, lambda stream: stream.write(kept), overwrite=True, advice=ADVICE)
+
+
+def _begins_beyond(line: bytes, number: float) -> bool:
+    try:
+        return float(line.split(b",", 1)[0]) > number
+    except ValueError:  # the head, or what somebody wrote into it
+        return False
 
 
 def _appended(file: Path) -> IO[str]:
@@ -308,7 +319,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "")
             )
         elif a != b and name == "legs":
             found.append(f"{path}legs, the trainings of the model that it began with, are others; give the same one")
-        elif a != b and name not in FREE_TO_CHANGE:
+        elif a != b and name not in FREE_TO_CHANGE and not (a is None and name == "weights"):  # old states have none
             found.append(f"{path}{name} was {_short(a)} and is now {_short(b)}")
     return "; ".join(f for f in found if f)
 

@@ -24,6 +24,7 @@ from pixmend.errors import OptionError, OutputError
 from pixmend.files import remove_leftovers
 from pixmend.images import save_tensor_as_image
 from pixmend.loop import Batch, Progress, Report, TrainConfig, fit, in_bf16
+from pixmend.model_files import single_where_needed
 from pixmend.processes import Processes, joined
 from pixmend.run_folder import RunFolder
 from pixmend.run_place import check_training
@@ -34,6 +35,7 @@ from pixmend.signals import stop_on_signal
 __all__ = ["InpaintingTask", "Report", "TrainConfig", "train_model"]
 
 SHOWN = 8  # pictures in the grid that is drawn while training
+MEASURED = 32  # held-out pictures at once
 NARROW_VIEWS = Views(coarse_guide=0, whole=0)  # a model that answers the mean works at one level
 FLAT, TYPICAL = 0.003, 0.05  # mean squared errors of guides, of pictures in [-1, 1]
 FLAT_NARROW = 0.0003  # where holes are narrow guides are that much nearer
@@ -112,21 +114,23 @@ def train_model(
                 raise OptionError(f"size = {size} does not fit samples of {data.size} pixels; leave it out")
             side = data.size
         dtype = torch.bfloat16 if in_bf16(config, where) else torch.float32
-        check_step_memory(model.network.config, side, config.part_size(processes.count), dtype, where)
-        if not isinstance(data, InpaintingDataset):
-            data = _decoded(data, side, config, model, processes, decoding, note)
-        if data.T != model.diffusion.T:
-            raise OptionError(f"the samples have {data.T} noise levels, the model {model.diffusion.T}; make them alike")
-        model = dataclasses.replace(model, size=data.size)
-        taught_by = None
+        at_once = config.part_size(processes.count) * (processes.local_count if where.type == "cpu" else 1)
+        check_step_memory(model.network.config, side, at_once, dtype, where)
         if model.distilled_to is not None:  # what follows is an ordinary model again, or another student
-            model = dataclasses.replace(model, steps=default_steps(model.conditioning), sampler=Model.sampler)
+            usual = min(default_steps(model.conditioning), model.diffusion.T)
+            model = dataclasses.replace(model, steps=usual, sampler=Model.sampler)
+        taught_by = None
         if teacher is not None and steps is not None:
             taught_by = Teacher(load_model(teacher), steps, where)
             for name in ("diffusion", "conditioning"):
                 if taught_by.model.header[name] != model.header[name]:
                     raise OptionError(f"{init or 'the model'} and {teacher} differ in {name}; give one that is alike")
             model = dataclasses.replace(model, steps=steps, sampler="ddim")
+        if not isinstance(data, InpaintingDataset):
+            data = _decoded(data, side, config, model, processes, decoding, note)
+        if data.T != model.diffusion.T:
+            raise OptionError(f"the samples have {data.T} noise levels, the model {model.diffusion.T}; make them alike")
+        model = dataclasses.replace(model, size=data.size)
         task = InpaintingTask(model, data, config, output, balance, taught_by, whole)
         with stop_on_signal() as stop, _advising_to_resume():
             fit(task, config, folder, device=where, processes=processes, resume=resume, progress=progress, stop=stop)
@@ -176,6 +180,7 @@ class InpaintingTask:
     ) -> None:
         """whole: the model that this one is part of, which is saved with it."""
         self.model, self.samples, self.output, self.balance = model, samples, output, balance
+        self.config = config
         self.teacher, self.whole = teacher, whole
         self.network = model.network
         self.held_out = held_out_samples(samples, config)
@@ -184,9 +189,13 @@ class InpaintingTask:
             "legs": model.legs,
             "samples": samples.identity,
             "balance": balance,
-            **({} if teacher is None else {"teacher": {"legs": teacher.model.legs, "steps": teacher.steps}}),
-            **({} if whole is None else {"whole": dataclasses.replace(whole, mean=None).header}),
+            **({} if teacher is None else {"teacher": {**_named(teacher.model), "steps": teacher.steps}}),
+            **({} if whole is None else {"whole": {**_named(_alone(whole)), **_alone(whole).header}}),
         }
+
+    def _at_once(self, most: int) -> int:
+        """How many pictures to measure or draw at once: no more than are trained on."""
+        return min(most, self.config.part_size(1))
 
     def weight(self, batch: Batch) -> Tensor:
         """The number of values in the holes."""
@@ -219,7 +228,7 @@ class InpaintingTask:
             return None
         device = next(network.parameters()).device
         error = weight = 0.0
-        for batch in DataLoader(self.held_out, batch_size=32):
+        for batch in DataLoader(self.held_out, batch_size=self._at_once(MEASURED)):
             error += float(self.error(network, {name: value.to(device) for name, value in batch.items()}))
             weight += float(self.weight(batch))
         return error / weight
@@ -237,11 +246,19 @@ class InpaintingTask:
         def noise(x: Tensor) -> Tensor:
             return torch.randn(x.shape, generator=generator).to(x)
 
-        known = Known(x0, hole, diffusion, self.model.conditioning, noise)
-        times = step_subset(diffusion.T, steps)
-        mended = SAMPLERS[self.model.sampler](
-            make_denoiser(network, known), known.start(times[0]), times, diffusion, noise=noise, put_back=known.put_back
-        )
+        def mend(x0: Tensor, hole: Tensor) -> Tensor:
+            known = Known(x0, hole, diffusion, self.model.conditioning, noise)
+            return SAMPLERS[self.model.sampler](
+                make_denoiser(network, known),
+                known.start(times[0]),
+                times,
+                diffusion,
+                noise=noise,
+                put_back=known.put_back,
+            )
+
+        times, at_once = step_subset(diffusion.T, steps), self._at_once(SHOWN)
+        mended = torch.cat([mend(*part) for part in zip(x0.split(at_once), hole.split(at_once), strict=True)])
         rows = [torch.cat(list(row), dim=-1) for row in (x0 * (1 - hole), mended, x0)]
         grid = torch.cat(rows, dim=-2)[None].cpu()  # (1, 3, 3 size, 8 size)
         save_tensor_as_image(grid, folder.path / f"sample-{step:07d}.png", overwrite=True)
@@ -257,7 +274,17 @@ class InpaintingTask:
         model = dataclasses.replace(self.model, network=cast(Network, network), legs=[*self.model.legs, leg])
         if self.whole is not None:
             model = dataclasses.replace(self.whole, mean=model)
-        save_model(self.output, model, overwrite=True)
+        save_model(self.output, model, overwrite=True, dtype=single_where_needed(model.weights))
+
+
+def _alone(model: Model) -> Model:
+    """A model without the part that answers the mean."""
+    return dataclasses.replace(model, mean=None)
+
+
+def _named(model: Model) -> dict[str, Any]:
+    """What tells a model from others that a resumed training might be given in its place."""
+    return {"legs": model.legs, "weights": model.fingerprint}
 
 
 def _pictures_and_holes(batch: Batch) -> tuple[Tensor, Tensor]:

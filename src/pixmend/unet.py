@@ -11,9 +11,11 @@ milliseconds, working on pixels gave the lower loss (docs/results/network-shape.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +24,9 @@ from torch.nn import functional as F
 from pixmend.channels_last import as_trained, normalisation
 from pixmend.errors import OptionError
 
-MOST_LEVELS, MOST_BLOCKS = 16, 100  # there are 3 to 6, and 1 to 3; a damaged number asks for all time and memory
+# There are 3 to 6 levels and 1 to 3 blocks, and pictures are padded to the stride: a damaged number asks for all time
+# and memory.
+MOST_LEVELS, MOST_BLOCKS, LARGEST_STRIDE = 16, 100, 256
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class UNetConfig:
     groups: int = 16  # of the group normalisation; 0: none, which suits networks that answer exact values
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not self.channels or len(self.attention) != len(self.channels):
             raise OptionError(f"attention {self.attention} must say yes or no for each of the levels {self.channels}")
         if len(self.channels) > MOST_LEVELS or self.blocks > MOST_BLOCKS:
@@ -57,11 +62,36 @@ class UNetConfig:
                 )
         if self.time_channels < 4 or self.time_channels % 2:
             raise OptionError(f"time_channels = {self.time_channels} must be even and at least 4")
+        check_stride(self.stride)
 
     @property
     def stride(self) -> int:
         """Sides are padded to a multiple of this inside the network, and cut again at its end."""
         return int(self.patch * 2 ** (len(self.channels) - 1))
+
+
+def check_types(config: Any) -> None:
+    """Raise OptionError for a field of a network's shape that is not of the type that its annotation says.
+
+    Files hold what they like, and 16.0 groups, or True of them, fail at the first call only.
+    """
+    for field in dataclasses.fields(config):
+        value, wanted = getattr(config, field.name), str(field.type)
+        if value is None and "None" in wanted:
+            continue
+        types = (bool,) if "bool" in wanted else (int, float) if "float" in wanted else (int,)
+        values = value if wanted.startswith("tuple") and isinstance(value, tuple) else (value,)
+        if any(type(one) not in types for one in values):
+            raise OptionError(f"{field.name} = {value!r} is not of the type {wanted}")
+
+
+def check_stride(stride: int) -> None:
+    """Raise OptionError for a stride that small pictures would be padded to by far."""
+    if stride > LARGEST_STRIDE:
+        raise OptionError(
+            f"sides that are multiples of {stride} are too large; fewer levels, or a smaller patch, make at most "
+            f"{LARGEST_STRIDE}"
+        )
 
 
 def sinusoidal_embedding(t: Tensor, channels: int, max_period: float = 10_000.0, shift: float = 0.0) -> Tensor:

@@ -98,13 +98,15 @@ def write_pipeline(model: Model, folder: str | Path) -> Path:
     }
     tensors = to_theirs(network, name_layers(network, places(network.config), PARTS))
 
+    terms = model.terms.encode("utf-8", "replace").decode()  # as bytes of an argument that are no text are not
+
     def write(part: Path) -> None:
         (part / "unet").mkdir()
         (part / "scheduler").mkdir()
         _write(part / INDEX, _json(index))
         _write(part / "scheduler" / SCHEDULER, _json(scheduler))
         _write(part / "unet" / CONFIG, _json(options))
-        _write(part / "unet" / WEIGHTS[0], save(tensors, {"format": "pt", "terms": model.terms}))
+        _write(part / "unet" / WEIGHTS[0], save(tensors, {"format": "pt", "terms": terms}))
 
     return write_folder_atomically(folder, write)
 

@@ -127,7 +127,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             raise ModelFileError(
                 f"{path} holds a tensor, {name}, that claims more values than the file has; get it again"
             )
-        if not bool(torch.isfinite(value).all()):
+        if not bool(torch.isfinite(value.float()).all()):  # types of 8 bits cannot be asked themselves
             raise ModelFileError(f"{path} holds weights that are not finite ({name}); get the file again")
     # Copies, for what load_file gives may be the file itself, mapped: were it cut short, the process would end.
     return {name: value.to(torch.float32, copy=True) for name, value in tensors.items()}

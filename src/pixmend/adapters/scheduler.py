@@ -21,6 +21,7 @@ from pixmend.schedules import SCHEDULES, check_betas, cosine_betas, make_betas, 
 SAMPLERS = {"DDPMScheduler": "ddpm", "DDIMScheduler": "ddim"}
 PREDICTIONS: Mapping[str, Prediction] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 DEFAULTS = {"num_train_timesteps": 1000, "beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear"}
+FORMS = {"num_train_timesteps": int, "rescale_betas_zero_snr": bool, "predict_epsilon": bool}
 LEARNED = ("learned", "learned_range")  # values of variance_type for which the network answers the variance too
 
 
@@ -56,6 +57,9 @@ def diffusion_of(content: Mapping[str, Any]) -> Diffusion:
         raise ValueError(f"beta_schedule {schedule!r} is not supported, only {', '.join(BETAS)}")
     if not 2 <= T <= MOST_LEVELS:
         raise ValueError(f"num_train_timesteps = {T} is not possible, only 2 to {MOST_LEVELS}")
+    for name, kind in FORMS.items():
+        if name in content and type(content[name]) is not kind:
+            raise ValueError(f"{name} = {content[name]!r} is not of the type it must be, {kind.__name__}")
     trained = content.get("trained_betas")
     if trained is None:
         betas = BETAS[schedule](T, float(said["beta_start"]), float(said["beta_end"]))
