@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=40)
     parser.add_argument("--families", nargs="+", default=list(FAMILIES))
     options = parser.parse_args()
-    crops = cropped(options.photographs, options.report / f"crops-{options.size}", options.size)
+    crops = cropped(options.photographs, options.report / f"crops-for-report-{options.size}", options.size)
     methods = ways(load_model())
     result = evaluate(
         crops,

@@ -24,7 +24,7 @@ from torch import Tensor
 from machine import machine
 from pixmend.checkpoint import Model, load_model
 from pixmend.conditioning import make_denoiser, smooth_fill
-from pixmend.diffusion import Known
+from pixmend.diffusion import Conditioning, Known
 from pixmend.evaluation.baselines import BASELINES
 from pixmend.evaluation.metrics import boundary_gradient, hole_psnr, inside_gradient
 from pixmend.evaluation.protocol import part_of
@@ -42,12 +42,12 @@ BESIDE = {"mean colour": "mean", "scikit-image biharmonic": "biharmonic", "the g
 Fill = Callable[[Tensor, Tensor], Tensor]  # pictures (B, 3, H, W) and holes (B, 1, H, W) to pictures
 
 
-def middles(folder: Path, count: int, size: int, part: str = "choice") -> Tensor:
+def middles(folder: Path, count: int, size: int) -> Tensor:
     """The middles (B, 3, size, size) of up to `count` pictures, evenly from the sorted list, in [-1, 1].
 
-    part: of the folder, as `pixmend evaluate` has it: what is chosen by "choice" is reported on the others; or "all".
+    Of those that are for choices: what is chosen by them, `pixmend evaluate` reports on the others.
     """
-    files = [f for f in picture_files(folder) if part in ("all", part_of(f.relative_to(folder).as_posix()))]
+    files = [file for file in picture_files(folder) if part_of(file.relative_to(folder).as_posix()) == "choice"]
     crops = []
     for i in range(min(count, len(files))):
         pixels = open_thumbnail(files[i * len(files) // min(count, len(files))], size)
@@ -56,7 +56,7 @@ def middles(folder: Path, count: int, size: int, part: str = "choice") -> Tensor
         if min(top, left) >= 0:  # smaller pictures are left out
             crops.append(torch.from_numpy(pixels[top : top + size, left : left + size].copy()))
     if len(crops) < 2:
-        raise SystemExit(f"{folder} holds fewer than two pictures of {size} x {size} pixels; give another folder")
+        raise SystemExit(f"{folder} holds fewer than two pictures of {size} x {size} pixels for choices; give another")
     return torch.stack(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
@@ -100,10 +100,11 @@ def likeliest(model: Model, device: torch.device) -> Fill:
     return ours(model, model.sampler, 1, 0, device)
 
 
-def ours(model: Model, sampler: str, steps: int, number: int, device: torch.device) -> Fill:
+def ours(model: Model, sampler: str, steps: int, number: int, device: torch.device, *, told: bool = True) -> Fill:
     """The model's fill in `steps` steps, upon the mean where it has a network for that, of narrow holes as well.
 
-    Its n-th picture has a generator of its own, of the seed (number, n).
+    Its n-th picture has a generator of its own, of the seed (number, n). told: whether the network is shown what is
+    known; else it only makes pictures, as in the plain mode, and what is known is put back at every step.
     """
     times, dtype = step_subset(model.diffusion.T, steps), fast_dtype(device)
 
@@ -122,14 +123,19 @@ def ours(model: Model, sampler: str, steps: int, number: int, device: torch.devi
             def noise(like: Tensor, generators: list[torch.Generator] = generators) -> Tensor:
                 return torch.stack([torch.randn(like.shape[1:], generator=g) for g in generators]).to(like)
 
-            known = Known(part * (1 - part_hole), part_hole, model.diffusion, model.conditioning, noise)
+            way: Conditioning = model.conditioning if told else "plain"
+            known = Known(part * (1 - part_hole), part_hole, model.diffusion, way, noise)
             start, sample = known.start(times[0]), SAMPLERS[sampler]
+            shown = known
+            if not told:
+                nothing = torch.zeros_like(part), torch.ones_like(part_hole)
+                shown = Known(*nothing, model.diffusion, model.conditioning, noise)
             guide = None
-            if model.mean:  # as `Filling` does: where the network sees across the hole
+            if model.mean and told:  # as `Filling` does: where the network sees across the hole
                 wide = torch.tensor([is_wide(h[0].cpu().numpy() > 0, model.size) for h in part_hole], device=device)
                 mean = likeliest(model.mean, device)(part, part_hole).to(device)
                 guide = torch.where(wide[:, None, None, None], smooth_fill(part, part_hole), mean)
-            denoise = make_denoiser(network, known, guide)
+            denoise = make_denoiser(network, shown, guide)
             done.append(sample(denoise, start, times, model.diffusion, noise=noise, put_back=known.put_back).cpu())
         return torch.cat(done)
 

@@ -1,11 +1,14 @@
 """What each sampler makes of so many network calls: how near it is to its own limit, and how good the fill is.
 
-    python bench/samplers.py FOLDER_OF_PHOTOGRAPHS [--model FILE] [--pictures 50]
+    python bench/samplers.py FOLDER_OF_PHOTOGRAPHS [--model FILE] [--pictures 50] [--plain 8,24,100]
 
 The deterministic samplers solve one and the same differential equation: from the same noise they go to the same fill as
 their calls grow. Distance: from what `unipc` makes of 100 calls, the root of the mean square in the hole, in steps of
 8-bit values. DDPM draws new noise at every step and has no such limit. Photographs, holes and measures are those of
 quality.py.
+
+--plain: so many steps of the plain mode, too. There the network is not told of the hole, and what is known is put back
+at every step; RePaint's calls are more than its steps, and stand beside its figures.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from pixmend.checkpoint import load_model
 from pixmend.evaluation.metrics import hole_psnr, inside_gradient
 from pixmend.masks import KINDS
 from pixmend.runtime import pick_device, tune_allocator
+from pixmend.samplers import SAMPLERS, visited_times
+from pixmend.schedules import step_subset
 from quality import eight_bits, holes, middles, ours, ratio, whole_numbers
 
 LIMIT = ("unipc", 100)
@@ -33,6 +38,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=50)
     parser.add_argument("--calls", type=whole_numbers, default=[2, 3, 4, 6, 8, 12, 16, 24], metavar="N,N,...")
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), metavar="KIND", default=["centre", "thick", "thin"])
+    parser.add_argument("--plain", type=whole_numbers, default=[], metavar="N,N,...")
     options = parser.parse_args()
     tune_allocator()
     device = pick_device()
@@ -60,6 +66,19 @@ def main() -> None:
                 fill = fill / 127.5 - 1
                 psnr, share = float(hole_psnr(fill, truth, hole).mean()), ratio(inside_gradient(fill, hole), sharp)
                 cells.append(f"{f'{away:.1f}, ' if sampler in DETERMINISTIC else ''}{psnr:.2f}, {share:.2f}")
+            print(f"| {sampler} | {' | '.join(cells)} |", flush=True)
+        if options.plain:
+            print(f"\n## {kind}, plain mode: hole PSNR in dB, sharpness\n")
+            print(f"| sampler | {' | '.join(f'{n} steps' for n in options.plain)} |")
+            print(f"| --- |{' --- |' * len(options.plain)}")
+        for sampler in SAMPLERS if options.plain else ():
+            cells = []
+            for steps in options.plain:
+                fill = ours(model, sampler, steps, 0, device, told=False)(masked, hole)
+                fill = eight_bits(fill) / 127.5 - 1
+                psnr, share = float(hole_psnr(fill, truth, hole).mean()), ratio(inside_gradient(fill, hole), sharp)
+                calls = len(visited_times(sampler, step_subset(model.diffusion.T, steps)))
+                cells.append(f"{psnr:.2f}, {share:.2f}{f' ({calls:,} calls)' if calls != steps else ''}")
             print(f"| {sampler} | {' | '.join(cells)} |", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Files made by hand for the tests of pictures: what Pillow cannot write, and damage."""
+"""Files for the tests of pictures, many of them made by hand: what Pillow cannot write, and damage."""
 
 from __future__ import annotations
 

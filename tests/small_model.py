@@ -1,4 +1,4 @@
-"""What the tests of repairing share: a tiny network, pictures of noise and boxes to fill."""
+"""What the tests of repairing and training share: tiny networks, pictures, boxes to fill, a short training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading files: every mode exact or refused, every orientation applied once, every kind of damage told in one line."""
+"""Reading files: every mode exact or refused, every orientation applied once."""
 
 from __future__ import annotations
 

@@ -157,6 +157,12 @@ def test_a_pickle_changes_nothing_of_this_process() -> None:
     assert not hasattr(_NdArray, "a")
 
 
+def test_texts_of_python_2_are_bytes_of_any_kind() -> None:
+    """As its cPickle writes arrays by default, in protocol 0."""
+    assert load_plain(b"S'\\xff\\x00a'\n.") == b"\xff\x00a"
+    assert load_plain(b"S'\xff'\n.") == b"\xff"
+
+
 def test_a_pickle_makes_no_room_for_what_it_only_claims() -> None:
     """Eleven bytes that say that 16 GB follow (BYTEARRAY8 of protocol 5)."""
     tracemalloc.start()

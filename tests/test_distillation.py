@@ -20,13 +20,13 @@ from pixmend.data import InpaintingDataset
 from pixmend.diffusion import Conditioning, Diffusion, Known, Prediction
 from pixmend.distillation import Teacher, source, step
 from pixmend.efforts import QUALITIES, effort_for
-from pixmend.errors import OptionError
+from pixmend.errors import OptionError, TrainingError
 from pixmend.inpainting import inpainting
 from pixmend.loop import TrainConfig
 from pixmend.pictures import Samples
 from pixmend.samplers import ddim
 from pixmend.training import InpaintingTask, train_model
-from small_model import SMALL, box, draw_photos, noise_picture, small_model
+from small_model import SMALL, box, draw_photos, interrupt_after, noise_picture, small_model
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(total_kimg=0.06, batch_size=4, lr=1e-3, holdout=0.3, held_out_samples=8, workers=0)
@@ -117,6 +117,25 @@ def test_a_student_begins_as_its_teacher_and_its_file_says_so(photos: Path, teac
     assert whole.legs[0] == load_model(teacher).legs[0]
     for ours, theirs in zip(whole.network.parameters(), load_model(teacher).network.parameters(), strict=True):
         assert 0 < (ours - theirs).abs().max() < 0.2, "fifteen steps away from it"
+
+
+def test_a_student_is_resumed_with_the_teacher_that_it_began_with(photos: Path, teacher: Path, tmp_path: Path) -> None:
+    own = tmp_path / "teacher.safetensors"
+    own.write_bytes(teacher.read_bytes())
+
+    def trained(**options: object) -> Model:
+        how = {"teacher": own, "steps": 2, "size": 16, "device": "cpu", **options}
+        return train_model(photos, tmp_path / "student.safetensors", CONFIG, **how)  # type: ignore[arg-type]
+
+    trained(progress=interrupt_after(3))
+    other = load_model(own)  # of the same legs, as all imported models have
+    with torch.no_grad():
+        other.network.first.weight.mul_(2)
+    save_model(own, other, overwrite=True)
+    with pytest.raises(TrainingError, match=r"teacher\.weights was"):
+        trained(resume=True)
+    own.write_bytes(teacher.read_bytes())
+    assert trained(resume=True).legs[-1]["kimg"] == CONFIG.total_kimg
 
 
 def test_a_student_can_learn_what_its_teacher_does_in_two_steps(photos: Path, teacher: Path) -> None:

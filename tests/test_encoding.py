@@ -1,4 +1,4 @@
-"""Writing files: what is known comes back byte for byte, and everything that a file said goes into the next one."""
+"""Writing files: what is known comes back byte for byte, in every format, to streams, and in animations."""
 
 from __future__ import annotations
 

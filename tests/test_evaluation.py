@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -140,12 +139,10 @@ def test_a_full_disk_is_no_failing_method(folder: Path, tmp_path: Path, monkeypa
         evaluate(folder, tmp_path / "r", methods=[MEAN], families=["centre"], size=SIZE, part="all")
 
 
-def test_methods_that_nothing_tells_apart_are_refused(folder: Path, tmp_path: Path) -> None:
-    methods = [Method("noise", Counting()), Method("noise", Counting())]
+def test_methods_of_one_name_are_refused(folder: Path, tmp_path: Path) -> None:
+    methods = [Method("noise", Counting()), Method("noise", Counting(), identity="another")]
     with pytest.raises(OptionError, match="two methods are called 'noise'"):
         evaluate(folder, tmp_path / "r", methods=methods, families=["centre"], size=SIZE, part="all")
-    methods[1] = replace(methods[1], identity="another")
-    evaluate(folder, tmp_path / "r", methods=methods, families=["centre"], size=SIZE, part="all")
 
 
 def test_what_a_fill_cost_is_measured_anew_where_it_was_made_anew(folder: Path, tmp_path: Path) -> None:
@@ -358,5 +355,8 @@ def test_a_method_without_a_case_is_told(folder: Path, tmp_path: Path) -> None:
     thin = {"families": ["thin"], "size": SIZE, "part": "all"}
     with pytest.raises(OptionError, match="slow is left out: it is measured on centre alone; choose"):
         evaluate(folder, tmp_path / "r", methods=[slow], **thin)  # type: ignore[arg-type]
+    assert not (tmp_path / "r").exists()
+    with pytest.raises(OptionError, match="the reference 'slow' is not among the methods"):
+        evaluate(folder, tmp_path / "r", methods=[slow, MEAN], reference="slow", **thin)  # type: ignore[arg-type]
     result = evaluate(folder, tmp_path / "r", methods=[slow, MEAN], **thin)  # type: ignore[arg-type]
     assert "slow is left out: it is measured on centre alone" in result.notes

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from backend_answers import lively_model
 from pixmend.backends import open_network
 from pixmend.backends.onnx_file import export_onnx
 from pixmend.checkpoint import Model, load_model, read_header, save_model
@@ -104,12 +105,7 @@ def test_a_network_that_cannot_be_loaded_or_computed_is_told(
 
 
 def test_networks_of_other_programs_are_exported(tmp_path: Path) -> None:
-    model = Model.new(SMALL_ADM, size=16, seed=1)
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.network.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    model.network.eval()
+    model = lively_model(SMALL_ADM)
     session = onnxruntime.InferenceSession(
         export_onnx(model, tmp_path / "adm.onnx"), providers=["CPUExecutionProvider"]
     )

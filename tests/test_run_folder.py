@@ -106,3 +106,11 @@ def test_elsewhere_a_log_that_may_not_be_written_ends_the_training(
     folder.log({"kimg": 1})
     with pytest.raises(OutputError, match="Permission denied; move model and run folder elsewhere"):
         folder.write_log()
+
+
+def test_states_of_before_weights_were_named_can_be_resumed() -> None:
+    old, new = {"teacher": {"legs": []}}, {"teacher": {"legs": [], "weights": "abc"}}
+    assert run_folder._differences(old, new) == ""
+    assert "teacher.weights was 'other' and is now 'abc'" in run_folder._differences(
+        {"teacher": {"legs": [], "weights": "other"}}, new
+    )

@@ -18,7 +18,7 @@ from pixmend.conditioning import NetworkCall
 from pixmend.errors import MemoryLimitError
 from pixmend.options import OUT_OF_MEMORY, memory_amount
 from pixmend.platforms import kernel32
-from pixmend.runtime import is_memory
+from pixmend.runtime import LESS_AT_ONCE, is_memory
 
 SHARE = 0.5  # of the memory that is free: what may be used where nothing is said
 CGROUP = Path("/sys/fs/cgroup")  # where Linux tells of control groups: of the container, or of the job of a cluster
@@ -110,9 +110,13 @@ def check_step_memory(config: NetworkConfig, size: int, samples: int, dtype: tor
     if need > free:
         raise MemoryLimitError(
             f"a step with {samples} samples of {size}x{size} at once takes about {need / 1e9:,.1f} GB, and only "
-            f"{free / 1e9:,.1f} GB are free; give a smaller --batch or --size, or cut batches with --accumulate, "
-            "whichever there is"
+            f"{free / 1e9:,.1f} GB are free; {LESS_AT_ONCE}"
         )
+
+
+def at_once(most: int, trained: int) -> int:
+    """How many samples a network may be asked for while it is trained on so many: a step takes as much as that."""
+    return min(most, TRAINED * trained)
 
 
 class Batches:

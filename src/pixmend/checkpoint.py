@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -24,14 +24,23 @@ from pixmend.adm import AdmConfig, AdmUNet
 from pixmend.conditioning import INPUT_CHANNELS
 from pixmend.diffusion import Conditioning, Diffusion
 from pixmend.errors import OptionError
-from pixmend.model_files import REPAIRER, building_from, legs_of, read_content, read_weights, write_model_file
+from pixmend.model_files import (
+    REPAIRER,
+    building_from,
+    legs_of,
+    read_content,
+    read_weights,
+    refuse_unknown,
+    whole_number,
+    write_model_file,
+)
 from pixmend.samplers import SAMPLERS
 from pixmend.unet import UNet, UNetConfig
 
 PLAIN_STEPS = 10  # where known pixels are put back around a network that is not told of them, few are not enough
-KNOWN = ("format", "version", "architecture", "diffusion", "conditioning", "size", "sampler", "steps", "legs", "terms")
-KNOWN = (*KNOWN, "mean")
-KNOWN_OF_DIFFUSION = ("schedule", "T", "prediction")
+KNOWN = frozenset({"format", "version", "architecture", "diffusion", "conditioning", "size"})
+KNOWN |= {"sampler", "steps", "legs", "terms", "mean"}
+KNOWN_OF_DIFFUSION = frozenset(("schedule", "T", "prediction"))
 LARGEST_SIZE = 1 << 12  # pixels a side of the pictures that a model may claim to have seen
 # What the mean knows is near: it needs no look at the whole picture.
 MEAN_SHAPE = UNetConfig(channels=(48, 80, 128, 144), attention=(False,) * 4)
@@ -154,6 +163,8 @@ def save_model(
     path: str | os.PathLike[str], model: Model, *, overwrite: bool = False, dtype: torch.dtype = torch.float16
 ) -> Path:
     """Write the model file, atomically; by default in half precision, which fills do not show."""
+    if not 1 <= model.size <= LARGEST_SIZE:
+        raise OptionError(f"a model of pictures of {model.size} pixels a side is not written; 1 to {LARGEST_SIZE} go")
     if model.mean is not None and model.mean.mean is not None:
         raise OptionError("a model that answers the mean has no such part itself; take its `mean`, or set that to None")
     return write_model_file(path, model.header, model.weights, dtype, overwrite=overwrite)
@@ -184,15 +195,9 @@ def read_header(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     return read_content(Path(model_files.DEFAULT_MODEL if path is None else path), REPAIRER)
 
 
-def _refuse_unknown(said: Mapping[str, Any], known: Collection[str], where: str) -> None:
-    """Raise OptionError for a field that is not known: what it changes is not known either."""
-    if others := sorted(set(said) - set(known)):
-        raise OptionError(f"what {others[0]!r} means in its {where} is not known to this pixmend; update pixmend")
-
-
 def _from_header(header: Mapping[str, Any]) -> Model:
-    _refuse_unknown(header, KNOWN, "header")
-    _refuse_unknown(header["diffusion"], KNOWN_OF_DIFFUSION, "diffusion")
+    refuse_unknown(header, KNOWN)
+    refuse_unknown(header["diffusion"], KNOWN_OF_DIFFUSION)
     shape: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in header["architecture"].items()}
     kind = shape.pop("kind", "unet")
     if kind not in KINDS:
@@ -202,13 +207,13 @@ def _from_header(header: Mapping[str, Any]) -> Model:
     schedule = noise["schedule"]
     diffusion = Diffusion(
         schedule if isinstance(schedule, str) else torch.tensor(schedule, dtype=torch.float64),
-        noise["T"],
+        whole_number(noise, "T"),
         noise["prediction"],
     )
     conditioning = header["conditioning"]
     if conditioning not in get_args(Conditioning) or config.in_channels != INPUT_CHANNELS[conditioning]:
         raise OptionError(f"conditioning {conditioning!r} with {config.in_channels} input channels is not known")
-    size, steps, sampler = int(header["size"]), int(header["steps"]), str(header["sampler"])
+    size, steps, sampler = whole_number(header, "size"), whole_number(header, "steps"), str(header["sampler"])
     if (
         not 1 <= size <= LARGEST_SIZE
         or not 1 <= steps <= diffusion.T
@@ -219,7 +224,7 @@ def _from_header(header: Mapping[str, Any]) -> Model:
     legs = legs_of(header)
     for taught in (leg.get("distilled_to") for leg in legs):
         if taught is not None and not (type(taught) is int and 1 <= taught <= diffusion.T):
-            raise OptionError(f"a training distilled it to {taught!r} steps, of 1 to {diffusion.T}")
+            raise OptionError(f"a training distilled it to {taught!r} steps; only 1 to {diffusion.T} are possible")
     with torch.device("meta"):  # neither time nor memory is lost on random weights
         network = build(config)
     return Model(

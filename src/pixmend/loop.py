@@ -195,7 +195,8 @@ class _Run:
     def _drop(self, why: str) -> None:
         self.bad += 1
         step, config = self.state.step, self.config
-        self.note(f"step {step}: {why}; dropped")
+        if self.processes.first:  # the others saw the same
+            self.folder.note(f"step {step}: {why}; dropped")
         if self.bad >= config.bad_steps:
             raise TrainingError(
                 f"{self.bad} steps in a row up to step {step} had a loss or gradient that is not finite; what was "
@@ -203,7 +204,7 @@ class _Run:
             )
 
     def note(self, text: str) -> None:
-        """Write down what happened that should not; of several processes rank 0 alone writes, and the others say it."""
+        """Write down what happened in this process that should not; rank 0 alone writes, and the others say it."""
         if self.processes.first:
             self.folder.note(text)
         else:

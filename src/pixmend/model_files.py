@@ -86,6 +86,20 @@ def _model_of(run: Path) -> Path:
     return run.with_suffix(".safetensors") if run.suffix == ".run" else run / "model.safetensors"
 
 
+def refuse_unknown(said: Mapping[str, Any], known: frozenset[str]) -> None:
+    """Raise OptionError for a field that is not known: what it changes is not known either."""
+    if others := sorted(set(said) - known):
+        raise OptionError(f"what its field {others[0]!r} means is not known to this pixmend; update pixmend")
+
+
+def whole_number(said: Mapping[str, Any], name: str) -> int:
+    """The number of that name. Raises OptionError where it is not a whole one."""
+    value = said[name]
+    if type(value) is not int:
+        raise OptionError(f"{name} = {value!r} is no whole number")
+    return value
+
+
 def legs_of(header: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The trainings that a header tells of. Raises OptionError where that is no list of them."""
     legs = header["legs"]

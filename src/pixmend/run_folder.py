@@ -275,7 +275,7 @@ class RunFolder:
     def _cut_log(self, step: int, kimg: float) -> None:
         """Drop the rows after a step, for they are written again, and half of a row.
 
-        Some before it may be missing, so that rows are counted, and asked: `kimg` is what that step's says.
+        Rows before it may be missing, so that counting does not do: `kimg` is what the row of that step says.
         """
         last = float(f"{kimg:.6g}")  # as it is written
         with errors_as_one_line(self.log_file, ADVICE):

@@ -62,6 +62,11 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+LESS_AT_ONCE = (
+    "train on fewer or smaller samples at once: --batch, --size, --accumulate or --pictures, of which the command has"
+)
+
+
 @contextmanager
 def training_memory_as_one_line() -> Iterator[None]:
     """Turn what torch says when a device's memory is used up by training into a TrainingError of one line."""
@@ -71,8 +76,7 @@ def training_memory_as_one_line() -> Iterator[None]:
         if not is_memory(error):
             raise
         raise TrainingError(
-            "the memory of the device does not hold what is trained on at once; give a smaller --batch or --size, or "
-            "cut each batch into parts with --accumulate 2 or more, whichever there is"
+            f"the memory of the device does not hold what is trained on at once; {LESS_AT_ONCE}"
         ) from error
 
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from pixmend import files, run_folder
-from pixmend.budget import check_step_memory
-from pixmend.checkpoint import Model, Network, default_steps, load_model, save_model
+from pixmend.budget import at_once, check_step_memory
+from pixmend.checkpoint import LARGEST_SIZE, Model, Network, default_steps, load_model, save_model
 from pixmend.conditioning import make_denoiser, network_input, roughened, smooth_fill
 from pixmend.data import InpaintingDataset, Views
 from pixmend.diffusion import Known
@@ -76,7 +76,8 @@ def train_model(
     teacher, steps: a model file that begins as the student of itself, and learns to do in so many steps what it does in
     twice as many: see `distillation`. With `model` or `init` the student begins as that.
     mean: train a model that answers the mean, see `Model.new_mean`; with `model` or `init` the one that is part of
-    that, or a new one that becomes part of it: the rest stays as it is, in half precision.
+    that, or a new one that becomes part of it: the rest stays as it is, in half precision (single, where
+    a weight is beyond that).
     decoding(done, of how many) is told while the pictures of a folder are read, note(text) of each that is left out,
     and progress(report) of each step.
     Ctrl-C (or SIGTERM, or SIGHUP: a terminal that closes) ends the training after the step that runs, with everything
@@ -114,8 +115,10 @@ def train_model(
                 raise OptionError(f"size = {size} does not fit samples of {data.size} pixels; leave it out")
             side = data.size
         dtype = torch.bfloat16 if in_bf16(config, where) else torch.float32
-        at_once = config.part_size(processes.count) * (processes.local_count if where.type == "cpu" else 1)
-        check_step_memory(model.network.config, side, at_once, dtype, where)
+        if side > LARGEST_SIZE:
+            raise OptionError(f"size = {side} is too large; give at most {LARGEST_SIZE}")
+        sharing = processes.local_count if where.type == "cpu" else 1
+        check_step_memory(model.network.config, side, config.part_size(processes.count) * sharing, dtype, where)
         if model.distilled_to is not None:  # what follows is an ordinary model again, or another student
             usual = min(default_steps(model.conditioning), model.diffusion.T)
             model = dataclasses.replace(model, steps=usual, sampler=Model.sampler)
@@ -131,7 +134,7 @@ def train_model(
         if data.T != model.diffusion.T:
             raise OptionError(f"the samples have {data.T} noise levels, the model {model.diffusion.T}; make them alike")
         model = dataclasses.replace(model, size=data.size)
-        task = InpaintingTask(model, data, config, output, balance, taught_by, whole)
+        task = InpaintingTask(model, data, config, output, balance, taught_by, whole, processes.count)
         with stop_on_signal() as stop, _advising_to_resume():
             fit(task, config, folder, device=where, processes=processes, resume=resume, progress=progress, stop=stop)
         return load_model(output)
@@ -177,25 +180,27 @@ class InpaintingTask:
         balance: float = 0.0,
         teacher: Teacher | None = None,
         whole: Model | None = None,
+        processes: int = 1,
     ) -> None:
-        """whole: the model that this one is part of, which is saved with it."""
+        """whole: the model that this one is part of, which is saved with it. processes: how many share a batch."""
         self.model, self.samples, self.output, self.balance = model, samples, output, balance
-        self.config = config
+        self.part = config.part_size(processes)
         self.teacher, self.whole = teacher, whole
         self.network = model.network
         self.held_out = held_out_samples(samples, config)
+        taught = teacher and {
+            "legs": teacher.model.legs,
+            "weights": teacher.model.fingerprint,
+            "steps": teacher.steps,
+        }
         self.identity: Mapping[str, Any] = {
             "model": {k: v for k, v in model.header.items() if k in ("architecture", "diffusion", "conditioning")},
             "legs": model.legs,
             "samples": samples.identity,
             "balance": balance,
-            **({} if teacher is None else {"teacher": {**_named(teacher.model), "steps": teacher.steps}}),
-            **({} if whole is None else {"whole": {**_named(_alone(whole)), **_alone(whole).header}}),
+            **({} if taught is None else {"teacher": taught}),
+            **({} if whole is None else {"whole": {"weights": _alone(whole).fingerprint, **_alone(whole).header}}),
         }
-
-    def _at_once(self, most: int) -> int:
-        """How many pictures to measure or draw at once: no more than are trained on."""
-        return min(most, self.config.part_size(1))
 
     def weight(self, batch: Batch) -> Tensor:
         """The number of values in the holes."""
@@ -228,7 +233,7 @@ class InpaintingTask:
             return None
         device = next(network.parameters()).device
         error = weight = 0.0
-        for batch in DataLoader(self.held_out, batch_size=self._at_once(MEASURED)):
+        for batch in DataLoader(self.held_out, batch_size=at_once(MEASURED, self.part)):
             error += float(self.error(network, {name: value.to(device) for name, value in batch.items()}))
             weight += float(self.weight(batch))
         return error / weight
@@ -257,8 +262,8 @@ class InpaintingTask:
                 put_back=known.put_back,
             )
 
-        times, at_once = step_subset(diffusion.T, steps), self._at_once(SHOWN)
-        mended = torch.cat([mend(*part) for part in zip(x0.split(at_once), hole.split(at_once), strict=True)])
+        times, count = step_subset(diffusion.T, steps), at_once(SHOWN, self.part)
+        mended = torch.cat([mend(*part) for part in zip(x0.split(count), hole.split(count), strict=True)])
         rows = [torch.cat(list(row), dim=-1) for row in (x0 * (1 - hole), mended, x0)]
         grid = torch.cat(rows, dim=-2)[None].cpu()  # (1, 3, 3 size, 8 size)
         save_tensor_as_image(grid, folder.path / f"sample-{step:07d}.png", overwrite=True)
@@ -280,11 +285,6 @@ class InpaintingTask:
 def _alone(model: Model) -> Model:
     """A model without the part that answers the mean."""
     return dataclasses.replace(model, mean=None)
-
-
-def _named(model: Model) -> dict[str, Any]:
-    """What tells a model from others that a resumed training might be given in its place."""
-    return {"legs": model.legs, "weights": model.fingerprint}
 
 
 def _pictures_and_holes(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -80,18 +80,16 @@ def check_types(config: Any) -> None:
         if value is None and "None" in wanted:
             continue
         types = (bool,) if "bool" in wanted else (int, float) if "float" in wanted else (int,)
-        values = value if wanted.startswith("tuple") and isinstance(value, tuple) else (value,)
-        if any(type(one) not in types for one in values):
-            raise OptionError(f"{field.name} = {value!r} is not of the type {wanted}")
+        is_tuple = isinstance(value, tuple)
+        values = value if is_tuple else (value,)
+        if is_tuple != wanted.startswith("tuple") or any(type(one) not in types for one in values):
+            raise OptionError(f"{field.name} = {value!r} is not of the type {wanted}; give one that is")
 
 
 def check_stride(stride: int) -> None:
-    """Raise OptionError for a stride that small pictures would be padded to by far."""
+    """Raise OptionError for a stride to which small pictures would be padded far beyond their size."""
     if stride > LARGEST_STRIDE:
-        raise OptionError(
-            f"sides that are multiples of {stride} are too large; fewer levels, or a smaller patch, make at most "
-            f"{LARGEST_STRIDE}"
-        )
+        raise OptionError(f"the stride {stride} is too large; give fewer levels, for at most {LARGEST_STRIDE}")
 
 
 def sinusoidal_embedding(t: Tensor, channels: int, max_period: float = 10_000.0, shift: float = 0.0) -> Tensor:

@@ -51,15 +51,15 @@ def read_scheduler(path: Path) -> tuple[Diffusion, str, bool]:
 
 def diffusion_of(content: Mapping[str, Any]) -> Diffusion:
     """The diffusion that a scheduler's configuration describes; what it does not say is as DDPM has it."""
+    for name, kind in FORMS.items():
+        if name in content and type(content[name]) is not kind:
+            raise ValueError(f"{name} = {content[name]!r} is not of the type it must be, {kind.__name__}")
     said = {**DEFAULTS, **content}
-    T, schedule = int(said["num_train_timesteps"]), said["beta_schedule"]
+    T, schedule = said["num_train_timesteps"], said["beta_schedule"]
     if schedule not in BETAS:
         raise ValueError(f"beta_schedule {schedule!r} is not supported, only {', '.join(BETAS)}")
     if not 2 <= T <= MOST_LEVELS:
         raise ValueError(f"num_train_timesteps = {T} is not possible, only 2 to {MOST_LEVELS}")
-    for name, kind in FORMS.items():
-        if name in content and type(content[name]) is not kind:
-            raise ValueError(f"{name} = {content[name]!r} is not of the type it must be, {kind.__name__}")
     trained = content.get("trained_betas")
     if trained is None:
         betas = BETAS[schedule](T, float(said["beta_start"]), float(said["beta_end"]))

@@ -53,7 +53,7 @@ denoise = typer.Typer(
 
 Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="CIFAR-10 in any layout, or a folder of pictures.")]
 Run = Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="The folder of the training.")]
-KINDS = "timed or blind (as printed), or scaled (ours); timed by default."
+KINDS = "timed or blind (as printed), or scaled (ours)."
 Network = Annotated[str, typer.Option(metavar="KIND", help=KINDS)]
 Begun = Annotated[Path | None, typer.Option(metavar="FILE", help="A denoiser to go on from, instead of a new one.")]
 
@@ -111,7 +111,7 @@ def picture(
 def train(
     data: Data,
     output: Run,
-    network: Annotated[str | None, typer.Option(metavar="KIND", help=KINDS)] = None,
+    network: Annotated[str | None, typer.Option(metavar="KIND", help=KINDS, show_default="timed")] = None,
     epochs: Annotated[float, typer.Option(min=0.0, metavar="X", help="Rounds through all pictures.")] = 20,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Samples a step.")] = 8,
     lr: Annotated[float, typer.Option(metavar="X", help="Highest learning rate.")] = 2e-4,
@@ -206,7 +206,7 @@ def evaluate(
     model: Annotated[Path | None, typer.Option(metavar="FILE", help="A denoiser; by default pixmend's own.")] = None,
     pictures: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N test pictures.")] = None,
     many_steps: Annotated[
-        int, typer.Option(min=0, metavar="PICTURES", help="In many steps, too: of so many of them.")
+        int, typer.Option(min=0, metavar="PICTURES", help="Denoise in many steps too, so many of the pictures.")
     ] = 0,
     figures: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw what it does at every level here.")] = None,
     overwrite: Overwrite = False,

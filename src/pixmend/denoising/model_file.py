@@ -20,7 +20,16 @@ from pixmend import model_files
 from pixmend.denoising.law import NoiseLaw
 from pixmend.denoising.networks import ScaledUNet, UNetCIFAR, UNetDiffusionCIFAR
 from pixmend.errors import OptionError
-from pixmend.model_files import DENOISER, building_from, legs_of, read_content, read_weights, write_model_file
+from pixmend.model_files import (
+    DENOISER,
+    building_from,
+    legs_of,
+    read_content,
+    read_weights,
+    refuse_unknown,
+    whole_number,
+    write_model_file,
+)
 from pixmend.unet import UNetConfig
 
 NetworkKind = Literal["timed", "blind", "scaled"]
@@ -126,14 +135,18 @@ def read_denoiser_header(path: str | os.PathLike[str] | None = None) -> dict[str
     return read_content(Path(model_files.DEFAULT_DENOISER if path is None else path), DENOISER)
 
 
+KNOWN = frozenset(("format", "version", "network", "architecture", "T", "levels", "size", "legs", "terms"))
+
+
 def _from_header(header: Mapping[str, Any]) -> Denoiser:
-    law, kind = NoiseLaw(int(header["T"])), header["network"]
+    refuse_unknown(header, KNOWN)
+    law, kind = NoiseLaw(whole_number(header, "T")), header["network"]
     shape = header["architecture"]
     if shape is not None:
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in shape.items()}
         shape = UNetConfig(**values)
     low, high = (float(level) for level in header["levels"])
-    size = int(header["size"])
+    size = whole_number(header, "size")
     if not 0 < low <= high < math.inf or size < 1:
         raise OptionError(f"levels {low} to {high} at {size} pixels do not go")
     with torch.device("meta"):  # neither time nor memory is lost on random weights

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
-from pixmend.budget import check_step_memory
+from pixmend.budget import at_once, check_step_memory
 from pixmend.data import HELD_OUT_SEED
 from pixmend.denoising.cifar import PictureSet
 from pixmend.denoising.figures import draw_levels
@@ -36,7 +36,8 @@ from pixmend.unet import UNetConfig
 
 HELD_OUT_BATCH = 64
 WARMUP_KIMG = 4.0  # 500 steps of 8
-PRINTED_WIDTHS = UNetConfig(in_channels=3, channels=(64, 128, 256), attention=(False, False, False))
+# Takes as much memory for a step as the printed networks: they keep 17 maps of 64 channels, ours 64 of its first level.
+AS_PRINTED = UNetConfig(in_channels=3, channels=(17,), attention=(False,), groups=1)
 MODEL_NAME = "model.safetensors"
 
 
@@ -92,6 +93,8 @@ def train_denoiser(
     """
     config = config or document_config(len(pictures.train))
     denoiser = denoiser or Denoiser.new(seed=config.seed)
+    T = denoiser.law.T  # what it was trained at before, it may forget
+    denoiser = dataclasses.replace(denoiser, size=pictures.train.shape[-1], levels=(1 / T, (T - 1) / T))
     samples = NoisyPictures(pictures.train, denoiser.law, config.seed)
     tests = NoisyPictures(pictures.test, denoiser.law, HELD_OUT_SEED) if len(pictures.test) else None
     identity = {"pictures": pictures.fingerprint, "size": list(pictures.train.shape[2:]), "times": "each in turn"}
@@ -117,13 +120,13 @@ def train_photo_denoiser(
 def check_place(run: Path, resume: bool, *more: str) -> None:
     """Refuse a folder that holds no training to resume, or one that was begun, or files that a new one would replace.
 
-    more: names of files beside those that every training writes. So are a folder that cannot be made or written to, and
-    one that a training is at work in. Raises TrainingError, OutputExistsError, OutputError.
+    Also refused are a folder that cannot be made or written to, and one in which a training is at work. more: names of
+    files beside those that every training writes. Raises TrainingError, OutputExistsError, OutputError.
     """
     check_made_folder(run)
+    refuse_if_held(run / RUN_LOCK)
     check_run_folder(run, resume)
     if resume:
-        refuse_if_held(run / RUN_LOCK)
         return
     for name in (MODEL_NAME, "levels-[0-9]*.png", "log.svg", "notes.txt", *more):
         if found := sorted(glob(name, root_dir=run)):
@@ -135,11 +138,11 @@ def _run(
 ) -> Denoiser:
     folder = RunFolder(run)
     check_place(run, resume)
+    where = pick_device(device)
+    dtype, side = torch.bfloat16 if in_bf16(config, where) else torch.float32, task.samples[0]["x0"].shape[-1]
+    check_step_memory(task.denoiser.config or AS_PRINTED, side, config.part_size(1), dtype, where)
     with folder.lock():
         folder.prepare(resume)
-        where = pick_device(device)
-        dtype, side = torch.bfloat16 if in_bf16(config, where) else torch.float32, task.samples[0]["x0"].shape[-1]
-        check_step_memory(task.denoiser.config or PRINTED_WIDTHS, side, config.part_size(1), dtype, where)
         with stop_on_signal() as stopped:
             fit(task, config, folder, device=where, resume=resume, progress=progress, stop=stopped)
         return load_denoiser(task.output)
@@ -159,6 +162,7 @@ class DenoisingTask:
     ) -> None:
         self.denoiser, self.samples, self.output = denoiser, samples, output
         self.network = denoiser.network
+        self.measured = at_once(HELD_OUT_BATCH, config.part_size(1))
         self.held_out = None if held_out is None else Subset(held_out, range(config.held_out_samples))
         described = {k: v for k, v in denoiser.header.items() if k in ("network", "architecture", "T", "legs")}
         self.identity: Mapping[str, Any] = {**described, "samples": dict(identity)}
@@ -180,7 +184,7 @@ class DenoisingTask:
         device = next(network.parameters()).device
         collate = getattr(self.held_out.dataset, "collate", None)
         errors, weights = [], []
-        for batch in DataLoader(self.held_out, batch_size=HELD_OUT_BATCH, collate_fn=collate):
+        for batch in DataLoader(self.held_out, batch_size=self.measured, collate_fn=collate):
             placed = {name: value.to(device) for name, value in batch.items()}
             errors.append(float(self.error(network, placed)))
             weights.append(float(self.weight(placed)))

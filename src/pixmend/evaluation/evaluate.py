@@ -73,20 +73,20 @@ def evaluate(
     chosen = protocol.choose_families(families)
     if not chosen:
         raise OptionError("no family of holes is chosen; name some, or all")
-    _check_reference(reference, methods)
+    able = [m for m in methods if m.limits.families is None or {*m.limits.families} & {*chosen}]
+    idle = [
+        f"{method.name} is left out: it is measured on {' and '.join(method.limits.families or ())} alone"
+        for method in methods
+        if method not in able
+    ]
+    if idle and not able:
+        raise OptionError(f"nothing is left to measure: {'; '.join(idle)}; choose one of these families as well")
+    _check_reference(reference, able)
     found = protocol.read_pictures(Path(folder), pictures, size, part)
     with errors_as_one_line(output):
         output.mkdir(parents=True, exist_ok=True)
     cases: dict[str, Sequence[Case]] = {family: protocol.cases_of(family, found) for family in chosen}
     patches = None if training is None else TrainingPatches(Path(training), size, _named(progress, "training pictures"))
-    able = [m for m in methods if any(cases_for(m, family, some) for family, some in cases.items())]
-    idle = [
-        f"{m.name} is left out: it is measured on {' and '.join(m.limits.families or ())} alone"
-        for m in methods
-        if m not in able
-    ]
-    if not able:
-        raise OptionError(f"nothing is left to measure: {'; '.join(idle)}; choose one of these families as well")
     whole = make_fills(able, cases, output / "fills", fills, progress)
     if not whole:
         raise OptionError("all methods failed, for the reasons above; choose another one as well, such as mean")

@@ -144,7 +144,10 @@ def _content_of(word: str | Path) -> str:
     """The hash of a file, or of a program in the system's path, by its name; nothing of what is neither."""
     file = Path(shutil.which(word) or word)
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+        if not file.is_file():
+            return ""
+        with open(file, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError:  # a name too long, or a file that may not be read
         return ""
 

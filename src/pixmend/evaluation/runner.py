@@ -66,12 +66,12 @@ def make_fills(
     """Make all fills that are not in the folder yet; returns the methods that did not fail.
 
     cases: by family. A method that fails is left out with one line; what the others made is kept. Raises OptionError
-    where two of them are told apart by nothing, and OutputError.
+    where two of them have one name, and OutputError.
     """
-    names = [method.folder for method in methods]
-    for method in methods:
-        if names.count(method.folder) > 1:
-            raise OptionError(f"two methods are called {method.name!r}; give one another name, or an identity")
+    names = [method.name for method in methods]
+    for name in names:
+        if names.count(name) > 1:
+            raise OptionError(f"two methods are called {name!r}; give one another name")
     works = {
         method: [c for family, all_cases in cases.items() for c in cases_for(method, family, all_cases)]
         for method in methods

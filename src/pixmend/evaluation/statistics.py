@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 RESAMPLES = 2000
 COVERED = 0.95  # of what is drawn lies in the interval
 SEED = 0
-FEWEST = 5  # pictures: one by itself would say that it is sure
+FEWEST = 5  # pictures: all draws of a single one are alike, and would look like certainty
 
 Numbers = NDArray[np.float64]
 

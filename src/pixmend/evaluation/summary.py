@@ -127,11 +127,12 @@ def _by_group(
 ) -> Iterator[Figure]:
     groups: dict[str, dict[Method, list[Entry]]] = {}
     for method, families in results.items():
-        everywhere = method.limits.families is None  # else no mean over families is to be compared with
+        everywhere = method.limits.families is None
+        if by == "area" and not everywhere:  # a mean over some families is not to be compared with one over all
+            continue
         for entry in entries_of(families):
             for group in (group_of(entry.case), *([ALL] if by == "family" and everywhere else [])):
-                if by == "family" or everywhere:
-                    groups.setdefault(group, {}).setdefault(method, []).append(entry)
+                groups.setdefault(group, {}).setdefault(method, []).append(entry)
     order = sorted(groups) if by == "area" else sorted(groups, key=lambda group: group == ALL)
     for group in order:
         for metric in METRICS:
