@@ -14,6 +14,7 @@ from pixmend.data import sample_generator
 from pixmend.denoising.cifar import Pixels
 from pixmend.denoising.law import NoiseLaw, Predictor, multi_step, single_step, whole_times
 from pixmend.errors import DataError
+from pixmend.runtime import tune_allocator
 
 BATCH = 100
 SEED = 0
@@ -92,6 +93,7 @@ def evaluate(
     """
     if len(pictures) == 0:
         raise DataError("there are no pictures to test on; give CIFAR-10, or a folder of more pictures")
+    tune_allocator()
     device = device or torch.device("cpu")
     levels, ways = [], []
     total = law.T - 1
