@@ -263,7 +263,7 @@ class InpaintingTask:
             )
 
         times, count = step_subset(diffusion.T, steps), at_once(SHOWN, self.part)
-        mended = torch.cat([mend(*part) for part in zip(x0.split(count), hole.split(count), strict=True)])
+        mended = torch.cat([mend(x0[i : i + count], hole[i : i + count]) for i in range(0, len(x0), count)])
         rows = [torch.cat(list(row), dim=-1) for row in (x0 * (1 - hole), mended, x0)]
         grid = torch.cat(rows, dim=-2)[None].cpu()  # (1, 3, 3 size, 8 size)
         save_tensor_as_image(grid, folder.path / f"sample-{step:07d}.png", overwrite=True)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 _NUMERIC = re.compile(r"[|<>=]?[biuf][1248]")
 _LARGEST = 1 << 30  # values in one array
 _MOST_AXES = 32
+_OPERATIONS: dict[str, Any] = {operation.code: operation for operation in pickletools.opcodes}
 _MOST_PARTS = 1_000_000  # an official batch has some 40,000
 
 
@@ -186,7 +187,7 @@ def _check_parts(stream: IO[bytes]) -> None:
     than there are. (`pickletools.genops` would do, but for its texts of Python 2, which have to be ASCII.)
     """
     for _ in range(_MOST_PARTS):
-        operation = pickletools.code2op[stream.read(1).decode("latin1")]
+        operation = _OPERATIONS[stream.read(1).decode("latin1")]
         if operation.name == "STOP":
             return
         if operation.name == "STRING":
