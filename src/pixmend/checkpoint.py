@@ -56,9 +56,9 @@ def build(config: NetworkConfig) -> Network:
     return UNet(config) if isinstance(config, UNetConfig) else AdmUNet(config)
 
 
-def default_steps(conditioning: Conditioning) -> int:
-    """Network calls of a model that was not distilled."""
-    return PLAIN_STEPS if conditioning == "plain" else Model.steps
+def default_steps(conditioning: Conditioning, T: int) -> int:
+    """Network calls of a model that was not distilled, of T noise levels."""
+    return min(PLAIN_STEPS if conditioning == "plain" else Model.steps, T)
 
 
 @dataclass
@@ -98,7 +98,7 @@ class Model:
             torch.manual_seed(seed)
             network = build(config)
         diffusion = diffusion or Diffusion()
-        return cls(network, diffusion, conditioning, size, steps=min(default_steps(conditioning), diffusion.T))
+        return cls(network, diffusion, conditioning, size, steps=default_steps(conditioning, diffusion.T))
 
     @classmethod
     def new_mean(cls, config: NetworkConfig = MEAN_SHAPE, *, size: int = 64, seed: int = 0) -> Model:

@@ -82,6 +82,7 @@ class Task(Protocol):
         """Draw what the averaged network does, for somebody to look at."""
 
 
+@training_memory_as_one_line()
 def fit(
     task: Task,
     config: TrainConfig,
@@ -100,24 +101,23 @@ def fit(
     is. Of several processes, rank 0 alone writes, measures and calls `progress`; `stop()` in one of them stops all.
     """
     tune_allocator()
-    with training_memory_as_one_line():
-        run = _Run(task, config, folder, device, processes)
-        run.begin(resume)
-        try:
-            for parts in batches(task.samples, config, device, run.state.step, processes, run.note):
-                loss = run.step(parts)
-                if processes.first:
-                    run.tell(loss, progress)
-                stopping = processes.any(stop())
-                if processes.first and (stopping or run.is_to_be_saved):
-                    run.save()
-                run.clock.resume()
-                if stopping:
-                    break
-        finally:
-            folder.write_log()
-        processes.wait()  # for rank 0, which saves
-        return run.state
+    run = _Run(task, config, folder, device, processes)
+    run.begin(resume)
+    try:
+        for parts in batches(task.samples, config, device, run.state.step, processes, run.note):
+            loss = run.step(parts)
+            if processes.first:
+                run.tell(loss, progress)
+            stopping = processes.any(stop())
+            if processes.first and (stopping or run.is_to_be_saved):
+                run.save()
+            run.clock.resume()
+            if stopping:
+                break
+    finally:
+        folder.write_log()
+    processes.wait()  # for rank 0, which saves
+    return run.state
 
 
 def in_bf16(config: TrainConfig, device: torch.device) -> bool:

@@ -173,7 +173,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     }
 
 
-def single_where_needed(weights: Mapping[str, Tensor]) -> dtype:
+def half_or_single(weights: Mapping[str, Tensor]) -> dtype:
     """Half precision, or single where a weight is beyond half's 65504, as those of imported models may be."""
     import torch
 

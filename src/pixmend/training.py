@@ -24,7 +24,7 @@ from pixmend.errors import OptionError, OutputError
 from pixmend.files import remove_leftovers
 from pixmend.images import save_tensor_as_image
 from pixmend.loop import Batch, Progress, Report, TrainConfig, fit, in_bf16
-from pixmend.model_files import single_where_needed
+from pixmend.model_files import half_or_single
 from pixmend.processes import Processes, joined
 from pixmend.run_folder import RunFolder
 from pixmend.run_place import check_training
@@ -120,7 +120,7 @@ def train_model(
         sharing = processes.local_count if where.type == "cpu" else 1
         check_step_memory(model.network.config, side, config.part_size(processes.count) * sharing, dtype, where)
         if model.distilled_to is not None:  # what follows is an ordinary model again, or another student
-            usual = min(default_steps(model.conditioning), model.diffusion.T)
+            usual = default_steps(model.conditioning, model.diffusion.T)
             model = dataclasses.replace(model, steps=usual, sampler=Model.sampler)
         taught_by = None
         if teacher is not None and steps is not None:
@@ -279,7 +279,7 @@ class InpaintingTask:
         model = dataclasses.replace(self.model, network=cast(Network, network), legs=[*self.model.legs, leg])
         if self.whole is not None:
             model = dataclasses.replace(self.whole, mean=model)
-        save_model(self.output, model, overwrite=True, dtype=single_where_needed(model.weights))
+        save_model(self.output, model, overwrite=True, dtype=half_or_single(model.weights))
 
 
 def _alone(model: Model) -> Model:

@@ -162,7 +162,7 @@ class DenoisingTask:
     ) -> None:
         self.denoiser, self.samples, self.output = denoiser, samples, output
         self.network = denoiser.network
-        self.measured = at_once(HELD_OUT_BATCH, config.part_size(1))
+        self.measured_at_once = at_once(HELD_OUT_BATCH, config.part_size(1))
         self.held_out = None if held_out is None else Subset(held_out, range(config.held_out_samples))
         described = {k: v for k, v in denoiser.header.items() if k in ("network", "architecture", "T", "legs")}
         self.identity: Mapping[str, Any] = {**described, "samples": dict(identity)}
@@ -184,7 +184,7 @@ class DenoisingTask:
         device = next(network.parameters()).device
         collate = getattr(self.held_out.dataset, "collate", None)
         errors, weights = [], []
-        for batch in DataLoader(self.held_out, batch_size=self.measured, collate_fn=collate):
+        for batch in DataLoader(self.held_out, batch_size=self.measured_at_once, collate_fn=collate):
             placed = {name: value.to(device) for name, value in batch.items()}
             errors.append(float(self.error(network, placed)))
             weights.append(float(self.weight(placed)))
