@@ -1,13 +1,15 @@
 """The choices behind the default model, one by one: short trainings that differ in one thing each.
 
     python bench/ablations.py TRAINING_PHOTOGRAPHS PHOTOGRAPHS RESULTS [--only GROUP ...] [--size 32] [--kimg 80]
-                               [--calls 1 2 4 8]
+                               [--calls 1 2 4 8] [--equal-time]
 
 Every variation sees the same samples (crops, holes, times and noise, as far as they are alike), the same number of
-them, in the same order, from the same seed; `--kimg` is chosen so that one takes about ten minutes. Then it is measured
-on PHOTOGRAPHS, that none was trained on: hole PSNR of the mean of five fills and of single ones, sharpness, and the
-sliced Wasserstein distance. RESULTS keeps the trainings and what was measured: the program can be stopped, goes on, and
-prints all that is there, with the machines and commits that it is of. What was measured with other options is refused.
+them, in the same order, from the same seed; `--kimg` is chosen so that one takes about ten minutes. With --equal-time
+they train equally long instead: steps of all of them are timed in turns beforehand, and what is slower than the
+default sees fewer samples. Then it is measured on PHOTOGRAPHS, that none was trained on: hole PSNR of the mean of five
+fills and of single ones, sharpness, and the sliced Wasserstein distance. RESULTS keeps the trainings and what was
+measured: the program can be stopped, goes on, and prints all that is there, with the machines and commits that it is
+of. What was measured with other options is refused.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from machine import machine
+from machine import alternate, machine, medians
 from pixmend import conditioning
 from pixmend.checkpoint import Model, load_model
 from pixmend.conditioning import smooth_fill
@@ -35,15 +37,17 @@ from pixmend.diffusion import Conditioning, Diffusion
 from pixmend.evaluation.distributions import PatchDistance
 from pixmend.evaluation.metrics import hole_psnr, inside_gradient
 from pixmend.files import write_atomically
-from pixmend.runtime import tune_allocator
+from pixmend.runtime import fast_dtype, tune_allocator
 from pixmend.training import TrainConfig, train_model
-from pixmend.unet import UNetConfig
+from pixmend.unet import UNet, UNetConfig
 from quality import eight_bits, holes, middles, ours, ratio
+from train import step_of
 
 Guide = Callable[[Tensor, Tensor], Tensor]
 MEASURED = ("text", "alternate-rows", "thin", "stripes", "rectangles", "thick")  # small holes to large ones
 CALLS = [1, 2, 4, 8]
 FILLS = 5
+TIMED = 15  # steps of each, where they are to train equally long
 
 
 def pull_push(x: Tensor, hole: Tensor) -> Tensor:
@@ -121,6 +125,8 @@ VARIATIONS = [
         shape=UNetConfig(patch=2, channels=(96, 160, 224), attention=(False, False, True)),
     ),
     Variation("shape", "no attention", shape=UNetConfig(attention=(False,) * 4)),
+    Variation("shape", "no normalisation", shape=UNetConfig(groups=0)),
+    Variation("shape", "48-64-96-160, no normalisation", shape=UNetConfig(channels=(48, 64, 96, 160), groups=0)),
 ]
 
 
@@ -133,21 +139,38 @@ def guided_by(guide: Guide) -> Any:
         yield
 
 
-def trained(variation: Variation, options: argparse.Namespace) -> tuple[Model, float]:
+def step_milliseconds(variations: list[Variation], options: argparse.Namespace) -> dict[str, float]:
+    """Milliseconds of a step of the default and of each of these, by their folders, taken in turns; kept in RESULTS."""
+    file = options.results / "step-milliseconds.json"
+    timed = [DEFAULT, *variations]
+    if not file.exists():
+        bf16 = fast_dtype(torch.device("cpu")) == torch.bfloat16
+        batch = TrainConfig().batch_size
+        steps = {variation.folder: step_of(UNet(variation.shape), options.size, batch, bf16) for variation in timed}
+        found = {name: 1000 * seconds for name, seconds in medians(alternate(steps, TIMED)).items()}
+        text = json.dumps(found).encode()
+        write_atomically(file, lambda stream: stream.write(text), overwrite=False)
+    found = json.loads(file.read_text())
+    if missing := [variation.folder for variation in timed if variation.folder not in found]:
+        raise SystemExit(f"{file} lacks {missing[0]}: all are timed in one run; give another folder for the results")
+    return found
+
+
+def trained(variation: Variation, kimg: float, options: argparse.Namespace) -> tuple[Model, float]:
     """The model of a variation, trained, or loaded where it was; and the minutes that its training took."""
     output = options.results / variation.folder / "model.safetensors"
     output.parent.mkdir(parents=True, exist_ok=True)
     config = TrainConfig(
-        total_kimg=options.kimg,
-        measure_kimg=options.kimg,
-        ema_halflife_kimg=options.kimg / 20,
+        total_kimg=kimg,
+        measure_kimg=kimg,
+        ema_halflife_kimg=kimg / 20,
         save_minutes=2,
         seed=variation.seed,
     )
 
     def finished() -> bool:
         leg = load_model(output).legs[-1] if output.exists() else {}
-        if leg and (leg["of_kimg"], leg["size"], leg["seed"]) != (options.kimg, options.size, variation.seed):
+        if leg and (leg["of_kimg"], leg["size"], leg["seed"]) != (kimg, options.size, variation.seed):
             raise SystemExit(f"{output} was trained with other options; give another folder for the results")
         return bool(leg) and round(leg["kimg"] * 1000 / config.batch_size) >= config.steps
 
@@ -219,10 +242,13 @@ def report(results: dict[str, dict[str, Any]], numbers: list[int]) -> None:
                     f"{c['psnr_of_mean']:.2f} {c['psnr']:.2f} {c['sharpness']:.2f} {c['distance']:.3f}" for c in cells
                 ]
                 print(f"| {variation.group}: {variation.name} | {' | '.join(row)} |")
-    print("\n## Cost\n\n| | parameters, M | minutes of training | held-out loss |\n| --- | --- | --- | --- |")
+    print("\n## Cost\n\n| | parameters, M | ms a step | samples, thousands | minutes of training | held-out loss |")
+    print(f"|{' --- |' * 6}")
     for variation in VARIATIONS:
         if told := results.get(variation.folder):
-            figures = f"{told['parameters'] / 1e6:.2f} | {told['minutes']:.1f} | {told['held_out_loss']:.4f}"
+            speed = f"{told['milliseconds']:.0f}" if told.get("milliseconds") else ""
+            figures = f"{told['parameters'] / 1e6:.2f} | {speed} | {told.get('kimg', told['options']['kimg']):.1f}"
+            figures += f" | {told['minutes']:.1f} | {told['held_out_loss']:.4f}"
             print(f"| {variation.group}: {variation.name} | {figures} |")
 
 
@@ -239,23 +265,31 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=100)
     parser.add_argument("--sampler", default="unipc")
     parser.add_argument("--calls", type=int, nargs="+", default=CALLS, help="the network's calls to measure with")
+    parser.add_argument("--equal-time", action="store_true", help="the same time for all, and not the same samples")
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--device")
     options = parser.parse_args()
     tune_allocator()
     truth = middles(options.photographs, options.pictures, options.size)
-    told = {name: getattr(options, name) for name in ("size", "kimg", "pictures", "calls")}
+    told = {name: getattr(options, name) for name in ("size", "kimg", "pictures", "calls", "equal_time")}
     told |= {name: str(getattr(options, name).resolve()) for name in ("training", "photographs")}
+    chosen = [v for v in VARIATIONS if options.only is None or {v.group, v.folder} & set(options.only)]
+    options.results.mkdir(parents=True, exist_ok=True)
+    milliseconds = step_milliseconds(chosen, options) if options.equal_time else {}
     results = {}
     for variation in VARIATIONS:
         file = options.results / variation.folder / f"measured-{options.sampler}.json"
-        if not file.exists() and (options.only is None or {variation.group, variation.folder} & set(options.only)):
+        own = milliseconds.get(variation.folder)
+        kimg = round(options.kimg * milliseconds[DEFAULT.folder] / own, 1) if own else options.kimg
+        if not file.exists() and variation in chosen:
             with guided_by(variation.guide):
-                model, minutes = trained(variation, options)
+                model, minutes = trained(variation, kimg, options)
                 figures = measured(model, truth, options.sampler, options.calls)
             result = {
                 "options": told,
                 "machine": machine(),
+                "milliseconds": own,
+                "kimg": kimg,
                 "minutes": minutes,
                 "parameters": model.network.parameter_count,
                 "held_out_loss": model.legs[-1]["held_out_loss"],
