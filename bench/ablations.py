@@ -140,19 +140,19 @@ def guided_by(guide: Guide) -> Any:
 
 
 def step_milliseconds(variations: list[Variation], options: argparse.Namespace) -> dict[str, float]:
-    """Milliseconds of a step of the default and of each of these, by their folders, taken in turns; kept in RESULTS."""
+    """Milliseconds of a step of each of these and of the default, by their shapes, taken in turns; kept in RESULTS."""
     file = options.results / "step-milliseconds.json"
-    timed = [DEFAULT, *variations]
+    shapes = {str(variation.shape): variation.shape for variation in [DEFAULT, *variations]}
     if not file.exists():
         bf16 = fast_dtype(torch.device("cpu")) == torch.bfloat16
         batch = TrainConfig().batch_size
-        steps = {variation.folder: step_of(UNet(variation.shape), options.size, batch, bf16) for variation in timed}
+        steps = {name: step_of(UNet(shape), options.size, batch, bf16) for name, shape in shapes.items()}
         found = {name: 1000 * seconds for name, seconds in medians(alternate(steps, TIMED)).items()}
         text = json.dumps(found).encode()
         write_atomically(file, lambda stream: stream.write(text), overwrite=False)
     found = json.loads(file.read_text())
-    if missing := [variation.folder for variation in timed if variation.folder not in found]:
-        raise SystemExit(f"{file} lacks {missing[0]}: all are timed in one run; give another folder for the results")
+    if missing := shapes.keys() - found.keys():
+        raise SystemExit(f"{file} lacks {min(missing)}: all are timed in one run; give another folder for the results")
     return found
 
 
@@ -279,8 +279,8 @@ def main() -> None:
     results = {}
     for variation in VARIATIONS:
         file = options.results / variation.folder / f"measured-{options.sampler}.json"
-        own = milliseconds.get(variation.folder)
-        kimg = round(options.kimg * milliseconds[DEFAULT.folder] / own, 1) if own else options.kimg
+        own = milliseconds.get(str(variation.shape))
+        kimg = round(options.kimg * milliseconds[str(DEFAULT.shape)] / own, 1) if own else options.kimg
         if not file.exists() and variation in chosen:
             with guided_by(variation.guide):
                 model, minutes = trained(variation, kimg, options)
