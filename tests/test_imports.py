@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -128,6 +129,15 @@ def test_imports_point_one_way(path: Path) -> None:
     assert room in ROW_OF, f"{room} has no place in ROWS yet"
     above = {other for other in rooms_imported(path) - {room} if ROW_OF.get(other, len(ROWS)) >= ROW_OF[room]}
     assert not above, f"{room} may only import rooms of earlier rows, not {sorted(above)}"
+
+
+@pytest.mark.parametrize("page", ["code.md", "code.zh-CN.md"])
+def test_pages_on_the_code_name_every_room_and_no_other_file(page: str) -> None:
+    root = Path(__file__).parents[1]
+    named = set(re.findall(r"`([\w/]+(?:\.py|/))`", (root / "docs" / page).read_text("utf-8")))
+    rooms = {f"{room}/" if (SOURCE / room).is_dir() else f"{room}.py" for room in ROW_OF}
+    assert not rooms - named
+    assert not [name for name in named if not any((place / name).exists() for place in (SOURCE, SOURCE / "web", root))]
 
 
 def test_pillow_has_one_home() -> None:
