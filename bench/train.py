@@ -4,7 +4,8 @@
 
 On the processor. Steps are those of every network on the same random batch (forward, squared error, backward, clipping,
 fused Adam), taking turns in one run; the limit is the fastest forward 3x3 convolution measured in the same turns. A
-step counts as three forward passes. Without a folder, the data pipeline reads drawn pictures.
+step counts as three forward passes. Without a folder, the data pipeline reads drawn pictures. `--where` prints where a
+step of ours goes, and nothing else.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, Dataset
 
 from machine import alternate, convolution_limit, convolutions, gflop, machine, medians
@@ -33,8 +35,10 @@ from pixmend.loop import Report, fit
 from pixmend.run_folder import RunFolder
 from pixmend.runtime import fast_dtype, tune_allocator
 from pixmend.training import InpaintingTask, TrainConfig
+from pixmend.unet import UNet, UNetConfig
 
 DTYPES = ("fp32", "bf16")
+OPERATIONS = 8  # that are named where a step's time is looked at; the others are added up
 HEAD = (
     "| network | parameters, M | GFLOP forward | fp32, samples/s | bf16, samples/s | ours is faster: fp32, bf16 "
     "| share of the limit: fp32, bf16 |\n| --- | --- | --- | --- | --- | --- | --- |"
@@ -91,6 +95,25 @@ def steps_table(size: int, batch: int, repeats: int) -> float:
             print(f"\nOurs beside the faster layout of each, {dtype}: {'; '.join(told)}.")
     trained_in = "bf16" if fast_dtype(torch.device("cpu")) == torch.bfloat16 else "fp32"
     return batch / seconds[f"{OURS} {trained_in}"]
+
+
+def where_table(size: int, batch: int, repeats: int) -> None:
+    """Print where a step of ours spends its time, by operations of torch."""
+    bf16 = fast_dtype(torch.device("cpu")) == torch.bfloat16
+    step = step_of(UNet(UNetConfig()), size, batch, bf16)
+    alone = 1000 * medians(alternate({"step": step}, repeats))["step"]
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        for _ in range(repeats):
+            step()
+    found = sorted(profiled.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    print(f"\n## Where a step at {size}x{size} goes, batch {batch}\n\n{alone:.0f} ms without the profiler.\n")
+    print("| operation | ms a step | share |\n| --- | --- | --- |")
+    total = sum(event.self_cpu_time_total for event in found)
+    for event in found[:OPERATIONS]:
+        own = event.self_cpu_time_total
+        print(f"| {event.key} | {own / repeats / 1000:.1f} | {100 * own / total:.0f} % |")
+    rest = sum(event.self_cpu_time_total for event in found[OPERATIONS:])
+    print(f"| all others | {rest / repeats / 1000:.1f} | {100 * rest / total:.0f} % |")
 
 
 def draw_pictures(folder: Path, count: int = 16, side: int = 256) -> Path:
@@ -189,9 +212,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--cache", type=Path, help="folder that keeps the decoded photographs; a passing one without")
+    parser.add_argument("--where", action="store_true", help="only where the time of a step goes, by a profiler")
     options = parser.parse_args()
     tune_allocator()
     print(f"# Training\n\n{machine()}; medians of {options.repeats} turns.")
+    if options.where:
+        for size in options.sizes:
+            where_table(size, options.batch, options.repeats)
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = options.folder or draw_pictures(Path(name) / "drawn")
         for size in options.sizes:
