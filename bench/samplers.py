@@ -55,9 +55,8 @@ def main() -> None:
         told = f"PSNR {hole_psnr(limit / 127.5 - 1, truth, hole).mean():.2f} dB"
         told += f", sharpness {ratio(inside_gradient(limit / 127.5 - 1, hole), sharp):.2f}"
         print(f"\n## {kind}: distance, hole PSNR in dB, sharpness (the limit itself: {told})\n")
-        print(
-            f"| sampler | {' | '.join(f'{n} calls' for n in options.calls)} |\n| --- |{' --- |' * len(options.calls)}"
-        )
+        calls_of = " | ".join("1 call" if n == 1 else f"{n} calls" for n in options.calls)
+        print(f"| sampler | {calls_of} |\n| --- |{' --- |' * len(options.calls)}")
         for sampler in (*DETERMINISTIC, "ddpm"):
             cells = []
             for calls in options.calls:
