@@ -130,6 +130,20 @@ def test_candidates_are_numbered_and_differ(run: Run, folder: Path, tiny_model: 
     assert [Path(name).name for name in json.loads(done.out)["outputs"]] == ["out-1.png", "out-2.png", "out-3.png"]
     assert len({(folder / f"out-{i}.png").read_bytes() for i in (1, 2, 3)}) == 3
     assert not (folder / "out.png").exists()
+    (folder / "results").mkdir()
+    fails(run(*inpaint(folder, tiny_model, "-o", folder / "results", "--candidates", 2)), 8, "name a file in it")
+
+
+def test_steps_of_an_earlier_fill_do_not_stay(run: Run, folder: Path, tiny_model: Path) -> None:
+    kept = ("-o", folder / "out.png", "--save-steps", folder / "steps", "--overwrite")
+    (folder / "steps").mkdir()
+    (folder / "steps" / "mine.png").write_bytes(b"mine")
+    assert run(*inpaint(folder, tiny_model, *kept, "--steps", 5)).code == 0
+    many = set(contents(folder / "steps"))
+    assert run(*inpaint(folder, tiny_model, *kept, "--steps", 1)).code == 0
+    few = set(contents(folder / "steps"))
+    assert {"mine.png", "steps.gif", "step-000.png"} < few < many
+    assert len(many - few) == 4
 
 
 def test_steps_of_floats_are_saved_with_8_bits(run: Run, folder: Path, tiny_model: Path) -> None:
@@ -216,10 +230,10 @@ def test_no_two_things_are_written_to_one_file(run: Run, folder: Path, tiny_mode
 
 
 def test_inpaint_takes_a_budget_a_quality_and_explains(run: Run, folder: Path, tiny_model: Path) -> None:
-    more = ("-o", folder / "out.png", "--quality", "fast", "--max-memory", "50%", "--explain", folder / "why.json")
+    more = ("-o", folder / "out.png", "--quality", "fast", "--max-memory", "50%", "--explain", folder / "why.JSON")
     done = run(*inpaint(folder, tiny_model, *more))
     assert (done.code, done.err) == (0, "")
-    assert json.loads((folder / "why.json").read_text())["picture"] == {"height": SIZE[0], "width": SIZE[1]}
+    assert json.loads((folder / "why.JSON").read_text())["picture"] == {"height": SIZE[0], "width": SIZE[1]}
     done = run(*inpaint(folder, tiny_model, "-o", folder / "other.png", "--max-memory", "1kB"))
     assert (done.code, done.err.count("\n")) == (MemoryLimitError.exit_code, 1)
     done = run(*inpaint(folder, tiny_model, "-o", folder / "other.png", "--explain", folder / "why.txt"))
@@ -483,6 +497,7 @@ def test_a_picture_that_is_erased_in_places_becomes_a_jpeg(run: Run, folder: Pat
     assert done.code == 0
     assert "less than half transparent stays" in done.err
     assert samples(folder / "out.png")[0, 0, 3] == 200
+    assert "stays as it is" not in run(*command[:-1], folder / "b.png", "--invert-mask").err, "it is what is filled"
 
 
 def test_a_preview_tells_the_share_of_a_soft_mask(run: Run, folder: Path) -> None:

@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from command_line import Run, contents, fails, inpaint, picture_and_mask
+from command_line import Run, contents, fails, inpaint, picture_and_mask, samples
 from pixmend import cli, options
 from pixmend.efforts import DETAILS, QUALITIES
-from pixmend.errors import MemoryLimitError, ModelFileError, OutputError
+from pixmend.errors import FileMissingError, MemoryLimitError, ModelFileError, OutputError
+from pixmend.images import load_image
 from pixmend.samplers import SAMPLERS
+from pixmend.soft_masks import RADIUS_LIMIT
 
 
 @pytest.fixture
@@ -168,6 +170,7 @@ def test_bad_device(run: Run, folder: Path, tiny_model: Path, device: str) -> No
 def test_what_is_refused_before_torch_is_loaded_is_what_is_not_known_afterwards() -> None:
     known = (tuple(SAMPLERS), tuple(QUALITIES), DETAILS)
     assert known == (options.SAMPLERS, options.QUALITIES, options.DETAILS)
+    assert options.RADIUS_LIMIT == RADIUS_LIMIT
 
 
 @pytest.mark.parametrize("moment", ["in the network", "while it is saved"])
@@ -270,3 +273,46 @@ def test_names_that_cannot_be_printed_are_escaped(tmp_path: Path, encoding: str,
     assert b"\\u" in done.stdout
     assert not done.stderr
     assert os.listdir(os.fsencode(tmp_path)) == [name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the shell closes the streams")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_stop_no_work_and_are_no_files(tmp_path: Path, closed: str) -> None:
+    command = f'"{sys.executable}" -m pixmend mask thin 16 -o mask.png {closed}'
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("is white" in done.stdout) == (closed == "2>&-")
+    assert samples(tmp_path / "mask.png").shape == (16, 16)
+    fails = f'"{sys.executable}" -m pixmend info nowhere.safetensors {closed}'
+    done = subprocess.run(["sh", "-c", fails], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert ("does not exist" in done.stderr) == (closed == ">&-")
+
+
+def test_control_characters_in_names_do_not_reach_the_terminal(run: Run, tmp_path: Path) -> None:
+    done = run("info", tmp_path / "evil\x1b[31mred.safetensors")
+    assert "evil\\x1b[31mred" in done.err
+    assert "\x1b" not in done.err
+
+
+def test_names_that_no_mask_can_have_are_refused_before_the_work(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_work(*given: object, **how: object) -> None:
+        raise AssertionError("the work was begun")
+
+    monkeypatch.setattr("pixmend.scratches.find_scratches", no_work)
+    monkeypatch.setattr("pixmend.masks.create_advanced_mask", no_work)
+    monkeypatch.setattr("pixmend.demo.run_demo", no_work)
+    for given in (("mask", "--scratches", folder / "picture.png"), ("mask", "thin", 16), ("demo",)):
+        fails(run(*given, "-o", folder / "m.xyz"), 8, "m.xyz ends in .xyz")
+    fails(run("demo", "-o", folder / "d.gif"), 8, "d.gif")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such pipes")
+def test_pipes_are_told_for_what_they_are(run: Run, folder: Path, tiny_model: Path) -> None:
+    os.mkfifo(folder / "pipe.png")
+    given = ("inpaint", folder / "picture.png", "--mask", folder / "pipe.png", "-o", folder / "out.png")
+    fails(run(*given, "--model", tiny_model), 3, "pipe.png is a device or a pipe; save what it holds as a file")
+    with pytest.raises(FileMissingError, match="is a device or a pipe"):
+        load_image(folder / "pipe.png")

@@ -150,6 +150,27 @@ def test_results_do_not_leave_the_output_folder_by_a_link(tmp_path: Path) -> Non
     assert "leads" in find(tmp_path / "in", tmp_path / "out").refused["sub/a.png"]
 
 
+def test_a_file_where_a_result_s_folder_has_to_be(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "deep" / "sub" / "a.png", tmp_path / "in" / "b.png", tmp_path / "out" / "deep")
+    found = find(tmp_path / "in", tmp_path / "out")
+    assert [task.name for task in found.tasks] == ["b.png"]
+    place = tmp_path / "out" / "deep"
+    assert found.refused == {"deep/sub/a.png": f"{place} is a file where its folder has to be; move or remove the file"}
+
+
+def test_films_data_and_what_is_never_read_are_no_pictures(tmp_path: Path) -> None:
+    touch(*(tmp_path / f"in/{name}" for name in ("a.png", "clip.mpg", "data.h5", "w.grib", "d.eps", "i.ico", "s.wmf")))
+    assert list(pairs(tmp_path / "in", None)) == ["a.png"]
+
+
+def test_what_is_left_out_among_masks_is_told(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "sub" / "a.png", tmp_path / "masks" / "b.png", tmp_path / "elsewhere" / "a.png")
+    (tmp_path / "masks" / "sub").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    found = find(tmp_path / "in", tmp_path / "out", tmp_path / "masks")
+    assert list(found.refused) == ["sub/a.png"]
+    assert f"{tmp_path / 'masks' / 'sub'} is a link to a folder, which is not followed" in found.notes
+
+
 def test_a_folder_that_cannot_be_listed_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path / "in" / "a.png", tmp_path / "in" / "closed" / "b.png")
     scan = os.scandir

@@ -22,6 +22,7 @@ from pixmend.errors import AllFailedError, SomeFailedError
 from pixmend.folders import runner
 from pixmend.folders.inpainting import InpaintWork
 from pixmend.folders.journal import FOLDER
+from pixmend.folders.pairing import Task
 from pixmend.unet import UNetConfig
 
 
@@ -158,11 +159,36 @@ def test_dry_run_refuses_what_the_run_would(run: Run, folder: Path, holes: Path,
         (2, ("--sampler", "magic")),
         (2, ("--detail", "none")),
         (2, ("--max-memory", "much")),
+        (2, ("--steps", 100_000)),
+        (2, ("--blur", 5000)),
+        (2, ("--grow-mask", 5000)),
+        (2, ("--seed", 2**63 - 1)),
         (6, ("--model", folder / "a.png")),
     ):
         done = run(*given, *(() if code == 6 else ("--model", tiny_model)), *more, "--dry-run")
         assert (done.code, done.out, len(done.err.splitlines())) == (code, "", 1), done
     assert not output.exists()
+    for more in (("--grow-mask", 40), ("--blur", 20)):
+        for dry in ((), ("--dry-run",)):
+            done = run(*given, "--model", tiny_model, *more, *dry)
+            assert (done.code, (done.out + done.err).count("covers the whole picture")) == (21, 4), done
+    wrong = ("inpaint", folder, "-o", output, "--model", tiny_model, "--mask-color", "no colour")
+    assert [run(*wrong, *dry).code for dry in ((), ("--dry-run",))] == [2, 2]
+
+
+def test_dry_run_cuts_grey_before_it_looks_for_what_was_not_measured(
+    run: Run, tmp_path: Path, tiny_model: Path
+) -> None:
+    floats, mask = np.random.default_rng(0).random(SIZE, np.float32), np.zeros(SIZE, np.uint8)
+    floats[1, 2], mask[1, 2], mask[5:9] = np.nan, 80, 255
+    (tmp_path / "in").mkdir()
+    Image.fromarray(floats).save(tmp_path / "in" / "a.tif")
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    given = ("inpaint", tmp_path / "in", "--masks", tmp_path / "mask.png", "--model", tiny_model, "-o")
+    for more, code in (((), 21), (("--grow-mask", 4), 0)):  # what is grown over it is filled
+        for dry in ((), ("--dry-run",)):
+            done = run(*given, tmp_path / f"out{len(more)}", *more, *dry)
+            assert (done.code, "what was not measured" in done.err + done.out) == (code, code == 21), done
 
 
 def test_dry_run_refuses_what_was_not_measured(run: Run, tmp_path: Path, tiny_model: Path) -> None:
@@ -199,6 +225,7 @@ def test_names_are_printed_on_one_line(run: Run, folder: Path, tiny_model: Path)
     done = run("inpaint", folder, "-o", folder.parent / "out", "--model", tiny_model, "--json")
     assert "pixmend: failed: line\\nbreak [bold].png: " in done.err
     assert "caf\\udce9.png" in done.err
+    assert "the results are in" not in done.out + done.err
     assert len(done.err.splitlines()) == 7
     assert os.fsdecode(b"caf\xe9.png") in json.loads(done.out)["failures"]
 
@@ -280,6 +307,24 @@ def test_denoise_a_folder(run: Run, folder: Path) -> None:
     (folder / "bad.jpg").unlink()
     assert "0 of 4 pictures done, 4 were before" in run("denoise", folder, "-o", output, *options).out
     assert run("denoise", folder, "-o", output, *options, "--level", 0.1, "--dry-run").out.count("level was None") == 4
+
+
+def test_denoise_stops_within_a_picture(tmp_path: Path) -> None:
+    shape = UNetConfig(in_channels=3, channels=(32, 32), attention=(False, False), time_channels=16)
+    model = save_denoiser(tmp_path / "d.safetensors", Denoiser.new("scaled", shape=shape, levels=(0.01, 1.0)))
+    noise = np.random.default_rng(0).integers(0, 256, (700, 400, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "large.png")
+
+    def tick(step: int, steps: int) -> None:
+        told.append((step, steps))
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
+    told: list[tuple[int, int]] = []
+    task = Task("large.png", tmp_path / "large.png", None, tmp_path / "out.png")
+    with pytest.raises(KeyboardInterrupt):
+        DenoiseWork(model=model, level=0.2, device="cpu").prepare()(task, tmp_path / "staged.png", tick)
+    assert told[-1][0] < told[-1][1]
 
 
 def test_results_of_another_folder_are_never_replaced_or_taken_for_done(

@@ -210,6 +210,15 @@ def test_colour_that_is_nowhere_names_the_nearest(tmp_path: Path) -> None:
         mask_from_color(painted(tmp_path), "#fffffa", nearest - 1)
 
 
+def test_the_nearest_colour_is_found_with_the_tolerance_that_is_named(tmp_path: Path) -> None:
+    for value in (0.5, 0.2, 0.499, 7.5 / 255):
+        Image.fromarray(np.full((4, 4), value, np.float32)).save(tmp_path / "floats.tif")
+        with pytest.raises(MaskError, match="give --tolerance") as caught:
+            mask_from_color(tmp_path / "floats.tif", "#000000", 0)
+        nearest = int(str(caught.value).split("--tolerance ")[1].split(",")[0])
+        assert mask_from_color(tmp_path / "floats.tif", "#000000", nearest).all()
+
+
 @pytest.mark.parametrize(("color", "tolerance"), [("#12", 0), ("nonsense", 0), ("#ff00ff", 256), ("#ff00ff", -1)])
 def test_bad_colours(tmp_path: Path, color: str, tolerance: int) -> None:
     with pytest.raises(OptionError):

@@ -15,7 +15,7 @@ from PIL import Image
 import pixmend
 from conftest import bench_module
 from pixmend.cli import main
-from pixmend.components import connected
+from pixmend.components import connected, grown, reached
 from pixmend.errors import FileMissingError, OptionError, OutputExistsError, PictureError
 from pixmend.scratches import ROWS, find_scratches
 
@@ -218,3 +218,12 @@ def test_scans_of_twelve_bits_have_the_same_scratches() -> None:
     eight = find_scratches(scan.astype(np.uint8))
     assert 0.003 < eight.mean() < 0.02
     assert np.array_equal(eight, find_scratches(scan.astype(np.uint8) * np.uint16(16)))
+
+
+@pytest.mark.parametrize("reach", [0, 1, 2, 5, 40])
+def test_what_is_reached_is_what_grows_step_by_step(reach: int) -> None:
+    hole = np.random.default_rng(reach).random((13, 29)) > 0.97
+    expected = hole
+    for _ in range(reach):
+        expected = grown(expected)
+    np.testing.assert_array_equal(reached(hole, reach), expected)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pixmend.backends import missing_packages
-from pixmend.console import header_lines, progress_bar, say, show
+from pixmend.console import header_lines, open_closed_streams, progress_bar, say, show
 from pixmend.denoising.cli import denoise
 from pixmend.errors import (
     BackendError,
@@ -72,6 +72,7 @@ COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; what a user can mend is one line on stderr, never a traceback."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may have letters that cannot be printed
         sys.stdout.reconfigure(errors="backslashreplace")
     with end_on_signal() as stopped:
@@ -314,9 +315,10 @@ def demo(output: Output = Path("pixmend-demo.png"), seed: Seed = 0, overwrite: O
     """Repair a photograph that ships with pixmend."""
     compared = beside(output, "-side-by-side")
     check_outputs([output, compared], None, overwrite)
-    from pixmend.demo import run_demo
-    from pixmend.images import save_picture
+    from pixmend.demo import ASSETS, EXAMPLE, run_demo
+    from pixmend.images import check_savable, open_picture, save_picture
 
+    check_savable(open_picture(ASSETS / EXAMPLE.photograph), output)
     with progress_bar() as tell:
         result, side_by_side = run_demo(seed=seed, progress=tell)
     save_picture(side_by_side, compared, overwrite=overwrite)

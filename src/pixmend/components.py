@@ -55,6 +55,15 @@ def grown(hole: Hole) -> Hole:
     return found
 
 
+def reached(hole: Hole, reach: int) -> Hole:
+    """A hole (H, W) and all pixels at most `reach` away from it, a diagonal step counting as one; any reach."""
+    for axis in (0, 1):
+        edges = [(reach + 1, reach) if axis == i else (0, 0) for i in (0, 1)]
+        sums = np.moveaxis(np.pad(hole, edges).cumsum(axis, dtype=np.int32), axis, 0)
+        hole = np.moveaxis(sums[2 * reach + 1 :] > sums[: -2 * reach - 1], 0, axis)
+    return hole
+
+
 def connected(picture: Hole) -> Components:
     """The connected parts of a binary picture (H, W), by runs of pixels in a row that touch runs of the row above."""
     rows, columns = np.nonzero(picture)

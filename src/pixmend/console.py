@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,13 +12,32 @@ from contextlib import contextmanager, suppress
 
 def say(kind: str, message: str) -> None:
     """One line on stderr; kind: "error", "failed" (one of many), "warning" or "note"."""
-    show(f"pixmend: {kind}: {' '.join(message.split())}")
+    show(shown(f"pixmend: {kind}: {' '.join(message.split())}"))
+
+
+def shown(text: str) -> str:
+    """A name or message on one line, as any terminal prints it: line breaks and bytes that are no text are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def show(line: str) -> None:
     """A line on stderr, if somebody is there to read it: a terminal or a pipe that was closed stops no work."""
     with suppress(OSError):
         print(line, file=sys.stderr)
+
+
+def open_closed_streams() -> None:
+    """Whatever was started with stdout or stderr closed prints into nothing, and no file that it opens is one of them.
+
+    Python has None in their places, which prints nothing, or to the other one, and fails where more is asked of it.
+    """
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_WRONLY)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
 
 
 def header_lines(value: object, name: str = "") -> Iterator[str]:

@@ -219,7 +219,7 @@ def _part_of(path: Path) -> Iterator[tuple[int, str]]:
     while True:
         handle, name = _new_part(path)
         guard = os.dup(handle)  # it holds the lock until the file has its name
-        _try_lock(guard)
+        _try_lock(guard, wait=True)  # for whoever is about to remove it
         if os.fstat(guard).st_nlink:
             break
         for one in (handle, guard):  # another process took it for abandoned before it was locked
@@ -243,12 +243,12 @@ def _new_part(path: Path) -> tuple[int, str]:
             return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode), str(name)
 
 
-def _try_lock(handle: int) -> bool:
+def _try_lock(handle: int, *, wait: bool = False) -> bool:
     """Lock a file for as long as it is open; false where somebody else has, or where there are no locks."""
     try:
         import fcntl
 
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (ImportError, OSError):
         return False
     return True

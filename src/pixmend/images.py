@@ -24,7 +24,7 @@ from pixmend.encoding import check_savable, encode, fitted, save_animation, save
 from pixmend.errors import FileMissingError, MaskError, OptionError, PictureError
 from pixmend.heif import register_heif
 from pixmend.mask_reading import MaskReading, near_colour, read_mask_array, read_mask_picture
-from pixmend.opening import picture_size
+from pixmend.opening import NO_PICTURES, picture_size
 from pixmend.pictures import SLACK, Floats, Metadata, Picture, composite, from_array, from_values
 from pixmend.run_place import was_begun
 from pixmend.thumbnails import decode_thumbnail, decode_thumbnail_of, decode_thumbnails
@@ -247,9 +247,10 @@ def open_thumbnails(
 
 @cache
 def picture_suffixes() -> frozenset[str]:
-    """What the names of pictures end in that Pillow reads, in small letters: ".png", ".jpg" and so on."""
+    """What the names of pictures end in that are read here, in small letters: ".png", ".jpg" and so on."""
     register_heif()
-    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN)
+    known = Image.registered_extensions().items()
+    return frozenset(suffix for suffix, name in known if name in Image.OPEN and name not in NO_PICTURES)
 
 
 def picture_files(folder: str | os.PathLike[str], unlisted: Callable[[str], object] = lambda line: None) -> list[Path]:

@@ -39,6 +39,7 @@ from pixmend.inputs import (
 )
 from pixmend.options import (
     ALMOST_ALL,
+    RADIUS_LIMIT,
     AsJson,
     Backend,
     Detail,
@@ -90,9 +91,12 @@ def inpaint(
     candidates: Candidates = 1,
     save_steps: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the pictures on the way here.")] = None,
     blur: Annotated[
-        int | None, typer.Option(min=0, metavar="R", help="Radius of a soft edge, in pixels; 0 without.")
+        int | None,
+        typer.Option(min=0, max=RADIUS_LIMIT, metavar="R", help="Radius of a soft edge, in pixels; 0 without."),
     ] = None,
-    grow_mask: Annotated[int | None, typer.Option(min=0, metavar="N", help=GROW_HELP, show_default=False)] = None,
+    grow_mask: Annotated[
+        int | None, typer.Option(min=0, max=RADIUS_LIMIT, metavar="N", help=GROW_HELP, show_default=False)
+    ] = None,
     invert_mask: Annotated[bool, typer.Option("--invert-mask", help="Fill where the mask is black.")] = False,
     soft_mask: Annotated[bool, typer.Option("--soft-mask", help="Take grey in the mask as strength.")] = False,
     explain: Explain = None,
@@ -187,9 +191,14 @@ def inpaint(
 
 
 def numbered(output: Path, candidates: int) -> list[Path]:
-    """The names of the outputs: OUT for one candidate, else its stem with -1, -2 and so on."""
+    """The names of the outputs: OUT for one candidate, else its stem with -1, -2 and so on.
+
+    Raises OutputError for a folder, beside which they would come to lie.
+    """
     if candidates == 1:
         return [output]
+    if os.path.isdir(output):
+        raise OutputError(f"{output} is a folder; name a file in it")
     return [beside(output, f"-{i}") for i in range(1, candidates + 1)]
 
 
@@ -218,8 +227,10 @@ def _save_steps(result: Inpainted, candidates: int, folder: Path, overwrite: boo
     from pixmend.images import save_animation, save_picture
     from pixmend.pictures import from_values
 
+    """Write the pictures on the way; overwrite: those of an earlier fill, of which there may be more, are gone then."""
     with errors_as_one_line(folder):
         folder.mkdir(exist_ok=True)
+    names: set[str] = set()
     for candidate in range(candidates):
         end = f"-{candidate + 1}" if candidates > 1 else ""
 
@@ -227,10 +238,16 @@ def _save_steps(result: Inpainted, candidates: int, folder: Path, overwrite: boo
             for step in range(len(result.steps[candidate])):
                 picture = result.step_picture(step, candidate)
                 shown = from_values(picture.colour()) if picture.is_float else picture  # PNG holds no floats
-                save_picture(shown, folder / f"step-{step:03d}{end}.png", overwrite=overwrite)
+                names.add(name := f"step-{step:03d}{end}.png")
+                save_picture(shown, folder / name, overwrite=overwrite)
                 yield picture  # one at a time: a large one has hundreds of megabytes
 
-        save_animation(saved(), folder / f"steps{end}.gif", overwrite=overwrite)
+        names.add(name := f"steps{end}.gif")
+        save_animation(saved(), folder / name, overwrite=overwrite)
+    with errors_as_one_line(folder):
+        for path in folder.iterdir() if overwrite else ():
+            if OF_STEPS.fullmatch(path.name) and path.name not in names:
+                path.unlink()
 
 
 def print_result(result: Inpainted, outputs: Sequence[Path], *, as_json: bool) -> None:

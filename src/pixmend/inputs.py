@@ -93,7 +93,7 @@ def read_inputs(
             hole = _with_rim(hole, options.rim)
         return picture, (hole != options.invert).astype("float32"), notes
     if options.mask is None:
-        if not written.is_opaque:
+        if not written.is_opaque and not options.invert:
             notes.append("what is less than half transparent stays as it is; a mask fills what of it is to be filled")
         return picture, None, notes
     reading = read_mask(options.mask, picture.size, invert=options.invert, soft=options.soft)

@@ -64,7 +64,7 @@ def mask(
 
 def _draw(kind: str, size: str, output: Path, seed: int, overwrite: bool) -> None:
     shape = parse_size(size)
-    check_output(output, overwrite)
+    _check(output, overwrite)
     from pixmend.images import open_picture, save_picture
     from pixmend.masks import create_advanced_mask
 
@@ -74,7 +74,7 @@ def _draw(kind: str, size: str, output: Path, seed: int, overwrite: bool) -> Non
 
 
 def _find(image: Path, output: Path, how: dict[str, Any], overwrite: bool) -> None:
-    check_output(output, overwrite)
+    _check(output, overwrite)
     check_inputs(image)
     from pixmend.images import open_picture, save_picture
     from pixmend.scratches import find_scratches
@@ -86,6 +86,16 @@ def _find(image: Path, output: Path, how: dict[str, Any], overwrite: bool) -> No
     elif hole.mean() > MUCH:
         say("warning", "so much is rarely damage: the picture's own lines may be marked; try --sensitivity 0.25")
     print(f"{hole.mean():.1%} of {output} is white; look at it, and erase what is no damage before you fill it")
+
+
+def _check(output: Path, overwrite: bool) -> None:
+    """Refuse, before any work, a name that no mask can have."""
+    check_output(output, overwrite)
+    import numpy as np
+
+    from pixmend.images import check_savable, open_picture
+
+    check_savable(open_picture(np.zeros((1, 1), bool)), output)
 
 
 def parse_size(text: str) -> tuple[int, int]:

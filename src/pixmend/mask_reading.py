@@ -199,7 +199,7 @@ def near_colour(picture: Picture, colour: tuple[int, int, int], tolerance: int) 
         raise MaskError("all of the picture is transparent, and has no colour to look for; give a mask")
     if not found.any():
         name = "#{:02x}{:02x}{:02x}".format(*colour)
-        nearest = int(np.ceil(distance.min() - 0.5))
+        nearest = int(np.floor(distance.min() + 0.5))
         raise MaskError(
             f"no pixel is within {tolerance} of {name}; the nearest is {nearest} away: give --tolerance {nearest}, "
             "or another colour"

@@ -20,6 +20,8 @@ MAX_PIXELS = 200_000_000  # a picture whose header claims more is refused before
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how one begins; the last two are of 64-bit offsets
 _WRAPPERS = ("EPS", "IPTC")  # of the second, Pillow opens as a picture whatever is in it, be it PostScript
+# What Pillow has names of, and tells by its header at most, or what is refused below: films, data, icons, textures.
+NO_PICTURES = (*_WRAPPERS, "MPEG", "HDF5", "GRIB", "BUFR", "WMF", "ICO", "ICNS", "BLP")
 _POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 _AROUND_OTHERS = (b"\0\0\1\0", b"icns", b"BLP1")  # whose inner pictures Pillow decodes, whatever the headers say
 
@@ -35,7 +37,9 @@ def opened(path: str | os.PathLike[str]) -> Iterator[tuple[Image.Image, IO[bytes
     if os.path.isdir(path):
         raise FileMissingError(f"{path} is a folder; give one picture file")
     if not os.path.isfile(path):
-        raise FileMissingError(f"{path} does not exist; check the name")
+        other = os.path.exists(path)
+        why = "is a device or a pipe; save what it holds as a file" if other else "does not exist; check the name"
+        raise FileMissingError(f"{path} {why}")
     with (
         errors_as_one_line(str(path)),
         open(path, "rb") as stream,

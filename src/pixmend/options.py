@@ -18,13 +18,14 @@ MUCH_GREY = 0.01  # of a mask: more than the edges of a brush or the noise of a 
 STOPPED = 130  # the exit code of Ctrl-C, as shells and typer have it
 OUT_OF_MEMORY = "the memory that is free does not hold what is worked on; close other programs, or fill less at once"
 
-# What may be chosen, by name: the tables that have these are in modules that load torch.
+# What may be chosen: what has these by name is in modules that load torch.
 SAMPLERS = ("ddpm", "ddim", "dpmpp-2m", "unipc", "repaint", "ddnm")
 QUALITIES = ("fast", "balanced", "best")
 DETAILS = ("picture", "model")
+RADIUS_LIMIT = 1024  # pixels, of soft edges and of what holes grow by
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 
-Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, metavar="N", help="The same seed gives the same result.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 2, metavar="N", help="The same seed gives the same result.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; left out, the best there is.", show_default=False)]
 Backend = Annotated[
     str | None,
@@ -56,7 +57,7 @@ def explanation_files(path: Path | None) -> list[Path]:
         return []
     if path.suffix.lower() not in (".png", ".json"):
         raise OptionError(f"{path} cannot hold an explanation; name it .png, and a .json comes beside it, or .json")
-    return list(dict.fromkeys([path.with_suffix(".json"), path]))
+    return [path] if path.suffix.lower() == ".json" else [path.with_suffix(".json"), path]
 
 
 def check_choices(*, sampler: str | None, quality: str, detail: str, max_memory: str | None) -> None:
@@ -99,10 +100,10 @@ def _why_no_file(path: Path) -> str:
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        pass
+        return "does not exist; check its name"
     except OSError as error:
         return f"cannot be reached ({error.strerror}); check its name, and see to its permissions"
-    return "does not exist; check its name"
+    return "is a device or a pipe; save what it holds as a file, and give that"
 
 
 @contextmanager

@@ -50,8 +50,7 @@ class DenoiseWork:
         def do(task: Task, staged: Path, tick: Tick) -> dict[str, Any]:
             picture = fitted(open_picture(task.picture), task.output)
             notes = list(picture.notes)
-            tick(0, 1)
-            result = denoise(picture, level=self.level, model=denoiser, device=self.device)
+            result = denoise(picture, level=self.level, model=denoiser, device=self.device, progress=tick)
             save_picture(result.picture, staged, note=lambda told: notes.append(told.removeprefix(f"{staged}: ")))
             figures = {name: getattr(result, name) for name in ("level", "told", "estimated", "seconds")}
             return figures | ({"notes": notes} if notes else {})

@@ -12,12 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
-from pixmend.console import progress_bar, say, warnings_as_lines
+from pixmend.console import progress_bar, say, shown, warnings_as_lines
 from pixmend.errors import AllFailedError, OptionError, PixmendError, SomeFailedError
 from pixmend.folders.journal import Journal, check_place
 from pixmend.folders.pairing import find
 from pixmend.folders.runner import Engine, Plan, Summary, make_plan, one_by_one, perform
-from pixmend.folders.work import Work
+from pixmend.folders.work import Outcome, Work
 from pixmend.options import STOPPED
 from pixmend.signals import stop_on_signal
 
@@ -127,6 +127,8 @@ def _tell_plan(plan: Plan, work: Work, *, as_json: bool) -> None:
             try:
                 rows.append(row | work.check(task))
             except PixmendError as error:
+                if Outcome.of_error(task.name, error).fatal:  # as the run would end
+                    raise
                 refused[task.name] = str(error)
     rows += [{"picture": name, "action": "refuse", "why": why} for name, why in refused.items()]
     rows.sort(key=lambda row: row["picture"])
@@ -166,7 +168,8 @@ def _tell_summary(summary: Summary, output: Path, *, as_json: bool) -> None:
         print(f"{summary.done} of {summary.pictures} pictures done{before}{failed}; {summary.seconds:.1f} s")
         if summary.left:
             print(f"{summary.left} are left; the same command goes on")
-        print("the results are in", shown(str(output)))
+        if summary.done or summary.before:
+            print("the results are in", shown(str(output)))
     if summary.left:
         raise typer.Exit(STOPPED)
     _raise_for(len(summary.failures), summary.pictures)
@@ -180,8 +183,3 @@ def _raise_for(failed: int, pictures: int) -> None:
             f"{failed} of {pictures} pictures could not be done, for the reasons listed; mend them, then the same "
             "command does what is left"
         )
-
-
-def shown(text: str) -> str:
-    """A name or message on one line, as any terminal prints it: line breaks and bytes that are no text are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

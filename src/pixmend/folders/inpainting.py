@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixmend.errors import MaskError, PictureError
+from pixmend.components import reached
+from pixmend.errors import MaskError, OptionError, PictureError
 from pixmend.folders.pairing import Task
 from pixmend.folders.work import Do, Tick, sha256_of
 from pixmend.inputs import MaskOptions, read_inputs
@@ -40,18 +41,26 @@ class InpaintWork:
             object.__setattr__(self, "model", self.model.absolute())
 
     def settings(self) -> dict[str, Any]:
-        """All options but those of the machine, which change results within rounding only; raises ModelFileError."""
+        """All options but those of the machine, which change results within rounding only.
+
+        Raises ModelFileError, and OptionError for more steps than the model has noise levels.
+        """
         from pixmend import model_files
 
         path = self.model or model_files.DEFAULT_MODEL
-        model_files.read_content(path, model_files.REPAIRER)
+        levels = model_files.read_content(path, model_files.REPAIRER).get("diffusion", {}).get("T")
+        if self.steps and isinstance(levels, int) and self.steps > levels:
+            raise OptionError(f"{self.steps} steps are too many; {path} has {levels} noise levels: give at most that")
         names = ("steps", "sampler", "quality", "detail", "seed", "blur", "grow")
         model = sha256_of(path)
         of_hole = {name: value for name, value in asdict(self.hole).items() if name != "mask"}
         return {"command": "inpaint", "model": model, **{name: getattr(self, name) for name in names}, **of_hole}
 
     def check(self, task: Task) -> dict[str, Any]:
-        """The hole's share, before it grows; raises what reading raises, and MaskError for nothing and for all."""
+        """The hole's share, before it grows; raises what reading raises, and MaskError for nothing and for all.
+
+        As `job.read_job` has it, which loads torch.
+        """
         picture, strength, notes = self._read(task)
         if strength is None:
             from pixmend.images import mask_from_alpha
@@ -62,9 +71,12 @@ class InpaintWork:
         if share in (0, 1):
             what = "covers the whole picture" if share else "marks nothing"
             raise MaskError(f"the mask {what}; paint white what is to be filled, or use --invert-mask")
+        if reached(hole, self.grow + 2 * (self.blur or 0)).all():
+            raise MaskError("the mask, grown, covers the whole picture; give a smaller --blur or --grow-mask")
         from pixmend.pictures import NOT_WHOLE_BESIDE
 
-        if picture.is_float and (picture.lacking() & (strength == 0)).any():
+        filled = reached(strength == 1 if self.hole.soft else hole, self.grow)
+        if picture.is_float and (picture.lacking() & ~filled).any():
             raise PictureError(NOT_WHOLE_BESIDE)
         return {"hole_share": share, **({"notes": notes} if notes else {})}
 

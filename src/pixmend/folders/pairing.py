@@ -64,9 +64,13 @@ def find(folder: Path, output: Path, masks: Path | None = None) -> Found:
             target = output / name
             if not _is_inside(target.parent, output):
                 raise OutputError(f"a link leads from its place in {output} out of that folder; remove the link")
+            for place in (output / above for above in Path(name).parents):
+                if os.path.exists(place) and not os.path.isdir(place):
+                    raise OutputError(f"{place} is a file where its folder has to be; move or remove the file")
             found.tasks.append(Task(name, folder / name, mask, target))
         except (FileMissingError, OutputError) as error:
             found.refused[name] = str(error)
+    found.notes += index.notes if index else []
     if index and (idle := index.idle()):
         found.notes.append(f"masks in {masks} that belong to no picture: {len(idle)}, such as {idle[0]}")
     return found
@@ -87,7 +91,11 @@ class Masks:
         self._stems: dict[str, list[str]] = {}
         self._used: set[str] = set()
         self._pictures = Counter(_folded(os.path.splitext(name)[0]) for name in pictures)
-        self._all = [name for name in _list(folder, [output]).files if not beside or _is_mask(name)]
+        listing = _list(folder, [output])
+        self.notes = (
+            [] if beside else [*listing.refused.values(), *listing.notes]
+        )  # beside pictures it is told of those
+        self._all = [name for name in listing.files if not beside or _is_mask(name)]
         for name in self._all:
             stem = os.path.splitext(name)[0]
             if not beside:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pixmend.backends import NEEDED
-from pixmend.errors import OptionError, OutputError, SomeFailedError
+from pixmend.errors import OptionError, OutputError
 from pixmend.files import errors_as_one_line
 from pixmend.folders.journal import ADVICE
 from pixmend.folders.pairing import Task
@@ -109,12 +109,12 @@ def _outcomes(work: Work, tasks: Sequence[Task], staging: Path, workers: int | N
             left.discard(outcome.name)
             yield outcome
     except ray.exceptions.RayError as error:  # no worker could be started, or the cluster is gone
-        why = str(error).strip().splitlines()[-1][:200]
-        raise SomeFailedError(
-            f"Ray gave up ({why}); what is done is kept: mend it, then the same command goes on"
-        ) from error
+        told = (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
+        why = f"Ray gave up ({told}); mend it, then the same command goes on"
+    else:
+        why = "Ray lost it, with the machine that it was on; try it again"
     for name in sorted(left):
-        yield Outcome(name, error="Ray lost it, with the machine that it was on; try it again", exit_code=DEFECT)
+        yield Outcome(name, error=why, exit_code=DEFECT)
 
 
 def _as_row(task: Task) -> dict[str, str]:
