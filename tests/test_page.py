@@ -111,6 +111,11 @@ def test_the_canvas_is_extended(visitor: Visitor, picture: Path) -> None:
     assert (result[:HEIGHT, 24:] == samples(picture.read_bytes())).all()
     page.reload()
     expect(visitor.candidates).to_have_count(2)
+    with page.expect_request("**/api/extensions") as asked:  # the same sides, though a reload empties the form
+        visitor.do("others")
+    assert {side: sent(asked.value)[side] for side in ("left", "top", "bottom")} == {"left": 24, "top": 0, "bottom": 16}
+    expect(visitor.candidates).to_have_count(2)
+    data = visitor.saved()[1]
     visitor.do("keep")
     expect(page.locator("#about-picture")).to_contain_text(f"{WIDTH + 24} × {HEIGHT + 16}")
     assert visitor.saved()[1] == data

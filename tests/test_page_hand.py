@@ -119,6 +119,44 @@ def test_what_is_painted_on_an_extended_picture_lies_where_it_was_painted(visito
     assert mask.all()
 
 
+def test_a_stroke_under_way_while_its_result_is_kept_lies_where_it_was_painted(visitor: Visitor) -> None:
+    page = visitor.page
+    page.fill("[name=grow]", "0")
+    page.get_by_text("Extend the canvas").click()
+    page.fill("[name=left]", "48")
+    visitor.do("extend")
+    expect(visitor.candidates).to_have_count(2)
+    visitor.still()
+    visitor.choose("rectangle")
+    stage = page.locator("#repair .stage").bounding_box()
+    assert stage is not None
+    page.mouse.move(stage["x"] + 4, stage["y"] + 4)
+    page.mouse.down()  # from outside of the picture to its middle
+    page.mouse.move(stage["x"] + stage["width"] / 2, stage["y"] + stage["height"] - 4, steps=3)
+    page.keyboard.press("k")
+    visitor.expect_said("Kept.")
+    page.mouse.up()
+    mask = visitor.mask()
+    assert mask.shape == (HEIGHT, WIDTH + 48)
+    columns = np.asarray(mask.any(axis=0))
+    assert columns[: (WIDTH + 48) // 2 - 2].all()
+    assert not columns[(WIDTH + 48) // 2 + 2 :].any()
+
+
+def test_a_mouse_that_is_touched_does_not_spoil_what_the_arrows_draw(visitor: Visitor) -> None:
+    page = visitor.page
+    page.fill("[name=grow]", "0")
+    page.locator("#repair-canvas").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowRight")
+    page.mouse.move(*visitor.on_screen((0.1, 0.1)))
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    rows, columns = visitor.mask().nonzero()
+    assert rows.min() > HEIGHT * 0.25
+    assert columns.min() > WIDTH * 0.25
+
+
 # ----------------------------------------------------------------------------------------------------- zoom and moving
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,9 @@ def test_redo_changes_nothing_while_a_job_runs_or_its_result_is_shown(visitor: V
 def test_after_a_job_that_was_lost_another_can_be_asked_for(visitor: Visitor) -> None:
     page = visitor.page
     job = {"id": "lost", "state": "running", "done": 1, "of": 2, "seconds_left": 1, "mask_share": 0.1, "results": []}
-    begun = {"body": f"retry: 1\nevent: job\ndata: {json.dumps(job)}\n\n", "content_type": "text/event-stream"}
+    step = json.dumps({"candidate": 0, "step": 0, "url": "/logo.svg"})
+    told = f"retry: 1\nevent: job\ndata: {json.dumps(job)}\n\nevent: step\ndata: {step}\n\n"
+    begun = {"body": told, "content_type": "text/event-stream"}
     answers = iter([begun])  # and then the stream breaks off, and the job is gone
     page.route("**/api/jobs/*/events", lambda route: route.fulfill(**next(answers, refuse(410, "gone"))))
     page.route("**/api/jobs/lost", lambda route: route.fulfill(**refuse(410, "the job has expired")))
@@ -127,9 +130,34 @@ def test_after_a_job_that_was_lost_another_can_be_asked_for(visitor: Visitor) ->
     visitor.do("run")
     visitor.expect_error("the job has expired")
     expect(visitor.button("undo")).to_be_enabled()
+    before = visitor.still()
+    visitor.drag(*OTHER_STROKE)
+    assert (visitor.still() != before).any(), "what is painted is seen"
     page.unroute_all()
     visitor.fill()
     forgive(visitor, "410")
+
+
+def test_a_job_is_not_given_up_for_an_answer_that_did_not_come(visitor: Visitor) -> None:
+    """Its events are refused, so it is asked for, and once nobody answers."""
+    page, asked = visitor.page, list[Route]()
+
+    def once(route: Route) -> None:
+        asked.append(route)
+        if len(asked) == 1:
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/api/jobs/*/events", lambda route: route.fulfill(**refuse(429, "too many streams")))
+    page.route(re.compile(r"/api/jobs/[^/]+$"), once)
+    visitor.drag(*STROKE)
+    visitor.do("run")
+    visitor.expect_error("does not answer")
+    expect(visitor.candidates).to_have_count(2)
+    expect(page.locator("#error")).not_to_be_visible()
+    assert len(asked) > 1
+    forgive(visitor, "429", "ERR_FAILED")
 
 
 def test_other_candidates_have_seeds_that_none_had(visitor: Visitor) -> None:
@@ -324,9 +352,8 @@ def test_what_did_not_come_is_asked_for_again(visitor: Visitor) -> None:
     visitor.do("kind")
     visitor.expect_error("the server is ending")
     page.unroute_all()
-    page.clock.fast_forward(10_000)
     with page.expect_response("**/view?*") as view, page.expect_response("**/api/masks/render") as mask:
-        visitor.do("zoom-in")
+        page.clock.fast_forward(10_000)  # nobody touches anything meanwhile
     assert view.value.ok
     assert mask.value.ok
     forgive(visitor, "503")

@@ -17,7 +17,7 @@ pytest.importorskip("playwright")
 
 from playwright.sync_api import expect
 
-from page_driver import DESKTOP, PHONE, STROKE, Visitor, photograph, samples, sent
+from page_driver import DESKTOP, PHONE, STROKE, Host, Visitor, photograph, samples, sent
 
 pytestmark = pytest.mark.slow
 
@@ -194,6 +194,25 @@ def test_errors_stay_until_something_succeeds(visitor: Visitor, tmp_path: Path, 
     expect(visitor.page.locator("#error")).not_to_be_visible()
     assert visitor.complaints
     visitor.complaints.clear()  # the browser's own note of the refusal
+
+
+def test_a_result_outlives_another_run_that_was_cancelled(
+    come: Callable[..., Visitor], host: Host, picture: Path
+) -> None:
+    visitor = come()
+    page = visitor.page
+    page.get_by_role("tab", name="Denoise").click()
+    visitor.open(picture)
+    visitor.do("run")
+    expect(visitor.button("repair")).to_be_visible()
+    result = visitor.saved()[1]
+    with host.gate.closed():
+        visitor.do("run")
+        visitor.do("cancel")
+    expect(visitor.button("run")).to_be_visible()
+    page.reload()
+    expect(visitor.button("repair")).to_be_visible()
+    assert visitor.saved()[1] == result
 
 
 def test_noise_is_taken_out_and_the_result_repaired(come: Callable[..., Visitor], picture: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from patterns import SIDE, generator, no_tick, noise, pattern, square
+from patterns import SIDE, generator, noise, pattern, square
 from pixmend import finishing
 from pixmend import patches as patches_room
 from pixmend.components import Hole
@@ -110,7 +110,7 @@ def test_of_too_many_known_patches_some_are_compared(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Patches, "_compare", lambda self, among: compared.append(among.middles))
     monkeypatch.setattr(Patches, "_cohere", lambda self: None)
     monkeypatch.setattr(Patches, "vote", lambda self: None)
-    patches.settle(2, 0.5, generator(), no_tick)
+    patches.settle(2, 0.5, generator())
     assert [len(set(known.tolist())) for known in compared] == [1500, 1500]
     assert patches.known[compared[0]].all()
 
@@ -124,7 +124,7 @@ def test_where_all_are_too_many_pairs_better_matches_are_looked_for_by_chance(mo
     before = float((whole(patches) - x).abs().mean())
     monkeypatch.setattr(patches_room, "COMPARED", 0)
     monkeypatch.setattr(Patches, "_compare", lambda *_: pytest.fail("all were compared"))
-    patches.settle(40, 0, generator(), no_tick)
+    patches.settle(40, 0, generator())
     assert float((whole(patches) - x).abs().mean()) < before / 2
 
 
@@ -184,7 +184,7 @@ def test_at_the_end_a_fill_is_what_most_say_and_not_the_mean(monkeypatch: pytest
     inside = torch.from_numpy(square())
     assert float((whole(patches) - x)[:, inside].mean()) == pytest.approx(0.8 / 3, abs=0.02)
     monkeypatch.setattr(Patches, "_cohere", lambda *_, **__: None)  # else all would be copied from the right
-    patches.sharpen(no_tick)
+    patches.sharpen()
     away = (whole(patches) - x)[:, inside].abs()
     assert float(away.mean()) < 0.02
     assert float(away.max()) < 0.12
@@ -192,7 +192,7 @@ def test_at_the_end_a_fill_is_what_most_say_and_not_the_mean(monkeypatch: pytest
 
 def test_at_the_end_matches_hang_together() -> None:
     x, patches = of_two_minds()
-    patches.sharpen(no_tick)
+    patches.sharpen()
     torch.testing.assert_close(whole(patches), x, atol=2e-3, rtol=0)
 
 
@@ -255,10 +255,10 @@ def test_better_matches_are_found_and_worse_ones_never_taken() -> None:
         detail = patches_room._detail(patches._patches(patches.match, sparse=True))
         return patches.distance - patches_room.LOST * patches.filled * detail
 
-    patches.improve((1,), generator(1), no_tick)
+    patches.improve((1,), generator(1))
     before = worth()
     for k in range(12):
-        patches.improve((8, 1), generator(k), no_tick)
+        patches.improve((8, 1), generator(k))
         assert (worth() <= before + 1e-5).all()
         before = worth()
     assert (patches.distance < 1e-5).float().mean() > 0.9  # x is whole, and every patch of a pattern is there again
@@ -268,7 +268,7 @@ def test_what_fits_as_well_is_never_taken_by_chance() -> None:
     """On white paper any match fits; whole pieces stay whole all the same."""
     patches, way = Patches(torch.ones(3, SIDE, SIDE), square(), 2), 32 * SIDE + 5
     patches.match = patches.open + way
-    patches.improve((4, 1), generator(), no_tick)
+    patches.improve((4, 1), generator())
     assert torch.equal(patches.match, patches.open + way)
 
 
@@ -404,7 +404,7 @@ def test_the_border_is_judged_by_what_most_say(monkeypatch: pytest.MonkeyPatch) 
     third = (patches.open // SIDE + patches.open % SIDE) % 3 == 0
     patches.match = torch.where(third, patches.open + 36 * SIDE, patches.match)
     monkeypatch.setattr(Patches, "_cohere", lambda *_, **__: None)
-    patches.sharpen(no_tick)
+    patches.sharpen()
     finishing.blend(patches, WHOLE)
     assert float(off(patches).abs().mean(0)[torch.from_numpy(square())].mean()) < 0.03
 

@@ -112,3 +112,14 @@ def test_cameras_twelve_bits_are_seen_as_they_are_worked_on(mode: str) -> None:
     assert np.abs(seen - colours)[shown > 0].max() <= 1
     if mode[-1] == "A":
         assert np.abs(whole[..., -1] - samples[..., -1] / 257).max() <= 1
+
+
+@pytest.mark.parametrize(("dtype", "channels"), [(np.uint16, 1), (np.uint16, 4), (np.float32, 3), (np.float32, 1)])
+def test_pictures_of_more_bits_are_seen_band_by_band_as_they_are_at_once(
+    monkeypatch: pytest.MonkeyPatch, dtype: type[np.generic], channels: int
+) -> None:
+    values = np.random.default_rng(0).random((50, 20, channels))
+    picture = Picture((values * (4095 if dtype == np.uint16 else 1)).astype(dtype))
+    at_once = view_of(picture).data
+    monkeypatch.setattr("pixmend.views.BAND", 7)
+    assert view_of(picture).data == at_once

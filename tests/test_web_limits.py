@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib
 import io
 import mimetypes
+import shutil
+import stat
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,6 +27,9 @@ from starlette.exceptions import HTTPException
 from pixmend.errors import OutputError
 from pixmend.images import open_picture
 from pixmend.web import app, store
+from pixmend.web.cli import limits_of
+from pixmend.web.errors import FullError
+from pixmend.web.events import follow
 from pixmend.web.guard import Guard
 from pixmend.web.limits import Limits
 from pixmend.web.metrics import Metrics
@@ -173,6 +180,66 @@ def test_too_much_at_once_is_told_to_come_back() -> None:
     with serving(Limits(streams=0)) as site:
         job = site.fill(site.upload()["id"])
         assert detail(site.client.get(f"/api/jobs/{job['id']}/events"), 429)
+
+
+def test_the_largest_upload_that_is_allowed_has_room() -> None:
+    for megabytes in (1, 128, 600, 5000):
+        limits = limits_of(50, megabytes, 1)
+        assert limits.bytes == megabytes * 10**6
+        assert limits.incoming_bytes > 2 * limits.bytes
+
+
+def test_streams_count_as_soon_as_they_are_given() -> None:
+    """However many are asked for at once, before any of them is read."""
+    with serving(Limits(own_streams=2)) as site, site.gate.closed():
+        job = site.service.jobs.all()[0] if site.fill(site.upload()["id"]) else None
+        assert job is not None
+
+        async def ask() -> Sequence[object]:
+            asked = [follow(site.service, job, lambda: "{}") for _ in range(5)]
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            for answer in answers:
+                if not isinstance(answer, Exception):
+                    await cast("AsyncGenerator[str, None]", answer).aclose()
+            return answers
+
+        answers = asyncio.run(ask())
+        assert [isinstance(answer, FullError) for answer in answers] == [False, False, True, True, True]
+        assert (site.service.streams, job.listeners) == (0, [])
+
+
+def test_what_only_asks_is_not_waited_for(site: Site) -> None:
+    with serving(Limits(first_seconds=0)) as strict:
+        assert strict.client.request("GET", "/healthz", content=b"").status_code == 200
+        assert strict.client.request("GET", "/api/about", content=b"never read").status_code == 200
+
+
+def test_a_folder_that_was_cleaned_up_is_made_again(site: Site) -> None:
+    shutil.rmtree(site.service.store.root)
+    site.upload()
+    assert stat.S_IMODE(site.service.store.root.stat().st_mode) == 0o700
+
+
+def test_a_full_disk_while_an_upload_comes_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object, **how: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("starlette.formparsers.SpooledTemporaryFile", full)
+    line = detail(site.client.post("/api/pictures", files={"file": ("x.png", picture_file())}), 507)
+    assert "No space left on device; free some space" in line
+
+
+def test_a_job_that_ran_for_long_is_kept_from_its_end_on() -> None:
+    with serving(Limits(keep_seconds=100)) as site:
+        told = site.over(site.fill(site.upload()["id"]))
+        job = site.service.jobs.jobs[told["id"]]
+        job.asked -= 1000
+        site.service.jobs.sweep()
+        assert job.id in site.service.jobs.jobs
+        assert job.ended is not None
+        job.ended -= 1000
+        site.service.jobs.sweep()
+        assert job.id not in site.service.jobs.jobs
 
 
 def test_body_that_dawdles_is_dropped() -> None:

@@ -57,23 +57,22 @@ class Mosaic:
         patches are matched at the coarsest level, and a quarter as often at the next; passes: at each that is finer.
         """
         now = self.levels[-1]
-        patches = Patches(self._begun(sketch, level)[0], now.hole, FIRST_RADIUS)
-        patches.settle(rounds, NOISE, generator, tick)
+        patches = Patches(self._begun(sketch, level)[0], now.hole, FIRST_RADIUS, tick)
+        patches.settle(rounds, NOISE, generator)
         for finer, x in zip(self.levels[-2::-1], self.known[-2::-1], strict=True):
             yield _shown(now, patches)
             if now is self.levels[-1]:
                 patches = patches.doubled(x[0], finer.hole, FIRST_RADIUS, generator)
-                patches.settle(rounds // 4, NOISE, generator, tick)
+                patches.settle(rounds // 4, NOISE, generator)
             else:
                 patches = patches.doubled(x[0], finer.hole, RADIUS, generator)
                 for _ in range(passes):
-                    patches.improve(REACH, generator, tick)
+                    patches.improve(REACH, generator)
                     patches.vote()
             now = finer
-        patches.sharpen(tick)
+        patches.sharpen()
         area = around_hole(now).area.seen_from(now.area)
         enliven(patches, area)
-        tick()
         blend(patches, area)
         yield _shown(now, patches)
 

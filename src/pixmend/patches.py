@@ -37,14 +37,15 @@ LAST = 2  # times that matches are made to hang together at the end
 AGREES = 0.2  # of [-1, 1]: a vote this far from the mean has its weight divided by e, in the last round
 FAR_OFF = 1e3  # the distance of a match that is none
 
-Tick = Callable[[], None]  # told now and then; what it raises ends the work
+Tick = Callable[[], None]  # what it raises ends the work
 
 
 class Patches:
     """The patches of one level, named by their middles: pixels counted along the rows of its area."""
 
-    def __init__(self, x: Tensor, hole: Hole, radius: int) -> None:
-        """x: (3, H, W) in [-1, 1], or `fixed`, with a first fill; hole: (H, W)."""
+    def __init__(self, x: Tensor, hole: Hole, radius: int, tick: Tick = lambda: None) -> None:
+        """x: (3, H, W) in [-1, 1], or `fixed`, with a first fill; hole: (H, W). tick: called every second or so."""
+        self.tick = tick
         self.height, self.width, self.radius = int(hole.shape[0]), int(hole.shape[1]), radius
         self.pixels = packed(x)
         self.hole = torch.from_numpy(hole).contiguous()  # often a part of a picture's
@@ -64,7 +65,7 @@ class Patches:
         some = self.pixels.view(self.height, self.width)[area.top : area.bottom, area.left : area.right]
         return colours(some)[..., :3].permute(2, 0, 1)[None].clamp(-1, 1)
 
-    def settle(self, rounds: int, noise: float, generator: torch.Generator, tick: Tick) -> None:
+    def settle(self, rounds: int, noise: float, generator: torch.Generator) -> None:
         """Match and vote in turns, from the fill that is there with noise; matches are looked for everywhere.
 
         At first among as many known patches as can be compared with all that are open (LEAST can, or no mosaic is
@@ -81,17 +82,16 @@ class Patches:
                 self._compare(among)
                 self._cohere()
                 self.vote()
-                tick()
             self.uses = torch.zeros(0)
             return
         for _ in range(max(1, rounds // 4)):  # each looks at eight candidates, one after the other
-            self.improve(FAR, generator, tick)
+            self.improve(FAR, generator)
             self._cohere(sparse=True)
             self.vote()
 
     def doubled(self, x: Tensor, hole: Hole, radius: int, generator: torch.Generator) -> Patches:
         """The next finer level, x (3, H, W) and hole (H, W), filled by the matches of this one."""
-        finer = Patches(x, hole, radius)
+        finer = Patches(x, hole, radius, self.tick)
         match = torch.full((self.height * self.width,), -1)
         match[self.open] = self.match
         edge = self.radius  # middles of whole patches lie so far from the borders
@@ -110,7 +110,7 @@ class Patches:
         finer.vote()
         return finer
 
-    def improve(self, reach: Sequence[int], generator: torch.Generator, tick: Tick) -> None:
+    def improve(self, reach: Sequence[int], generator: torch.Generator) -> None:
         """Take better matches than those that are there: a neighbour's, moved along, or one beside it, by chance."""
         match = torch.full((self.height * self.width,), -1, dtype=torch.int32)
         match[self.open] = self.match.int()
@@ -121,21 +121,17 @@ class Patches:
             others = self._moved_along(match, self.open[some])
             others += [self._at(row + step[0, some], column + step[1, some]) for step in steps]
             self._choose(some, others, sparse=True)
-            tick()
 
     def vote(self) -> None:
         """Make every pixel of the hole the mean of what the matches of the patches over it say, weighted by fit."""
         self._take(self.said(self.in_hole))
 
-    def sharpen(self, tick: Tick) -> None:
+    def sharpen(self) -> None:
         """The last votes: matches that hang together, and of what they say not the mean, but what most say."""
         for _ in range(LAST):
             self._cohere(sparse=True)
-            tick()
             self.vote()
-            tick()
         self._take(self.said(self.in_hole, colours(self.pixels[self.in_hole])))
-        tick()
 
     def _take(self, fill: Tensor) -> None:
         """Put colours (M, 3) into the hole."""
@@ -169,6 +165,7 @@ class Patches:
                 counts = counts * torch.exp(-far / AGREES**2).clamp_(min=1e-4)
             total = _sum(value.mul_(counts[..., None]))
             said[some] = total[:, :3] / total[:, 3:]
+            self.tick()
         return said
 
     def _add_noise(self, deviation: float, generator: torch.Generator) -> None:
@@ -201,6 +198,7 @@ class Patches:
             wanted = torch.cat([among.places(ours), weight * (here // self.width)[:, None], self.filled[some, None]], 1)
             which = _argmin(torch.addmm(half, wanted, values, alpha=-1))
             self.match[some], self.distance[some] = among.middles[which], _distance(among.pixels[which], ours)
+            self.tick()
 
     def _cohere(self, *, sparse: bool = False) -> None:
         """Take the match of a neighbour, moved along, where it is not much worse: whole pieces are copied.
@@ -266,7 +264,9 @@ class Patches:
         return (along[:, None] * self.width + along).flatten()
 
     def _chunks(self) -> Iterator[slice]:
-        return (np.s_[start : start + CHUNK] for start in range(0, len(self.open), CHUNK))
+        for start in range(0, len(self.open), CHUNK):
+            yield np.s_[start : start + CHUNK]
+            self.tick()
 
     def _some_known(self, most: int, generator: torch.Generator) -> Tensor:
         known = self.known.nonzero()[:, 0]

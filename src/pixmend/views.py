@@ -10,7 +10,7 @@ from PIL import Image
 
 from pixmend.errors import OptionError
 from pixmend.metadata import fitting_profile
-from pixmend.pictures import Picture, Samples, to_samples
+from pixmend.pictures import BAND, Picture, Samples, to_samples
 
 MOST_PIXELS = 4_000_000  # in one view
 LOSSLESS_PIXELS = 1_000_000  # larger opaque views are JPEG, many times smaller and faster: nobody sees a difference
@@ -86,5 +86,10 @@ def _as_8_bits(picture: Picture) -> Samples:
     """The samples as (H, W, C) uint8."""
     if picture.samples.dtype == np.uint8:
         return picture.samples
-    colours, alpha = to_samples(picture.colour()[..., : picture.channels]), picture.alpha()
-    return colours if alpha is None else np.concatenate([colours, np.rint(alpha[..., None] * 255).astype(np.uint8)], 2)
+    seen = np.empty(picture.samples.shape, np.uint8)
+    for top in range(0, len(seen), BAND):  # of a large picture, floats of all of it take gigabytes
+        band = replace(picture, samples=picture.samples[top : top + BAND])
+        seen[top : top + BAND, :, : picture.channels] = to_samples(band.colour()[..., : picture.channels])
+        if (alpha := band.alpha()) is not None:
+            seen[top : top + BAND, :, -1] = np.rint(alpha * 255)
+    return seen

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixmend.components import reached
 from pixmend.errors import MaskError, OptionError, PictureError
 from pixmend.folders.pairing import Task
 from pixmend.folders.work import Do, Tick, sha256_of
@@ -61,6 +60,9 @@ class InpaintWork:
 
         As `job.read_job` has it, which loads torch.
         """
+        from pixmend.components import reached
+        from pixmend.pictures import NOT_WHOLE_BESIDE
+
         picture, strength, notes = self._read(task)
         if strength is None:
             from pixmend.images import mask_from_alpha
@@ -73,8 +75,6 @@ class InpaintWork:
             raise MaskError(f"the mask {what}; paint white what is to be filled, or use --invert-mask")
         if reached(hole, self.grow + 2 * (self.blur or 0)).all():
             raise MaskError("the mask, grown, covers the whole picture; give a smaller --blur or --grow-mask")
-        from pixmend.pictures import NOT_WHOLE_BESIDE
-
         filled = reached(strength == 1 if self.hole.soft else hole, self.grow)
         if picture.is_float and (picture.lacking() & ~filled).any():
             raise PictureError(NOT_WHOLE_BESIDE)

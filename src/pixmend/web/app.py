@@ -23,13 +23,15 @@ from pixmend.web.metrics import CONTENT_TYPE
 from pixmend.web.schemas import Health
 from pixmend.web.service import Service
 from pixmend.web.shared import PROBLEMS
+from pixmend.web.store import ADVICE
 
 STATIC = Path(__file__).parent / "static"
 LONGEST_DETAIL = 500  # characters
+UNREADABLE = "There was an error parsing the body"
 PLAINER = {  # what FastAPI says of its own accord, with what to do
     "Not Found": "there is nothing at this path; /openapi.json has those that there are",
     "Method Not Allowed": "this path is not for this method; /openapi.json has those that are",
-    "There was an error parsing the body": "the body is no JSON in UTF-8 that can be read; see /openapi.json",
+    UNREADABLE: "the body cannot be read; /openapi.json has what it is to be: JSON in UTF-8, or a form with a file",
 }
 
 TYPES = {  # some systems' tables say otherwise, and then browsers refuse modules and style sheets
@@ -112,6 +114,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> Response:
+        if error.detail == UNREADABLE and isinstance(error.__cause__, OSError):  # an upload comes through a file
+            return _answer(507, f"the upload could not be kept: {error.__cause__.strerror}; {ADVICE}")
         detail = PLAINER.get(str(error.detail), str(error.detail))
         return _answer(error.status_code, detail, dict(error.headers or {}))
 

@@ -7,6 +7,7 @@ import re
 import secrets
 import sys
 import tempfile
+import threading
 import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,11 +49,9 @@ def serve(
     if folder is not None and not folder.is_dir():
         raise OptionError(f"{folder} is not a folder; make it first, or choose another for the pictures")
     _check_installed()
-    from pixmend.web.limits import Limits
-
     if folder is not None:
         tempfile.tempdir = str(folder)  # for uploads while they come as well
-    limits = Limits(pixels=round(max_megapixels * 1e6), bytes=round(max_megabytes * 1e6), queue=queue)
+    limits = limits_of(max_megapixels, max_megabytes, queue)
     _serve(host, port, token, model, denoiser, limits, backend, device, no_open=no_open)
 
 
@@ -95,9 +94,19 @@ def _serve(
                     "what is sent is not encrypted; beyond a network that you trust, put a proxy with TLS before it",
                 )
             if not no_open and is_loopback(host) and has_screen():
-                webbrowser.open(address)
+                # Not here: where no browser runs yet, it waits for some seconds, and the server with it.
+                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
         Server(create_app(service, token=token, loopback=is_loopback(host)), service, began).run(sockets=[listening])
+
+
+def limits_of(max_megapixels: float, max_megabytes: float, queue: int) -> Limits:
+    """The limits with these in them, and room for several of the largest uploads at once."""
+    from pixmend.web.limits import Limits
+
+    largest = round(max_megabytes * 1e6)
+    room = max(Limits.incoming_bytes, 4 * largest)
+    return Limits(pixels=round(max_megapixels * 1e6), bytes=largest, incoming_bytes=room, queue=queue)
 
 
 def _address(host: str, port: int, token: str | None) -> str:

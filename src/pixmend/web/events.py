@@ -18,12 +18,23 @@ LEAST_SECONDS = (
 )
 
 
-def follow(service: Service, job: Job, tell: Callable[[], str]) -> AsyncIterator[str]:
-    """The events of a job from now until it is over; raises FullError where too many streams are open."""
+async def follow(service: Service, job: Job, tell: Callable[[], str]) -> AsyncIterator[str]:
+    """The events of a job from now until it is over; raises FullError where too many streams are open.
+
+    They have begun, and count, when this returns.
+    """
     own = sum(len(each.listeners) for each in service.jobs.of(job.owner))
     if service.streams >= service.limits.streams or own >= service.limits.own_streams:
         raise FullError("too many streams of events are open; close some, or ask for the job itself", 5)
-    return _events(service, job, tell)
+    events = _events(service, job, tell)
+    first = await anext(events)
+
+    async def all_of_them() -> AsyncIterator[str]:
+        yield first
+        async for event in events:
+            yield event
+
+    return all_of_them()
 
 
 async def _events(service: Service, job: Job, tell: Callable[[], str]) -> AsyncIterator[str]:

@@ -103,7 +103,8 @@ class Guard:
             session = new_session = self._begin_session()
         scope.setdefault("state", {})["session"] = session
         with self._taking(upload, length):
-            await self.app(scope, self._bounded(receive, length), send_on)
+            only_asks = scope["method"] in SAFE_METHODS  # and nobody waits for a body
+            await self.app(scope, receive if only_asks else self._bounded(receive, length), send_on)
 
     def _check_head(self, scope: Scope) -> None:
         """Refuse a large head that came at once; uvicorn bounds only those that come in parts."""

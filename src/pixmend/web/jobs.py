@@ -167,8 +167,9 @@ class Jobs:
         """Forget what is over and nobody asked for in a long time."""
         oldest = time.monotonic() - self.limits.keep_seconds
         with self.lock:
-            for job in [j for j in self.jobs.values() if j.is_over and j.asked < oldest and not j.listeners]:
-                self._forget(job)
+            for job in list(self.jobs.values()):
+                if job.is_over and max(job.asked, job.ended or 0.0) < oldest and not job.listeners:
+                    self._forget(job)
 
     def _forget(self, job: Job) -> None:
         del self.jobs[job.id]

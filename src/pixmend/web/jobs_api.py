@@ -94,7 +94,7 @@ async def cancel_job(service: Here, session: Session, id: Id) -> JobTold:
 async def job_events(service: Here, session: Session, id: Id) -> StreamingResponse:
     """The job at every change, as server-sent events, until it is over."""
     job = service.jobs.get(id, session)
-    events = follow(service, job, lambda: _told(service, job).model_dump_json())
+    events = await follow(service, job, lambda: _told(service, job).model_dump_json())
     return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 

@@ -132,7 +132,9 @@ class Store:
     @contextmanager
     def incoming(self, upload: BinaryIO) -> Iterator[Path]:
         """An upload as a file in a private folder, for a moment."""
-        folder = Path(tempfile.mkdtemp(dir=self.root))
+        with errors_as_one_line(self.root, ADVICE):
+            self.root.mkdir(mode=0o700, exist_ok=True)  # some systems clean up what lies about for days
+            folder = Path(tempfile.mkdtemp(dir=self.root))
         try:
             path = folder / "upload"
             with errors_as_one_line(path, ADVICE), path.open("wb") as file:

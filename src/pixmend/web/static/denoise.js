@@ -117,7 +117,9 @@ export class Denoise {
     this.root.querySelector("[data-do=run]").disabled = !this.picture;
     this.root.querySelector("[data-do=repair]").hidden = !this.job || busy;
     this.stage.canvas.classList.add("resting");
-    if (this.picture) store(STORED, { picture: this.picture, ...this.runner.kept, settings: read(this.form) });
+    const { job, asked } = this.runner.kept;
+    const kept = this.job && !busy ? this.job.id : job; // what is shown, and not a run that was cancelled
+    if (this.picture) store(STORED, { picture: this.picture, job: kept, asked, settings: read(this.form) });
     this.changed();
   }
 }

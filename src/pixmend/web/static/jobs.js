@@ -1,7 +1,7 @@
 // A job of the server from the click to its end: asked for (again and again while the queue is full), followed by
 // events, cancelled, and found again after a reload. Each workspace has one runner, and one job at a time.
 
-import { ApiError, cancelJob, eventsUrl, getJob, getJobs } from "./api.js";
+import { ApiError, Unreachable, cancelJob, eventsUrl, getJob, getJobs } from "./api.js";
 import { duration, onLanguage, percent, t } from "./i18n.js";
 import { attempt, clearError, fail, say } from "./messages.js";
 
@@ -28,11 +28,11 @@ export class Runner {
 
   /**
    * element: the workspace's `.action`, with its button and its progress. asking() is called when a job is about to be
-   * asked for, and when none came of it or it was lost; changed(job) when it begins, is found again, or has got further; step({step, candidate, url}) when a
+   * asked for, and when none came of it; lost() when the server has forgotten it; changed(job) when it begins, is found again, or has got further; step({step, candidate, url}) when a
    * picture on the way can be seen; ended(job) when it is over, however it ended.
    */
-  constructor(element, { asking, changed, step = () => {}, ended }) {
-    Object.assign(this, { asking, changed, step, ended });
+  constructor(element, { asking, lost = asking, changed, step = () => {}, ended }) {
+    Object.assign(this, { asking, lost, changed, step, ended });
     this.button = element.querySelector("[data-do=run]");
     this.progress = element.querySelector(".progress");
     this.text = element.querySelector(".progress p");
@@ -134,11 +134,22 @@ export class Runner {
 
   async #ask(source) {
     if (this.#source !== source) return; // it was cancelled or left meanwhile
-    const job = await attempt(() => getJob(this.job.id));
+    let job = null;
+    try {
+      job = await getJob(this.job.id);
+    } catch (error) {
+      if (this.#source !== source) return;
+      fail(error);
+      if (error instanceof Unreachable || error.status === 429 || error.status >= 500) {
+        setTimeout(() => this.#ask(source), 1000 * RETRY); // what does not answer now may have the job still
+        return;
+      }
+    }
     if (this.#source !== source) return;
     this.#close();
-    if (job) this.follow(job);
-    else this.asking(); // it is lost, and another can be asked for
+    if (!job) return this.lost(); // and another can be asked for
+    clearError(); // of an answer that did not come before
+    this.follow(job);
   }
 
   #end() {

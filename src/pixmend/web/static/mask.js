@@ -142,7 +142,13 @@ export class MaskLayer {
       this.#rasters.set(key, null);
       attempt(() => fetchRaster(picture, operation)).then((raster) => {
         this.#rasters.set(key, raster);
-        if (!raster) setTimeout(() => this.#rasters.delete(key), REST);
+        if (!raster) {
+          setTimeout(() => {
+            this.#rasters.delete(key);
+            this.refresh();
+            this.changed();
+          }, REST);
+        }
         this.refresh();
         this.changed();
       });

@@ -56,6 +56,7 @@ export class Painter {
   }
 
   hover(point) {
+    if (this.byKeys && this.gesture) return; // a mouse that is touched does not spoil what the arrows draw
     this.pen = point;
     this.byKeys = false;
     this.changed();

@@ -39,6 +39,7 @@ export class Repair {
     this.results = new Results(root.querySelector(".review"), () => this.#showResult());
     this.runner = new Runner(root.querySelector(".action"), {
       asking: () => this.#update(),
+      lost: () => this.#showResult(), // instead of what it looked like on its way
       changed: (job) => this.#jobChanged(job),
       step: (step) => this.#showStep(step),
       ended: (job) => this.#jobEnded(job),
@@ -84,6 +85,7 @@ export class Repair {
   /** A picture was opened: undo leads back to the one before. */
   open(picture) {
     this.runner.leave();
+    if (this.painter.gesture) this.painter.cancel(); // it is of the picture before
     this.results.clear();
     this.history.add({ picture });
     this.tools.fitTo(picture);
@@ -126,7 +128,10 @@ export class Repair {
       },
       extend: () => this.#extend(),
       others: () => this.#others(),
-      keep: () => this.#keep(),
+      keep: () => {
+        if (painter.gesture) painter.end(); // a stroke under way goes with it: its end is what keeps the result
+        return this.#keep();
+      },
       compare: () => this.#compare(),
       escape: () => (painter.gesture ? painter.cancel() : this.results.job && this.results.select(-1)),
       settings: () => this.tools.toggleSettings(),
@@ -187,7 +192,9 @@ export class Repair {
   async #others() {
     const { kind, results } = this.results.job;
     this.#setSeed((this.form.elements.seed.valueAsNumber || 0) + results.length);
-    await (kind === "extension" ? this.#extend() : this.#fill());
+    if (kind !== "extension") return this.#fill();
+    write(this.form, this.results.added); // which a reload has forgotten
+    return this.#extend();
   }
 
   #begin(added) {

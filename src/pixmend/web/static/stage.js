@@ -135,11 +135,8 @@ export class Stage {
   }
 
   #tiles(base, place, came = () => {}) {
-    const changed = () => {
-      came();
-      this.invalidate();
-    };
-    return new Tiles(base, place, changed);
+    const draw = () => this.invalidate();
+    return new Tiles(base, place, () => [came(), draw()], draw);
   }
 
   /** Have `place` be what is shown as a whole. */

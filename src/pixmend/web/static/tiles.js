@@ -11,11 +11,12 @@ const REST = 5000; // milliseconds before a tile that did not come is asked for 
 export class Tiles {
   #tiles = new Map(); // key -> {image, ready}, the least recently drawn first
 
-  /** base: the picture's address; place: where it lies, in the plane of the view; changed: called when a tile came. */
-  constructor(base, place, changed) {
-    this.base = base;
-    this.place = place;
-    this.changed = changed;
+  /**
+   * base: the picture's address; place: where it lies, in the plane of the view; came: called when a tile came;
+   * missing: called when one that did not come can be asked for again.
+   */
+  constructor(base, place, came, missing) {
+    Object.assign(this, { base, place, came, missing });
     this.coarsest = Math.max(0, Math.ceil(Math.log2(Math.max(place.width, place.height) / SIDE)));
   }
 
@@ -61,10 +62,13 @@ export class Tiles {
       tile.image.decode().then(
         () => {
           tile.ready = true;
-          this.changed();
+          this.came();
         },
         () => {
-          setTimeout(() => this.#tiles.delete(key), REST);
+          setTimeout(() => {
+            this.#tiles.delete(key);
+            this.missing();
+          }, REST);
           attempt(() => touch(tile.image.src)); // its error says why
         },
       );
