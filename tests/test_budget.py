@@ -155,6 +155,8 @@ class Small:
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: not enough memory: you tried to"),
         RuntimeError("Exception from src/inference/src/cpp/infer_request.cpp:223: std::bad_alloc"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
         MemoryError(),
     ],
 )

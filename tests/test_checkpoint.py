@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import struct
+import threading
 from pathlib import Path
 
 import pytest
@@ -233,6 +235,17 @@ def test_a_fingerprint_is_of_the_weights_alone() -> None:
     one, same, other = (Model.new(SMALL, seed=seed) for seed in (1, 1, 2))
     same.legs, same.terms = [{"kimg": 1}], "others"
     assert one.fingerprint == same.fingerprint != other.fingerprint
+
+
+def test_a_model_that_was_repaired_with_can_be_copied_and_pickled() -> None:
+    model = Model.new(SMALL, seed=1)
+    model.opened["somewhere"] = threading.Lock()  # as what is open has one
+    again = pickle.loads(pickle.dumps(model))  # noqa: S301  # our own
+    for copied in (copy.deepcopy(model), again, copy.copy(model)):
+        assert copied.fingerprint == model.fingerprint
+        assert copied.header == model.header
+        assert copied.opened == {}
+    assert model.opened
 
 
 def test_any_header_is_read_by_what_the_file_says_it_is(tmp_path: Path) -> None:

@@ -385,6 +385,42 @@ def test_a_budget_that_holds_one_tile_is_enough_and_less_is_told() -> None:
     assert little.network_calls > mend(image, hole).network_calls
 
 
+def test_of_several_windows_the_most_is_told() -> None:
+    image = noise_picture(300, 600)
+    hole = box(300, 600, 10, 10, 14, 14) + box(300, 600, 120, 440, 180, 500)
+    with pytest.raises(MemoryLimitError, match="at least") as told:
+        mend(image, hole, max_memory="100 kB")
+    (least,) = re.findall(r"at least ([0-9,]+) MB", str(told.value))
+    assert len(mend(image, hole, max_memory=f"{least}MB").job.parts) == 2
+
+
+@pytest.mark.parametrize("middle", [20, 200, 420, 800, 1180])
+@pytest.mark.parametrize("detail", ["picture", "model"])
+def test_a_stain_upon_a_scratch_longer_than_a_block_at_every_level(middle: int, detail: str) -> None:
+    """Of the coarser levels the scratch is gone, and one block has all of their hole."""
+    samples = np.random.default_rng(0).integers(0, 256, (40, 1200, 3), np.uint8)
+    mask = np.zeros((40, 1200), bool)
+    mask[20, 5:1195] = True
+    mask[6:34, middle - 14 : middle + 14] = True
+    told: list[tuple[int, int]] = []
+    result = mend(samples, mask, steps=2, detail=detail, progress=lambda *x: told.append(x), candidates=2)
+    scales = {level.level.scale for record in result.records for level in record.levels}
+    assert max(scales) > 1
+    assert told[-1][0] == told[-1][1]
+    for picture in result.pictures:
+        assert np.array_equal(picture.samples[~mask], samples[~mask])
+        assert (picture.samples[mask] != samples[mask]).any(1).mean() > 0.9
+
+
+def test_a_faint_strip_beside_what_is_solid_where_a_level_has_no_hole() -> None:
+    samples = np.random.default_rng(0).integers(0, 256, (80, 1800, 3), np.uint8)
+    mask = np.zeros((80, 1800), np.float32)
+    mask[8:20, 25:1775], mask[40, 800] = 0.4, 1
+    result = mend(samples, mask, steps=2, soft_mask=True)
+    assert not all(level.level.hole.any() for record in result.records for level in record.levels)
+    assert np.array_equal(result.pictures[0].samples[mask == 0], samples[mask == 0])
+
+
 def test_progress_that_raises_stops_after_that_call() -> None:
     calls: list[int] = []
     model = small_model()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 import signal
@@ -104,6 +105,24 @@ def test_what_is_compiled_is_kept_and_made_again_where_it_is_damaged(
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     assert torch.equal(openvino_network()(x, t), expected)
     assert len(compilations) == before + 1
+
+
+def test_other_weights_are_never_kept_by_the_name_of_what_was_opened(
+    network_cache: Path, compilations: list[str]
+) -> None:
+    model = copy.deepcopy(MODEL)
+    network, (x, t) = openvino_network(model), example(1)
+    network(x, t)
+    with torch.no_grad():
+        for weights in model.network.parameters():
+            weights.mul_(0.5)
+    for file in network_cache.glob("openvino-*"):
+        file.unlink()
+    many = example(8)
+    with pytest.raises(BackendError, match="weights have changed"):
+        network(*many)
+    assert not list(network_cache.glob("openvino-*.blob"))
+    assert off(openvino_network(), *many) < ROUNDED
 
 
 SHAPES = ((1, 16, 16), (4, 16, 16), (8, 16, 16), (1, 5, 5))  # each is compiled by itself

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pixmend.tiles import mirrored, tiled
+from pixmend.tiles import mirrored, tile_corners, tiled
 
 
 class Pointwise:
@@ -63,6 +64,14 @@ def test_tiles_move_from_step_to_step() -> None:
     for t in (999, 899):
         call(x, torch.tensor([t]))
     assert seen[0] != seen[1]
+
+
+@pytest.mark.parametrize("times", [(999, 749, 499, 249), (749, 499, 249), (749, 374), (999, 499)])
+def test_tiles_move_whatever_the_size_of_the_hole(times: tuple[int, ...]) -> None:
+    for width in range(60, 1200):
+        needed = np.zeros((64, width + 256), bool)
+        needed[:, 128:-128] = True
+        assert len({tuple(tile_corners(needed, 64, t, 0.25)) for t in times}) > 1, width
 
 
 @pytest.mark.parametrize("times", [1, 2, 4])

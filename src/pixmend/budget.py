@@ -28,6 +28,8 @@ MOST_PIXELS = {"cpu": 32 * 64 * 64, "cuda": 256 * 64 * 64}  # in one call: more 
 TRAINED = 4  # times what a call takes, a step of training does, measured as 3.7 to 4.3
 FEATURES = 16  # maps of the first level that a network holds at once, measured as 12, with some room
 STATE = 40  # numbers for each pixel of a level: picture, masks, guide, state, noise, input, prediction
+GRAIN = 8  # the same while its grain is measured and added
+MASKS = 16  # bytes for each pixel of a picture: the hole, soft, narrow, to be kept
 
 
 def memory_limit(wanted: int | str | None, device: torch.device) -> int:

@@ -77,6 +77,10 @@ class Model:
     # What `backends.kept_open` keeps: opening takes longer than a small fill. A copy by `replace` begins without.
     opened: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle has: no more than `replace` gives, for what is open can be neither."""
+        return {**self.__dict__, "opened": {}}
+
     @classmethod
     def new(
         cls,

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from pixmend.backends import OpenNetwork
-from pixmend.budget import MOST_PIXELS, STATE, Batches, memory_limit, tile_bytes
+from pixmend.budget import GRAIN, MOST_PIXELS, STATE, Batches, memory_limit, tile_bytes
 from pixmend.checkpoint import Model
 from pixmend.conditioning import NetworkCall, make_denoiser, smooth_fill
 from pixmend.diffusion import Known, Noise
@@ -118,15 +118,15 @@ class Filling:
             total += self._mirrored(self.model) * candidates * sum(len(self._corners(level, t)) for t in visited)
         return total
 
-    def check_memory(self, levels: Sequence[Level], own: Sequence[Level]) -> None:
-        """Refuse a window that takes more memory than was allowed, before any work. Raises MemoryLimitError.
-
-        own: the levels of its mosaic.
-        """
+    def least_memory(self, levels: Sequence[Level], own: Sequence[Level]) -> int:
+        """About how many bytes a window takes at least; own: the levels of its mosaic."""
         models = [self.model, *([self.guiding.model] if self.guiding else [])]
         one = max(tile_bytes(model.network.config, levels[0].size, self.dtype) for model in models)
         least = one + max(_level_bytes(level, 1) for level in levels)  # candidates that do not fit wait
-        least = max(least, mosaic_bytes(own))
+        return max(least, mosaic_bytes(own))
+
+    def check_memory(self, least: int) -> None:
+        """Refuse, before any work, what takes more bytes than were allowed. Raises MemoryLimitError."""
         if self.strict and least > self.limit:
             given = f"{self.limit / 1e6:,.0f} MB" if self.limit >= 1e6 else f"{self.limit:,} bytes"
             raise MemoryLimitError(
@@ -193,7 +193,7 @@ class Filling:
 
     def _batches_of_candidates(self, level: Level, candidates: int) -> list[range]:
         """Which candidates are filled in one batch: all, but where the coarsest level is large."""
-        many = max(1, self.limit // 2 // _level_bytes(level, 1)) if len(level.blocks()) == 1 else 1
+        many = max(1, self.limit // 2 // _level_bytes(level, 1)) if level.is_one_block else 1
         return [range(i, min(i + many, candidates)) for i in range(0, candidates, many)]
 
     @torch.inference_mode()
@@ -210,10 +210,10 @@ class Filling:
         """One level of some candidates at once."""
         started = time.perf_counter()
         level, (x, soft) = record.level, tensors
-        blocks, calms = level.blocks(), torch.ones_like(soft)
-        if len(blocks) > 1:  # other candidates need x as it is, and soft may be the caller's own
+        calms = torch.ones_like(soft)
+        if not level.is_one_block:  # other candidates need x as it is, and soft may be the caller's own
             x, soft = x.clone() if len(seeds) > 1 else x, soft.clone()
-        for block in blocks:
+        for block in level.blocks():
             own = [
                 seed_of(seeds[i], part.window.top, part.window.left, level.scale, *_corner(block)) for i in candidates
             ]
@@ -225,12 +225,12 @@ class Filling:
             view = level.of(x, block), level.of(soft, block)
             fill, calm = self._fill_block(record, block, view, part.faint, coarser, own, tell)
             level.of(calms, block).clamp_(max=calm)
-            if len(blocks) > 1:  # from now on it is known
+            if not level.is_one_block:  # from now on it is known
                 needed = block.needed > 0
                 view[0][:] = torch.where(needed, fill, view[0])
                 view[1][:] = view[1].masked_fill(needed, 0)
         record.seconds += time.perf_counter() - started
-        fills = torch.split(level.cut(fill if len(blocks) == 1 else x), 1)
+        fills = torch.split(level.cut(fill if level.is_one_block else x), 1)
         return [Filled(level, fill, level.cut(calms)) for fill in fills]
 
     def _fill_block(
@@ -334,9 +334,10 @@ class Filling:
 
 
 def _level_bytes(level: Level, candidates: int) -> int:
-    """About what a level takes beside the network: its largest block, two copies of the level itself, and its calm."""
-    block = max(block.shape[0] * block.shape[1] for block in level.blocks())
-    return 4 * (STATE * candidates * block + 9 * level.shape[0] * level.shape[1])
+    """About what a level takes beside the network: its largest block, or its grain; two copies of itself; its calm."""
+    block = max((block.shape[0] * block.shape[1] for block in level.blocks()), default=0)
+    pixels = level.shape[0] * level.shape[1]
+    return 4 * (max(STATE * candidates * block, GRAIN * pixels) + 9 * pixels)
 
 
 def _worth(level: Level) -> int:

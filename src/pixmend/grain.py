@@ -33,8 +33,10 @@ def match_grain(fill: Tensor, hole: Tensor, unknown: Tensor, generator: torch.Ge
     wanted, own = _deviation(answers[ring]), _deviation(answers[hole])
     if wanted < LEAST or own > SMOOTHER * wanted:
         return fill
-    noise = (wanted**2 - own**2) ** 0.5 * torch.randn(hole.shape, generator=generator)
-    return torch.where(hole, (fill + noise).clamp(-1, 1), fill)
+    noise = torch.randn(hole.shape, generator=generator)[hole] * (wanted**2 - own**2) ** 0.5
+    grained = fill.clone()
+    grained[..., hole] = (fill[..., hole] + noise).clamp(-1, 1)  # the pixels alone: a level may be a whole photograph
+    return grained
 
 
 def _answers(x: Tensor) -> Tensor:

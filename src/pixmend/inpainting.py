@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixmend.backends import Careful, OpenNetwork, kept_open
-from pixmend.budget import memory_as_one_line
+from pixmend.budget import MASKS, memory_as_one_line
 from pixmend.checkpoint import Model, load_model
 from pixmend.components import Hole
 from pixmend.efforts import DETAILS, PartRecord
@@ -185,11 +185,12 @@ class _Work:
         self.records: list[PartRecord] = []
 
     def run(self, progress: Progress | None) -> None:
-        total, plans = 0, [self._plan(part) for part in self.job.parts]
+        total, least, plans = 0, 0, [self._plan(part) for part in self.job.parts]
         for part, plan in zip(self.job.parts, plans, strict=True):
             filling = self.fillings[part.narrow]
-            filling.check_memory(*plan)
+            least = max(least, MASKS * self.job.hole.size + filling.least_memory(*plan))
             total += filling.tiles(*plan, len(self._drawn_for(part))) if progress else 0
+        filling.check_memory(least)
         if progress:
             self._tell(progress, total)
         if self.job.parts[0].narrow and not self.job.parts[-1].narrow:

@@ -41,15 +41,20 @@ class Level:
         height, width = self.area.shape
         return max(self.size, height), max(self.size, width)
 
+    @property
+    def is_one_block(self) -> bool:
+        """Whether it is filled as a whole, as most are."""
+        return max(self.area.shape) <= (BLOCK + 1) * self.size
+
     def blocks(self) -> list[Level]:
-        """The parts that are filled one after the other, those without hole left out; mostly this level alone.
+        """The parts that are filled one after the other: this level alone, or those parts of it that have any hole.
 
         A block's hole is that of its own; its area has one tile around it, where other blocks may have theirs.
         """
+        if self.is_one_block:
+            return [self]
         height, width = self.area.shape
         side, whole = BLOCK * self.size, Window(0, 0, height, width)
-        if max(height, width) <= side + self.size:
-            return [self]
         blocks = []
         for top, left in product(range(0, height, side), range(0, width, side)):
             core = Window(top, left, top + side, left + side).cut(whole)

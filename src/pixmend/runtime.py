@@ -48,6 +48,8 @@ def is_memory(error: BaseException) -> bool:
         "bad_alloc",
         "bad allocation",
         "failed to allocate memory",
+        "alloc_failed",  # of CUDA's libraries
+        "allocation_failed",
     )
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in told for text in known)
 

@@ -6,6 +6,8 @@ Bar-Tal et al. 2023, https://arxiv.org/abs/2302.08113). Tiles without hole are l
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -109,5 +111,5 @@ def _starts(length: int, side: int, t: int, overlap: float, first: int, end: int
     latest = count * step + shared - (high - low) + (margin // 2 if high < length else 0)
     if latest == earliest:  # no room to move in
         count, latest = count + 1, latest + step
-    shift = earliest + (t * 7) % (latest - earliest + 1)
+    shift = earliest + int(t * math.pi % 1 * (latest - earliest + 1))  # wherever it was: steps are often alike
     return sorted({min(max(0, low - shift + k * step), length - side) for k in range(count)})

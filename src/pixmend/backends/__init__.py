@@ -120,7 +120,8 @@ def open_network(model: Model, backend: str | None = None, device: str | None = 
     backend: a name in `BACKENDS`; None is "auto": on a processor, OpenVINO where it `suits_openvino`, else torch. If
         OpenVINO fails then, there is one warning, and torch goes on.
     device: as for `pick_device`. OpenVINO and ONNX Runtime compute on the processor.
-    With torch the model's own network is moved to the device, and not copied: it may be large.
+    With torch the model's own network is moved to the device, and not copied: it may be large. The others compute with
+    the weights as they are at their first call; after a change of these, open it again.
     Raises OptionError, and BackendError where a backend that was asked for is not installed or fails.
     """
     check_backend(backend, device)

@@ -155,6 +155,8 @@ class OpenVinoNetwork:
         self._key = self._key or self._name_of_cache()
         blob = read_cached(self._file(size))
         if blob is None:
+            if self._name_of_cache() != self._key:  # what would be compiled now is not what is kept by that name
+                raise BackendError("the model's weights have changed since OpenVINO compiled it; open it again")
             with one_at_a_time(f"openvino-{self._key}"):
                 blob = read_cached(self._file(size)) or self._compiled()[size]
             self._blobs.pop(size, None)
