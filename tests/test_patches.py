@@ -245,6 +245,23 @@ def test_doubled_matches_lie_twice_as_far() -> None:
     assert finer.known[finer.match].all()
 
 
+def test_what_the_coarser_level_did_not_have_is_filled_by_what_is_near() -> None:
+    """A line so narrow that it is gone when halved, far from the rest of the hole, and of another colour."""
+    wide = np.zeros((SIDE, SIDE), bool)
+    wide[30:50, 10:30] = True
+    hole = wide.copy()
+    hole[20:22, 60:90] = True
+    fine = 0.1 * noise()
+    fine[..., : SIDE // 2] -= 0.6
+    fine[..., SIDE // 2 :] += 0.6
+    coarse = Patches(F.avg_pool2d(fine, 2), halved_hole(wide), FIRST_RADIUS)
+    coarse.settle(4, 0.1, generator())
+    finer = coarse.doubled(fine, hole, 2, generator())
+    line = whole(finer)[:, torch.from_numpy(hole & ~wide)]
+    assert line.min() > 0.3
+    assert whole(finer)[:, torch.from_numpy(wide)].max() < -0.3
+
+
 def test_better_matches_are_found_and_worse_ones_never_taken() -> None:
     x, hole = pattern(SIDE, SIDE, 12), square()
     patches = Patches(x, hole, 2)

@@ -35,7 +35,7 @@ BLOCK = 64  # known patches of which the best is found at once
 AXES = 32  # along which patches are compared: 16 give fills that are a little softer
 LAST = 2  # times that matches are made to hang together at the end
 AGREES = 0.2  # of [-1, 1]: a vote this far from the mean has its weight divided by e, in the last round
-FAR_OFF = 1e3  # the distance of a match that is none
+DIRECTIONS = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x)
 
 Tick = Callable[[], None]  # what it raises ends the work
 
@@ -101,14 +101,28 @@ class Patches:
             found = match[upper[0] * self.width + upper[1]]
             down, right = found // self.width - upper[0], found % self.width - upper[1]
             finer.match[some] = torch.where(found < 0, -1, finer._at(row + 2 * down, column + 2 * right))
-        has_match = finer._is_known(finer.match)  # not everywhere, for patches of this and of the other size differ
-        unmatched, others = (~has_match).nonzero()[:, 0], finer.match[has_match]
-        if not len(others):
-            others = finer._some_known(MOST, generator)
-        finer.match[unmatched] = others[torch.randint(len(others), unmatched.shape, generator=generator)]
-        finer.distance[unmatched] = FAR_OFF
+        row, column = finer.in_hole // finer.width, finer.in_hole % finer.width
+        upper = (row // 2).clamp(max=self.height - 1), (column // 2).clamp(max=self.width - 1)
+        finer.pixels[finer.in_hole] = self.pixels[upper[0] * self.width + upper[1]]  # to choose by, until the vote
+        finer._match_what_is_new((~finer._is_known(finer.match)).nonzero()[:, 0], generator)
         finer.vote()
         return finer
+
+    def _match_what_is_new(self, new: Tensor, generator: torch.Generator) -> None:
+        """Match patches that the coarser level had no match for, by their numbers among the open ones, (N,).
+
+        Those at the rim of a hole, and all over a part of it so narrow that the coarser level did not have it: there
+        what is near is alike, and what stands for the rest of the hole need not be.
+        """
+        known = self._some_known(MOST, generator)
+        self.match[new] = known[torch.randint(len(known), new.shape, generator=generator)]
+        near = 2 * self.radius + 2  # beyond the hole, where that is so narrow
+        steps = [(y * far, x * far) for far in (near, 2 * near) for y, x in DIRECTIONS]
+        for start in range(0, len(new), CHUNK):
+            some = new[start : start + CHUNK]
+            row, column = self.open[some] // self.width, self.open[some] % self.width
+            self._choose(some, [self._at(row + y, column + x) for y, x in steps], sparse=True)
+            self.tick()
 
     def improve(self, reach: Sequence[int], generator: torch.Generator) -> None:
         """Take better matches than those that are there: a neighbour's, moved along, or one beside it, by chance."""
@@ -212,7 +226,7 @@ class Patches:
             others = self._moved_along(match, self.open[some])
             self._choose(some, others, sparse=sparse, worse=WORSE)
 
-    def _choose(self, some: slice, others: Sequence[Tensor], *, sparse: bool, worse: float = 0.0) -> None:
+    def _choose(self, some: slice | Tensor, others: Sequence[Tensor], *, sparse: bool, worse: float = 0.0) -> None:
         """Take of other matches of some patches, one after the other, each that fits better than what is there.
 
         Or, where `worse` is given, as well or not much worse: by such a part of the distance of the first ones.
