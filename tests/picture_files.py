@@ -75,7 +75,8 @@ def exif_block(orientation: int, order: str = "<", kind: int = 3) -> bytes:
 def tiff(*pages: tuple[NDArray[Any], dict[int, Any]]) -> bytes:
     """A TIFF of pages, each of samples (H, W) or (H, W, C), and tags beside those that its size and type ask for.
 
-    Texts become ASCII, tuples of floats doubles, whole numbers shorts. Samples (H, W) of bools have one bit.
+    Texts become ASCII, bytes undefined ones, tuples of floats doubles, whole numbers shorts. Samples (H, W) of bools
+    have one bit.
     """
     out, link = bytearray(b"II*\0\0\0\0\0"), 4
     for samples, more in pages:
@@ -93,6 +94,8 @@ def tiff(*pages: tuple[NDArray[Any], dict[int, Any]]) -> bytes:
         for tag, value in entries:
             if isinstance(value, str):
                 kind, count, packed = 2, len(value.encode()) + 1, value.encode() + b"\0"
+            elif isinstance(value, bytes):
+                kind, count, packed = 7, len(value), value
             else:
                 numbers = value if isinstance(value, tuple) else (value,)
                 kind, code = (12, "d") if isinstance(numbers[0], float) else (3, "H")

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from picture_files import noise, png, saved, several_frames, tiff, written
 from pixmend import opening
 from pixmend.decoding import NO_MASK, NOT_KEPT, TAKEN_FOR_ALPHA, bits_told, decode_file, decode_image
 from pixmend.errors import FileMissingError, MemoryLimitError, PictureError
+from pixmend.heif import is_heif
 from pixmend.metadata import calm
 from pixmend.thumbnails import decode_thumbnail
 
@@ -288,3 +290,66 @@ def test_readers_in_threads_leave_nothing_behind(tmp_path: Path) -> None:
     assert seen.count((300, 300)) == 40
     assert before == Image.MAX_IMAGE_PIXELS
     assert list(warnings.filters) == filters
+
+
+def test_an_avif_of_a_brand_that_is_heic_s_too_needs_no_extra_for_heic() -> None:
+    for major, others, is_one in (
+        (b"heic", (b"mif1",), True),
+        (b"mif1", (b"heic",), True),
+        (b"mif1", (b"miaf", b"avif"), False),
+        (b"avif", (b"mif1",), False),
+    ):
+        box = b"ftyp" + major + bytes(4) + b"".join(others)
+        assert is_heif(struct.pack(">I", 4 + len(box)) + box + b"avif") == is_one, major
+
+
+def psd(mode: int, samples: NDArray[np.uint8]) -> bytes:
+    """Photoshop's: samples (channels, H, W) of 8 bits, as they stand."""
+    channels, height, width = samples.shape
+    head = struct.pack(">4sH6sHIIHH", b"8BPS", 1, b"", channels, height, width, 8, mode)
+    return head + bytes(12) + b"\0\0" + samples.tobytes()
+
+
+@pytest.mark.parametrize(("mode", "channels", "is_read"), [(1, 1, True), (1, 2, False), (3, 3, True), (4, 5, False)])
+def test_channels_of_photoshop_that_pillow_does_not_know_are_refused(
+    tmp_path: Path, mode: int, channels: int, is_read: bool
+) -> None:
+    file = written(tmp_path, psd(mode, noise(channels, 6, 9)), "a.psd")
+    if is_read:
+        assert decode_file(file).samples.shape == (6, 9, channels)
+        return
+    for read in (decode_file, lambda path: decode_thumbnail(path, 4)):
+        with pytest.raises(PictureError, match=f"has {channels} channels, of which {channels - 1} are read"):
+            read(file)
+
+
+@pytest.mark.parametrize(
+    ("more", "bits", "is_read"),
+    [
+        ((), 16, True),
+        (("BZERO   =                32768",), 16, False),
+        (("BSCALE  =                  2.0",), 16, False),
+    ],
+)
+def test_numbers_with_an_offset_in_fits_are_refused(
+    tmp_path: Path, more: tuple[str, ...], bits: int, is_read: bool
+) -> None:
+    shape = ("NAXIS   =                    2", "NAXIS1  =                    4", "NAXIS2  =                    3")
+    cards = ("SIMPLE  =                    T", f"BITPIX  = {bits:20}", *shape, *more, "END")
+    head = "".join(f"{card:80}" for card in cards).encode()
+    file = written(tmp_path, head.ljust(2880) + bytes(2880), "a.fits")
+    if is_read:
+        decode_file(file)
+        return
+    with pytest.raises(PictureError, match="with an offset"):
+        decode_file(file)
+
+
+def test_grey_with_alpha_in_planes_is_refused(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile", reason="needs the extra dev")
+    for compression in (None, "zlib"):
+        how = {"photometric": "minisblack", "planarconfig": "separate", "extrasamples": ["unassalpha"]}
+        tifffile.imwrite(tmp_path / "a.tif", noise(2, 7, 9), compression=compression, metadata=None, **how)
+        for read in (decode_file, lambda path: decode_thumbnail(path, 4)):
+            with pytest.raises(PictureError, match="LA in planes, which is not read"):
+                read(tmp_path / "a.tif")

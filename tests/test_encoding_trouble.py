@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from picture_files import noise
+from picture_files import RNG, noise
 from pixmend.decoding import decode_file
 from pixmend.encoding import check_savable, save_picture
 from pixmend.errors import MemoryLimitError, OutputError, OutputExistsError
@@ -108,3 +109,22 @@ def test_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         save_picture(Picture(noise(2, 2, 3)), path, overwrite=True)
     assert path.read_bytes() == b"precious"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_half_transparent_is_no_gif(tmp_path: Path) -> None:
+    paletted = Image.fromarray(RNG(0).integers(0, 3, (6, 8), np.uint8), "P")
+    paletted.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
+    paletted.save(tmp_path / "half.png", transparency=bytes((0, 128, 255)))
+    with pytest.raises(OutputError, match="what is not opaque is wholly transparent"):
+        save_picture(decode_file(tmp_path / "half.png"), tmp_path / "half.gif")
+
+
+def test_all_that_is_transparent_stays_so_in_a_gif(tmp_path: Path) -> None:
+    """Whose palette has one entry for it."""
+    paletted = Image.fromarray(RNG(0).integers(0, 4, (12, 16), np.uint8), "P")
+    paletted.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90, 200, 210, 220])
+    paletted.save(tmp_path / "clear.png", transparency=bytes((0, 255, 0, 255)))
+    before = decode_file(tmp_path / "clear.png").samples
+    after = decode_file(save_picture(decode_file(tmp_path / "clear.png"), tmp_path / "clear.gif")).samples
+    assert np.array_equal(after[..., 3], before[..., 3])
+    assert np.array_equal(after[before[..., 3] > 0], before[before[..., 3] > 0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import struct
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from pixmend.decoding import decode_file
 from pixmend.encoding import save_picture
 from pixmend.extending import extended_canvas
 from pixmend.jpeg_editing import NOT_THE_MAKERS, NOTHING_BEHIND, UNSIGNED
-from pixmend.jpeg_segments import APP0, APP1, APP2, APP11, APP13, LONGEST, MOST_STREAMS, Segment, join, split
+from pixmend.jpeg_segments import APP0, APP1, APP2, APP11, APP13, EXIF_HEAD, LONGEST, MOST_STREAMS, Segment, join, split
 from pixmend.packets import without_photoshop_previews, without_xmp_previews
 from pixmend.pictures import Metadata, Picture, composite, turned_back
 from pixmend.png_bytes import Chunk, chunks, encoded, raw_profile, with_raw_profile
@@ -484,3 +485,27 @@ def test_all_previews_of_a_flat_picture_fit_that_can() -> None:
     assert stream.tell() * PIXELS_A_BYTE >= 1600 * 1200
     made = refreshed_exif(b"II*\0\x08\0\0\0\0\0\0\0\0\0" + stream.getvalue(), lambda: flat)
     assert [one.shape for one in pictures_in(made)] == [(1200, 1600, 3)]
+
+
+def test_what_claims_to_have_segments_without_end_is_given_up() -> None:
+    """Each of them, and each byte that fills, would be looked at in Python, again and again."""
+    for endless in (b"\xff\xe0\0\x02" * 250_000, b"\xff" * 1_000_000):
+        block = b"II*\0\x08\0\0\0\0\0\0\0\0\0" + b"\xff\xd8\xff\xe0\0\x02" * (MOST_STREAMS - 1) + endless
+        began = time.process_time()
+        assert len(refreshed_exif(block, lambda: Image.new("RGB", (9, 9)))) == len(block)
+        assert time.process_time() - began < 10, "it took minutes"
+
+
+@pytest.mark.parametrize("cut", [40, 300, 900])
+def test_a_preview_that_goes_on_in_a_second_segment_of_exif(tmp_path: Path, cut: int) -> None:
+    exif = camera_exif(1)
+    segments, rest = split(as_jpeg(scene(), (160, 96)))
+    halves = [Segment(APP1, EXIF_HEAD + part) for part in (exif[:cut], exif[cut:])]
+    (tmp_path / "a.jpg").write_bytes(join([*halves, *segments], rest))
+    save_picture(mended(tmp_path / "a.jpg"), tmp_path / "out.jpg")
+    after = split((tmp_path / "out.jpg").read_bytes())[0]
+    own = [data[len(EXIF_HEAD) :] for marker, data in after if marker == APP1 and data.startswith(EXIF_HEAD)]
+    assert all(shows_secret(one) for one in pictures_in(exif))
+    shown = pictures_in(b"".join(own))
+    assert len(shown) == len(pictures_in(exif))
+    assert not any(shows_secret(one) for one in shown)

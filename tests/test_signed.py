@@ -80,3 +80,16 @@ def test_black_and_white_of_a_preview_are_the_lowest_and_the_highest(tmp_path: P
     heights = np.linspace(-400, 900, 64, dtype=np.int16).reshape(8, 8)
     shown = decode_thumbnail(stored(tmp_path, heights), 8)[..., 0]
     assert np.array_equal(shown, np.rint((heights + 400) / 1300 * 255))
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("how", [{}, {"compression": "zlib"}, {"compression": "zlib", "predictor": 2}])
+def test_signed_numbers_of_either_order_of_bytes(tmp_path: Path, byteorder: str, how: dict[str, Any]) -> None:
+    """Pillow swaps the bytes of what libtiff has put in order."""
+    tifffile = pytest.importorskip("tifffile", reason="needs the extra dev")
+    heights = RNG(0).integers(-500, 500, (33, 21)).astype(np.int16)
+    file = tmp_path / "heights.tif"
+    tifffile.imwrite(file, heights, byteorder=byteorder, photometric="minisblack", metadata=None, **how)
+    assert np.array_equal(decode_file(file).samples[..., 0], heights)
+    thumbnail = decode_thumbnail(file, 64)
+    assert np.corrcoef(thumbnail[..., 0].ravel(), heights.ravel())[0, 1] > 0.99

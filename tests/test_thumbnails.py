@@ -13,6 +13,7 @@ from picture_files import noise, png, saved, several_frames, tiff, written
 from pixmend.data import InpaintingDataset
 from pixmend.decoding import decode_file
 from pixmend.denoising.cifar import read_pictures
+from pixmend.errors import PictureError
 from pixmend.picture_cache import PictureCache
 from pixmend.thumbnails import decode_thumbnail, decode_thumbnails
 
@@ -118,6 +119,27 @@ def test_a_page_that_cannot_be_used_is_named_and_the_others_are_used(tmp_path: P
     (told,) = samples.skipped
     assert reason in told
     assert told.startswith("page 2 of")
+
+
+def test_a_first_page_that_cannot_be_used_leaves_the_others(tmp_path: Path) -> None:
+    (tmp_path / "stack.tif").write_bytes(
+        tiff((noise(30, 40).astype(np.int8), {}), (noise(31, 41), {}), (noise(32, 42), {}))
+    )
+    pages, told = decode_thumbnails(tmp_path / "stack.tif", 64)
+    assert [page.shape[:2] for page in pages] == [(31, 41), (32, 42)]
+    assert told is not None
+    assert "signed numbers of 8 bits" in told
+    with pytest.raises(PictureError, match="signed numbers of 8 bits"):
+        decode_thumbnail(tmp_path / "stack.tif", 64)
+
+
+def test_linked_folders_are_told(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "folder").mkdir()
+    Image.fromarray(noise(20, 20)).save(tmp_path / "folder" / "a.png")
+    (tmp_path / "folder" / "more").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    samples = InpaintingDataset(tmp_path / "folder", 16, cache=tmp_path / "cache")
+    assert any("more is a link to a folder, which is not followed" in line for line in samples.skipped)
 
 
 def test_of_a_stack_that_was_cut_off_the_first_pages_are_used(tmp_path: Path) -> None:

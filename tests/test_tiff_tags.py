@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from picture_files import exif_block, noise, tiff
 from pixmend.decoding import decode_file, decode_image
@@ -224,3 +225,27 @@ def test_exif_of_a_turned_tiff_tells_the_size_that_it_has(tmp_path: Path, orient
         with Image.open(save_picture(decode_file(tmp_path / "source.tif"), tmp_path / name)) as image:
             told = image.getexif().get_ifd(0x8769)
             assert (told[0xA002], told[0xA003]) == image.size == ((40, 30) if orientation < 5 else (30, 40))
+
+
+def test_each_page_has_the_profile_that_it_has_itself(tmp_path: Path) -> None:
+    """Pillow keeps that of the page before."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    one, two = (Image.fromarray(noise(8, 9, 3, seed=k)) for k in (1, 2))
+    one.save(tmp_path / "two.tif", save_all=True, append_images=[two], icc_profile=profile)
+    content = bytearray((tmp_path / "two.tif").read_bytes())
+    second = struct.unpack_from("<I", content, 4)[0]
+    count = struct.unpack_from("<H", content, second)[0]
+    second = struct.unpack_from("<I", content, second + 2 + 12 * count)[0]
+    at = content.index(struct.pack("<H", 34675), second)
+    content[at : at + 2] = struct.pack("<H", 60000)  # some other tag
+    (tmp_path / "two.tif").write_bytes(content)
+    assert decode_file(tmp_path / "two.tif", 1).metadata.icc_profile == profile
+    assert decode_file(tmp_path / "two.tif", 2).metadata.icc_profile is None
+
+
+def test_colours_that_were_multiplied_keep_their_profile(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    samples = noise(8, 9, 4)
+    samples[..., :3] = samples[..., :3].astype(int) * samples[..., 3:] // 255
+    (tmp_path / "a.tif").write_bytes(tiff((samples, {338: 1, 34675: profile})))
+    assert decode_file(tmp_path / "a.tif").metadata.icc_profile == profile

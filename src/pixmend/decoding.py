@@ -156,7 +156,8 @@ def _decode(image: Image.Image, name: str, stream: IO[bytes] | None, frame: int 
     orientation, metadata = read_metadata(image, stream)
     stored, profile, notes = read_stored(pixels), metadata.icc_profile, _notes(image, stream)
     if image.mode in CONVERTED:
-        metadata = replace(metadata, icc_profile=None)  # it describes the old channels
+        if image.mode in ("CMYK", "LAB"):  # whose profile describes the old channels
+            metadata = replace(metadata, icc_profile=None)
         pixels = to_rgb(pixels, profile)
     samples = turned(samples_of(pixels, name) if samples is None else samples, orientation)
     original = Original(

@@ -43,7 +43,13 @@ FORMATS = {
 _WITH_ALPHA = ("PNG", "TIFF", "WEBP", "GIF", "AVIF", "HEIF")
 _WITH_16_BITS = ("PNG", "TIFF")
 _WITH_1_BIT = ("PNG", "TIFF", "BMP")
-_LONGEST_SIDE = {"WEBP": 16383, "AVIF": 32768, "JPEG": 65500, "GIF": 65535}  # of AVIF what decoders take
+_LONGEST_SIDE = {
+    "WEBP": 16383,
+    "AVIF": 32768,
+    "JPEG": 65500,
+    "GIF": 65535,
+    "HEIF": 65528,
+}  # of AVIF and HEIC what decoders take
 _ROOM_IN_JPEG = {"exif": LONGEST - len(EXIF_HEAD), "xmp": LONGEST - len(XMP_HEAD), "comment": LONGEST}  # bytes
 _LOSSY = ("JPEG", "AVIF")
 _GREYS = ("1", "L", "I;16", "F")  # modes
@@ -115,6 +121,10 @@ def check_savable(picture: Picture, path: str | os.PathLike[str]) -> str:
         )
     if max(picture.size) > (longest := _LONGEST_SIDE.get(file_format, math.inf)):
         raise OutputError(f"{path}: {file_format} holds {longest} pixels a side, and the picture has more; use .png")
+    if file_format == "GIF" and (alpha := picture.alpha()) is not None and ((alpha > 0) & (alpha < 1)).any():
+        raise OutputError(
+            f"{path}: in a GIF what is not opaque is wholly transparent, and in this picture not; use .png"
+        )
     if file_format == "GIF" and not _fits_gif(picture):
         raise OutputError(
             f"{path}: GIF holds 256 colours: grey and paletted pictures are kept in it, this one is not; use .png"
@@ -229,7 +239,8 @@ def _saved(image: Image.Image, picture: Picture, file_format: str, options: dict
     if multiplied:
         image = Image.frombytes(image.mode.upper(), image.size, image.tobytes())
     if file_format == "GIF":
-        options = options | _gif_options(image)
+        image, told = _for_gif(image)
+        options = options | told
     written = io.BytesIO()
     image.save(written, file_format, **options)
     if multiplied:
@@ -258,6 +269,9 @@ def _to_pillow(picture: Picture, file_format: str) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(samples[..., 0] if samples.shape[2] == 1 else samples))
 
 
-def _gif_options(image: Image.Image) -> dict[str, Any]:
-    clear = image.info.pop("transparency", b"").find(b"\0")
-    return {"optimize": False, "interlace": False} | ({"transparency": clear} if clear >= 0 else {})
+def _for_gif(image: Image.Image) -> tuple[Image.Image, dict[str, Any]]:
+    """An image, and the options that it is written with: one entry of its palette at most is transparent."""
+    clear = [i for i, alpha in enumerate(image.info.pop("transparency", b"")) if alpha == 0]
+    if len(clear) > 1:
+        image = image.point([clear[0] if i in clear else i for i in range(256)])
+    return image, {"optimize": False, "interlace": False} | ({"transparency": clear[0]} if clear else {})

@@ -21,5 +21,7 @@ def register_heif() -> bool:
 
 
 def is_heif(head: bytes) -> bool:
-    """Whether a file that begins so, 12 bytes or more, is a HEIC."""
-    return head[4:8] == b"ftyp" and head[8:12] in _BRANDS
+    """Whether a file that begins so, 12 bytes or more, is a HEIC: an AVIF, too, may be of a brand that is of both."""
+    size = int.from_bytes(head[:4], "big")
+    others = {head[at : at + 4] for at in range(16, min(size, len(head)), 4)}
+    return head[4:8] == b"ftyp" and head[8:12] in _BRANDS and not others & {b"avif", b"avis"}

@@ -257,7 +257,8 @@ def picture_files(folder: str | os.PathLike[str], unlisted: Callable[[str], obje
     """All files in a folder, and in the folders in it, that are named as pictures which Pillow reads; sorted.
 
     Hidden files are left out, and what a training has drawn into its folder. Links to folders are not followed.
-    unlisted: is told in a line of every folder that cannot be read. Raises FileMissingError if there is no such folder.
+    unlisted: is told in a line of every folder that cannot be read, and of links. Raises FileMissingError if there is
+    no such folder.
     """
     if not os.path.isdir(folder):
         raise FileMissingError(f"{folder} is not a folder; give a folder of pictures")
@@ -266,6 +267,8 @@ def picture_files(folder: str | os.PathLike[str], unlisted: Callable[[str], obje
         folder, onerror=lambda error: unlisted(f"{error.filename} cannot be read: {error.strerror}")
     ):
         folders[:] = [name for name in folders if not name.startswith(".") and not was_begun(Path(root, name))]
+        for name in sorted(name for name in folders if os.path.islink(os.path.join(root, name))):
+            unlisted(f"{os.path.join(root, name)} is a link to a folder, which is not followed; copy the folder there")
         found += [Path(root, name) for name in names if is_picture_name(name)]
     return sorted(found, key=lambda file: file.parts)  # paths themselves compare without case on Windows
 

@@ -20,6 +20,8 @@ FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the markers of frame heade
 MOST_STREAMS = 64  # in one block, as few as those are; what follows more of them is blanked
 START = re.compile(rb"\xd8\xff(?:\xdb|(?<=\xff\xd8\xff))")  # of a JPEG, from its second byte: some have a wrong first
 _EOI, _MARKER = 0xD9, re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # none that stands among compressed samples
+_NEXT = re.compile(rb"\xff[^\x00\xff]")  # a marker, behind fill bytes and what is none
+MOST_SEGMENTS = 1000  # of a JPEG within another file
 _ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a payload
 
 
@@ -42,8 +44,8 @@ class Segment(NamedTuple):
         )
 
 
-def split(data: bytes) -> tuple[list[Segment], bytes]:
-    """All segments before the first SOS, and the rest of the file from that SOS on.
+def split(data: bytes, most: int | None = None) -> tuple[list[Segment], bytes]:
+    """All segments before the first SOS, `most` of them at most, and the rest of the file from that SOS on.
 
     Bytes between segments that belong to none are left out, as decoders do. Raises ValueError for what is no JPEG, or
     is cut off.
@@ -53,11 +55,12 @@ def split(data: bytes) -> tuple[list[Segment], bytes]:
     segments: list[Segment] = []
     at = 2
     while True:
-        at = data.find(0xFF, at)
-        while at >= 0 and data[at : at + 2] in (b"\xff\xff", b"\xff\x00"):  # fill bytes, and no marker at all
-            at = data.find(0xFF, at + 1)
-        if at < 0 or at + 4 > len(data):
+        found = _NEXT.search(data, at)
+        at = found.start() if found else len(data)
+        if at + 4 > len(data):
             raise ValueError("cut off before its samples")
+        if len(segments) == most:
+            raise ValueError("more segments than any has")
         marker = data[at + 1]
         if marker == SOS:
             return segments, data[at:]
@@ -145,7 +148,8 @@ def streams(block: bytes) -> Iterator[tuple[int, int, tuple[int, int] | None]]:
 def size_of(stream: bytes) -> tuple[int, int] | None:
     """(width, height) of a JPEG by its frame header (T.81, B.2.2); None for what is none."""
     try:
-        frames = [data for marker, data in split(stream)[0] if marker in FRAMES and len(data) >= 5]
+        segments = split(stream, MOST_SEGMENTS)[0]
+        frames = [data for marker, data in segments if marker in FRAMES and len(data) >= 5]
     except ValueError:
         return None
     return (int.from_bytes(frames[0][3:5], "big"), int.from_bytes(frames[0][1:3], "big")) if frames else None

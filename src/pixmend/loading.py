@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from pixmend.errors import PictureError
 from pixmend.pictures import Samples
@@ -92,12 +93,24 @@ def _levels(image: Image.Image) -> NDArray[Any]:
 def loaded(image: Image.Image) -> Image.Image:
     """Load the image; it is returned, or a copy whose transparent level is on the scale of the samples."""
     depth = next((raw[2:] for raw in _raw_modes(image) if raw in ("L;2", "L;4")), None)
+    _in_the_order_of_libtiff(image)
     image.load()
     level = image.info.get("transparency")
     if depth and isinstance(level, int):  # Pillow spreads 2 or 4 bits to 8, but leaves the level as the file has it
         image = image.copy()
         image.info["transparency"] = level * {"2": 85, "4": 17}[depth]
     return image
+
+
+def _in_the_order_of_libtiff(image: Image.Image) -> None:
+    """Have signed numbers of 16 bits that libtiff unpacks read as it gives them; Pillow swaps their bytes again."""
+    if any(raw == "I;16BS" for raw in _raw_modes(image)) and isinstance(image, ImageFile):
+        image.tile = [
+            tile._replace(args=tuple("I;16S" if one == "I;16BS" else one for one in tile.args))
+            if tile.codec_name == "libtiff" and isinstance(tile.args, tuple)
+            else tile
+            for tile in image.tile
+        ]
 
 
 def keep_multiplied(image: Image.Image) -> None:
@@ -148,11 +161,19 @@ def refuse_flattened(image: Image.Image, name: str) -> None:
 
 
 def refuse_garbled(image: Image.Image, name: str) -> None:
-    """Of a TIFF's planes of 16 bits Pillow takes every byte for a sample; of 8 bits, signed numbers for others."""
+    """What Pillow takes for something else in a TIFF without a word.
+
+    Of planes of 16 bits every byte for a sample; of grey and its alpha in planes the alpha for nothing, and of Lab's
+    the signed numbers, as all that are signed and of 8 bits, for others.
+    """
     tags = getattr(image, "tag_v2", {})
     if image.mode == "L" and tags.get(SAMPLE_FORMAT) == (SIGNED,):
         raise PictureError(
             f"{name} holds signed numbers of 8 bits, which are not read; save it with 16 bits, or as floats"
+        )
+    if tags.get(PLANAR) == 2 and image.mode in ("LA", "La", "LAB"):
+        raise PictureError(
+            f"{name} has {image.mode} in planes, which is not read; save it pixel by pixel (contiguous), or as RGB"
         )
     if tags.get(PLANAR) == 2 and max(tags.get(BITS, (8,))) > 8 and "R" in _raw_modes(image):
         raise PictureError(

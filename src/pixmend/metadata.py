@@ -53,7 +53,7 @@ DESCRIBING_TAGS = frozenset(
         *range(40091, 40096),  # XPTitle to XPSubject
     }
 )
-_EXIF, _IPTC, PHOTOSHOP = 34665, 33723, 34377
+_EXIF, _IPTC, PHOTOSHOP, ICC_PROFILE = 34665, 33723, 34377, 34675
 _DIRECTORIES = (_EXIF, 34853)
 _INTEROP = 0xA005  # in the EXIF directory: where a further one is, to which Pillow writes no way
 # Which of (H, W) is told by ImageLength and ImageWidth, PixelYDimension and PixelXDimension.
@@ -85,7 +85,7 @@ def read_metadata(image: Image.Image, stream: IO[bytes] | None) -> tuple[int, Me
     if orientation != 1:
         chunks = tuple(_turned(one, orientation) for one in chunks if one[0] not in PAGE)
     kept = Metadata(
-        icc_profile=_bytes_or_none(info.get("icc_profile")),
+        icc_profile=_icc_profile(image),
         exif=exif,
         xmp=xmp,
         photoshop=_tiff_tags(image).get(PHOTOSHOP),
@@ -96,6 +96,12 @@ def read_metadata(image: Image.Image, stream: IO[bytes] | None) -> tuple[int, Me
         jpeg=_jpeg_options(image),
     )
     return orientation, with_size(kept, image.size) if orientation >= 5 else kept  # as wide as it is high, upright
+
+
+def _icc_profile(image: Image.Image) -> bytes | None:
+    """The profile of the page that a TIFF stands at, where Pillow keeps that of the one before; else the file's."""
+    found = _tiff_tags(image).get(ICC_PROFILE) if image.format == "TIFF" else image.info.get("icc_profile")
+    return _bytes_or_none(found)
 
 
 def _turned(chunk: Chunk, orientation: int) -> Chunk:

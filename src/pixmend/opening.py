@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how one begins; the last two 
 _WRAPPERS = ("EPS", "IPTC")  # of the second, Pillow opens as a picture whatever is in it, be it PostScript
 # What Pillow has names of, and tells by its header at most, or what is refused below: films, data, icons, textures.
 NO_PICTURES = (*_WRAPPERS, "MPEG", "HDF5", "GRIB", "BUFR", "WMF", "ICO", "ICNS", "BLP")
+HEAD = 1 << 15  # bytes at a file's beginning that tell what it is
 _POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 _AROUND_OTHERS = (b"\0\0\1\0", b"icns", b"BLP1")  # whose inner pictures Pillow decodes, whatever the headers say
 
@@ -52,7 +54,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[tuple[Image.Image, IO[bytes
 def identified(stream: IO[bytes], name: str) -> Iterator[Image.Image]:
     """The same of a stream at its beginning, within `errors_as_one_line`; name: what errors call it."""
     with calm(MAX_PIXELS):
-        if not (head := stream.read(12)):
+        if not (head := stream.read(HEAD)):
             raise PictureError(f"{name} is empty; give a picture file")
         if head[:4] in _POSTSCRIPT:  # a program, which Pillow would run
             raise PictureError(f"{name} is PostScript, which is not read; give pixels, such as a PNG or JPEG")
@@ -75,7 +77,23 @@ def identified(stream: IO[bytes], name: str) -> Iterator[Image.Image]:
             if image.format in _WRAPPERS:
                 raise PictureError(f"{name} is {image.format}, which may hold PostScript; give a PNG, JPEG or such")
             check_size(image, name)
+            _refuse_misread(image, head, name)
             yield image
+
+
+def _refuse_misread(image: Image.Image, head: bytes, name: str) -> None:
+    """Refuse what Pillow would read wrongly without a word; head: how the file begins."""
+    if image.format == "PSD" and (channels := int.from_bytes(head[12:14], "big")) > len(image.getbands()):
+        raise PictureError(
+            f"{name} has {channels} channels, of which {len(image.getbands())} are read; save it as PNG or TIFF"
+        )
+    if image.format == "FITS":
+        told = {card[:8].strip(): card[10:].split(b"/")[0].strip() for card in re.findall(rb"(?s).{80}", head)}
+        if told.get(b"BITPIX") == b"-64" or float(told.get(b"BZERO", 0)) != 0 or float(told.get(b"BSCALE", 1)) != 1:
+            raise PictureError(
+                f"{name} holds numbers of 64 bits, or with an offset (BZERO, BSCALE), which are not read; "
+                "save it as a TIFF of floats of 32 bits"
+            )
 
 
 def _is_cut_off_tiff(head: bytes, stream: IO[bytes]) -> bool:

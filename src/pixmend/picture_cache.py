@@ -6,6 +6,7 @@ built by two processes at once: what comes of it is the same, or one line that s
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -25,9 +26,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixmend import opening
 from pixmend.console import say
 from pixmend.errors import FileMissingError, PictureError, PixmendError, TrainingError
 from pixmend.files import errors_as_one_line, remove_leftovers, write_atomically
+from pixmend.heif import register_heif
 from pixmend.images import open_thumbnails, picture_files
 from pixmend.locks import holder, locked
 from pixmend.runtime import usable_cores
@@ -58,7 +61,8 @@ class PictureCache:
         outside = {file: None for file in found if _leads_out(file, folder)}
         files = [file for file in found if file not in outside]
         stats = [(str(f.relative_to(folder)), *_size_and_date(f)) for f in files]
-        name = hashlib.sha256(json.dumps([VERSION, str(folder.resolve()), side, stats]).encode()).hexdigest()[:24]
+        identity = [VERSION, opening.MAX_PIXELS, register_heif(), str(folder.resolve()), side, stats]
+        name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:24]
         self.pixels_file, self.index_file = cache / f"{name}.rgb", cache / f"{name}.json"
         index = self._index() or self._decode_alone(files, cache / f"{name}.lock", progress)
         self.entries: list[dict[str, Any]] = index["entries"]
@@ -180,7 +184,8 @@ def _decoded_one(file: Path, side: int, go_on: Callable[[], bool]) -> Decoded | 
     try:
         (pages, left_out), digest = open_thumbnails(file, side, SMALLEST_SIDE, go_on), content_hash(file)
     except PictureError as error:  # damage has no number, failures of the system have one
-        return _Skipped(str(error), by_system=getattr(error.__cause__, "errno", None) is not None)
+        number = getattr(error.__cause__, "errno", None)
+        return _Skipped(str(error), by_system=number not in (None, errno.EINVAL))  # to seek to where no file goes
     except PixmendError as error:  # memory that is used up, for one
         return _Skipped(str(error), by_system=True)
     except OSError as error:

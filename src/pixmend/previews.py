@@ -84,10 +84,12 @@ def refreshed_segments(segments: list[Segment], show: Showing) -> list[Segment]:
     more = b"".join(data for marker, data in segments if marker == APP1 and data.startswith(_XMP_MORE))
     drop_more = any(name in more for name in (b"xmpGImg", b"GImage", b"GDepth"))
     with_pictures, photoshop = _with_pictures(segments), _photoshop_segments(segments)
+    own = [data[len(EXIF_HEAD) :] for marker, data in segments if marker == APP1 and data.startswith(EXIF_HEAD)]
+    exif = io.BytesIO(refreshed_exif(b"".join(own), show))  # readers join what goes on from one segment to the next
     kept = []
     for marker, data in segments:
         if marker == APP1 and data.startswith(EXIF_HEAD):
-            data = EXIF_HEAD + refreshed_exif(data[len(EXIF_HEAD) :], show)
+            data = EXIF_HEAD + exif.read(len(data) - len(EXIF_HEAD))
         elif marker == APP1 and data.startswith(XMP_HEAD):
             packet = without_xmp_previews(data[len(XMP_HEAD) :])
             data = XMP_HEAD + (XMP_HAS_MORE.sub(b"", packet) if drop_more else packet)

@@ -24,9 +24,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixmend import opening
 from pixmend.console import say
 from pixmend.errors import DataError, FileMissingError, OptionError, PictureError, TrainingError
 from pixmend.files import errors_as_one_line, remove_leftovers, write_atomically
+from pixmend.heif import register_heif
 from pixmend.images import decode_thumbnail_of, is_picture_name, picture_size
 from pixmend.locks import locked
 from pixmend.picture_cache import ADVICE, SMALLEST_SIDE, Pixels, Progress, seal
@@ -96,7 +98,8 @@ class Shards:
     def __init__(self, pattern: str, side: int, cache: Path, progress: Progress | None) -> None:
         self.files, self.side = shard_files(pattern), side
         stats = [(str(file.resolve()), *_size_and_date(file)) for file in self.files]
-        name = hashlib.sha256(json.dumps(stats).encode()).hexdigest()[:24]
+        identity = [opening.MAX_PIXELS, register_heif(), stats]  # what can be read, too
+        name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:24]
         self.index_file = cache / f"{name}.shards"
         self.skipped, self._records = self._stored() or self._made_alone(progress)
 

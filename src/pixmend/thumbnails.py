@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import os
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import replace
 from typing import IO
 
 import numpy as np
@@ -21,7 +23,7 @@ from pixmend.loading import EXACT, SIXTEEN, loaded, no_data_of, refuse_garbled, 
 from pixmend.metadata import read_metadata
 from pixmend.modes import CONVERTED, to_rgb
 from pixmend.opening import TIFF, check_size, errors_as_one_line, identified, opened
-from pixmend.pictures import NOT_WHOLE, Picture, to_samples, turned
+from pixmend.pictures import BAND, NOT_WHOLE, Picture, to_samples, turned
 from pixmend.wide import read_wide
 
 
@@ -34,7 +36,8 @@ def decode_thumbnail(path: str | os.PathLike[str], side: int) -> NDArray[np.uint
     """
     with closing(_thumbnails(path, side)) as pages:
         _, first = next(pages)
-        assert not isinstance(first, str), "a first page that cannot be read raises"
+        if isinstance(first, str):
+            raise PictureError(first)
         return first
 
 
@@ -46,7 +49,7 @@ def decode_thumbnails(
     Frames of an animation show the same thing again and again, the pages of a TIFF are pictures of their own: of other
     files it is the first frame alone. Left out are pages that cannot be read, those with fewer than `least` pixels a
     side, and, without a word, reduced copies of others and masks. go_on: asked after every page. Raises PictureError
-    where the first cannot be read, or none is left.
+    where none is left.
     """
     found: list[NDArray[np.uint8]] = []
     reasons: list[str] = []
@@ -73,9 +76,10 @@ def _thumbnails(path: str | os.PathLike[str], side: int) -> Generator[tuple[str,
         yield str(path), _reduced(_eight_bits(picture, str(path)), side)
         return
     with opened(path) as (image, stream):
-        yield str(path), _thumbnail(image, stream, str(path), side)
         if not isinstance(image, TiffImageFile):
+            yield str(path), _thumbnail(image, stream, str(path), side)
             return
+        yield str(path), _page(image, stream, str(path), side)
         with Image.open(stream) as again:
             for page in itertools.count(1):
                 name = f"page {page + 1} of {path}"
@@ -92,14 +96,21 @@ def _thumbnails(path: str | os.PathLike[str], side: int) -> Generator[tuple[str,
                     return
                 if kind_of_copy(image):
                     continue
-                try:
-                    with errors_as_one_line(name):
-                        check_size(image, name)
-                        pixels = _thumbnail(image, stream, name, side, page, again)
-                except PictureError as error:
-                    yield name, str(error)
-                else:
-                    yield name, pixels
+                yield name, _page(image, stream, name, side, page, again)
+
+
+def _page(
+    image: Image.Image, stream: IO[bytes], name: str, side: int, page: int = 0, again: ImageFile | None = None
+) -> NDArray[np.uint8] | str:
+    """The page of a TIFF that it stands at, or why it cannot be used."""
+    try:
+        with errors_as_one_line(name):
+            check_size(image, name)
+            return _thumbnail(image, stream, name, side, page, again)
+    except PictureError as error:
+        if error.__cause__ is not None and getattr(error.__cause__, "errno", None) not in (None, errno.EINVAL):
+            raise  # a failure of the system, which is no damage
+        return str(error)
 
 
 def decode_thumbnail_of(content: bytes, name: str, side: int) -> NDArray[np.uint8]:
@@ -151,18 +162,22 @@ def _eight_bits(picture: Picture, name: str) -> Image.Image:
             raise PictureError(f"{NOT_WHOLE}; give a picture that is whole")
     except PictureError as error:
         raise PictureError(f"{name}: {error}") from None
-    values, alpha = picture.colour(), picture.alpha()
-    if alpha is not None:
-        values = 1 + (values - 1) * alpha[..., None]
-    return Image.fromarray(to_samples(values))
+    flat = np.empty((*picture.size, 3), np.uint8)
+    for top in range(0, len(flat), BAND):  # of a large picture, floats of all of it take gigabytes
+        band = replace(picture, samples=picture.samples[top : top + BAND])
+        values, alpha = band.colour(), band.alpha()
+        if alpha is not None:
+            values = 1 + (values - 1) * alpha[..., None]
+        flat[top : top + BAND] = to_samples(values)
+    return Image.fromarray(flat)
 
 
 def _flat_rgb(image: Image.Image, name: str) -> Image.Image:
-    if image.mode == "LAB":
-        return to_rgb(image, None)
+    if image.mode in CONVERTED:
+        image = to_rgb(image, image.info.get("icc_profile"))  # as `decode_file` has it
     if image.mode in ("F", "I", *SIXTEEN):
         return _eight_bits(Picture(samples_of(image, name), no_data=no_data_of(image)), name)
-    if image.mode not in EXACT | CONVERTED:
+    if image.mode not in EXACT:
         raise PictureError(f"{name} is of mode {image.mode}; save it as grey, RGB, or either with alpha")
     if not image.has_transparency_data:
         return image.convert("RGB")
