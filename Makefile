@@ -40,4 +40,4 @@ test: .venv/.installed-dev
 clean:
 	rm -rf .venv build dist src/*.egg-info $(DEMO)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -248,7 +248,8 @@ def report(results: dict[str, dict[str, Any]], numbers: list[int]) -> None:
         if told := results.get(variation.folder):
             speed = f"{told['milliseconds']:.0f}" if told.get("milliseconds") else ""
             figures = f"{told['parameters'] / 1e6:.2f} | {speed} | {told.get('kimg', told['options']['kimg']):.1f}"
-            figures += f" | {told['minutes']:.1f} | {told['held_out_loss']:.4f}"
+            held_out = told["held_out_loss"]  # None where the part for it has no picture
+            figures += f" | {told['minutes']:.1f} | {'' if held_out is None else f'{held_out:.4f}'}"
             print(f"| {variation.group}: {variation.name} | {figures} |")
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from machine import machine
+from machine import commit, machine
 from pixmend.checkpoint import Model, load_model
 from pixmend.components import Hole
 from pixmend.console import show
@@ -25,6 +25,8 @@ from pixmend.evaluation.methods import choose_methods
 from pixmend.evaluation.protocol import Pixels, part_of
 from pixmend.evaluation.tables import print_table
 from pixmend.images import open_picture, picture_files, save_picture
+from pixmend.model_files import DEFAULT_MODEL
+from pixmend.picture_cache import content_hash
 from pixmend.pictures import to_samples
 from wide import one_scale, ours, shrunk
 
@@ -55,7 +57,8 @@ def ways(model: Model) -> list[Method]:
         "shrunk, filled, enlarged": shrunk(model),
         "tiles at one scale": one_scale(model),
     }
-    return [Method(name, fill, random=True, identity=str(model.legs)) for name, fill in fills.items()]
+    identity = f"{content_hash(DEFAULT_MODEL)} {commit()}"  # fills of other weights or other code are made anew
+    return [Method(name, fill, random=True, identity=identity) for name, fill in fills.items()]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""How fast the founding document's denoiser trains: as printed, in eager fp32, beside `pixmend denoise train`.
+"""How fast the printed denoiser (docs/denoising.md) trains: as printed, in eager fp32, beside `pixmend denoise train`.
 
     python bench/denoise_train.py --data DIR [--batches 8 128] [--losses 200]
 

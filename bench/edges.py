@@ -26,6 +26,7 @@ from mean import SIZE, Pixels, middle, tensor
 from pixmend.checkpoint import load_model
 from pixmend.components import Hole
 from pixmend.evaluation.metrics import hole_psnr
+from pixmend.evaluation.protocol import part_of
 from pixmend.images import picture_files
 from pixmend.inpainting import inpainting
 from pixmend.masks import dilate, draw_mask
@@ -63,7 +64,9 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     options = parser.parse_args()
     model = load_model(options.model)
-    middles = (middle(path) for path in picture_files(options.photographs))
+    files = picture_files(options.photographs)
+    chosen = [file for file in files if part_of(file.relative_to(options.photographs).as_posix()) == "choice"]
+    middles = (middle(path) for path in chosen)
     truths = list(islice((found for found in middles if found is not None), options.pictures))
     masks: dict[str, Callable[[Floats], Hole]] = {"fits": lambda cover: cover > 0, "close": lambda cover: cover >= 0.5}
     print(f"# Masks that fit, and masks cut close, {SIZE}x{SIZE}\n\n{machine()}; {len(truths)} photographs.\n")

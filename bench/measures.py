@@ -72,7 +72,9 @@ def step_of(way: Way, size: int) -> Callable[[], None]:
     x, target = torch.randn(way.batch, 7, size, size), torch.randn(way.batch, 3, size, size)
     t = torch.randint(0, 1000, (way.batch,))
     layout = torch.channels_last if way.channels_last else torch.contiguous_format
-    arranged = as_trained if way.channels_last is None else lambda x: x.contiguous(memory_format=layout)
+    arranged = (
+        as_trained if way.channels_last is None else lambda x, normalised=True: x.contiguous(memory_format=layout)
+    )
     normalised = GroupNorm.forward if way.own_norm else as_torch_does
 
     @mock.patch("pixmend.unet.as_trained", arranged)

@@ -1,4 +1,4 @@
-"""The founding document's network as it is printed: plain layers, in the layout that torch gives them.
+"""The denoiser of docs/denoising.md as it is printed: plain layers, in the layout that torch gives them.
 
 `pixmend.UNetDiffusionCIFAR` has the same names, weights and answers, and is laid out to train faster; what is compared
 with "as printed" is this one.

@@ -14,6 +14,7 @@ picture's file to where its brush can be used. Needs Chromium and the extra `ben
 from __future__ import annotations
 
 import argparse
+import shutil
 import statistics
 import tempfile
 import time
@@ -31,7 +32,7 @@ from pixmend.inpainting import inpainting
 from pixmend.runtime import tune_allocator
 from serve_site import site
 
-PROGRAM = "/usr/bin/chromium"
+PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or "chromium"
 READY = """new MutationObserver((_, seen) => {
     if (document.body?.dataset.ready === undefined) return;
     seen.disconnect();

@@ -26,14 +26,13 @@ from pixmend.checkpoint import Model, load_model
 from pixmend.conditioning import make_denoiser
 from pixmend.diffusion import Known
 from pixmend.evaluation.metrics import boundary_gradient, hole_psnr, inside_gradient
-from pixmend.runtime import pick_device, tune_allocator
+from pixmend.runtime import tune_allocator
 from pixmend.samplers import SAMPLERS
 from pixmend.schedules import step_subset
 from pixmend.soft_masks import feather
 from quality import BATCH, eight_bits, holes, middles, ratio
 
 KINDS = ("text", "scratches", "thin", "rectangles", "thick")
-DEVICE = pick_device("cpu")
 
 
 @torch.inference_mode()

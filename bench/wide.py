@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -33,6 +34,7 @@ from pixmend.checkpoint import Model, load_model
 from pixmend.components import Hole
 from pixmend.efforts import DETAILS, QUALITIES
 from pixmend.evaluation.metrics import boundary_gradient, hole_psnr
+from pixmend.evaluation.protocol import part_of
 from pixmend.images import open_picture, picture_files
 from pixmend.inpainting import inpainting
 from pixmend.masks import draw_mask
@@ -85,14 +87,11 @@ def shrunk(model: Model) -> Fill:
 
 
 def one_scale(model: Model) -> Fill:
-    """The network in tiles at the picture's own size, however wide the hole."""
+    """The network in tiles at the picture's own size, however wide the hole; all else is as in ours."""
 
     def fill(picture: Pixels, hole: Hole, seed: int) -> Pixels:
-        widest, windows.WIDEST = windows.WIDEST, 1000.0
-        try:
+        with patch.object(windows, "count_halvings", lambda *hole: 0):
             return ours(model, detail="model")(picture, hole, seed)
-        finally:
-            windows.WIDEST = widest
 
     return fill
 
@@ -185,7 +184,10 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="an existing folder for the fills, to look at")
     options = parser.parse_args()
     model = load_model(options.model)
-    files = picture_files(options.folder)[options.first :][: options.pictures]
+    # Settings are chosen on other photographs than those that ours is compared with others on.
+    part = "choice" if options.settings or options.matching else "report"
+    found = [f for f in picture_files(options.folder) if part_of(f.relative_to(options.folder).as_posix()) == part]
+    files = found[options.first :][: options.pictures]
     top, left = options.corner
     print(f"# Wide holes, coarse to fine\n\n{machine()}; {len(files)} photographs, seeds {options.seeds}.")
     for side in options.sides:

@@ -80,7 +80,8 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = archive.read(name).decode()
     assert f"Version: {project['version']}\n" in metadata
-    assert "License-Expression: MIT\n" in metadata
+    assert "License-Expression: MIT AND LicenseRef-pixmend-weights\n" in metadata
+    assert "License-File: LICENSE-weights\n" in metadata
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist:") and "extra ==" not in line]
     assert len(required) == len(project["dependencies"])
 

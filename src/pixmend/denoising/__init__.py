@@ -1,7 +1,7 @@
 """Taking noise out of pictures: the law x_t = x0 + eps t/T, networks that predict eps, and what is built from them.
 
 law        the noise law; denoising in one step and in many
-networks   the two networks of the founding document, and one of this project's own parts
+networks   the two printed networks (docs/denoising.md), and one of this project's own parts
 cifar      CIFAR-10 in the layouts that people have, and folders of pictures
 samples    noisy samples to train on
 model_file the denoiser's file

@@ -121,7 +121,7 @@ def train(
     init: Begun = None,
     device: Device = None,
 ) -> None:
-    """Train a denoiser as the founding document does. Ctrl-C saves and leaves; --resume goes on."""
+    """Train a denoiser with the settings of docs/denoising.md. Ctrl-C saves and leaves; --resume goes on."""
     if network is not None and init is not None:
         raise OptionError(f"{init} has a network of its own; leave --network out")
     _check_kind(network or NETWORKS[0])

@@ -1,4 +1,4 @@
-"""The networks: two as the founding document prints them, and one built of this project's own parts.
+"""The networks: two as they are printed in the document of docs/denoising.md, and one of this project's own parts.
 
 All take noisy pictures (B, 3, H, W) in [-1, 1] and beyond, and times (B,), and answer with the noise they expect,
 (B, 3, H, W). Weights trained with the printed code load into the first two: the names in their state dicts are the
@@ -55,7 +55,7 @@ class Doubling(nn.ConvTranspose2d):
 
 
 class UNetDiffusionCIFAR(nn.Module):
-    """The founding document's time-conditioned U-Net: 2,176,515 parameters with t_dim = 256. H, W: multiples of 4.
+    """The printed time-conditioned U-Net: 2,176,515 parameters with t_dim = 256. H, W: multiples of 4.
 
     The time enters as the bare number t: a linear layer, ReLU, a linear layer; each block adds a projection of it.
     """

@@ -50,7 +50,7 @@ def document_config(
     seed: int = 0,
     save_model_epochs: float = 1,
 ) -> TrainConfig:
-    """The founding document's training of so many pictures: AdamW as torch has it, cosine with warm-up, no average.
+    """The printed training of so many pictures: AdamW as torch has it, cosine with warm-up, no average.
 
     The loss on test pictures is measured at the end of each epoch; nothing is chosen by it.
     """
