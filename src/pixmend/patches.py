@@ -44,7 +44,7 @@ class Patches:
     """The patches of one level, named by their middles: pixels counted along the rows of its area."""
 
     def __init__(self, x: Tensor, hole: Hole, radius: int, tick: Tick = lambda: None) -> None:
-        """x: (3, H, W) in [-1, 1], or `fixed`, with a first fill; hole: (H, W). tick: called every second or so."""
+        """x: (3, H, W) in [-1, 1], or `fixed`, with a first fill; hole: (H, W). tick: called as work goes on."""
         self.tick = tick
         self.height, self.width, self.radius = int(hole.shape[0]), int(hole.shape[1]), radius
         self.pixels = packed(x)

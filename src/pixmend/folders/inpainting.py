@@ -47,7 +47,8 @@ class InpaintWork:
         from pixmend import model_files
 
         path = self.model or model_files.DEFAULT_MODEL
-        levels = model_files.read_content(path, model_files.REPAIRER).get("diffusion", {}).get("T")
+        told = model_files.read_content(path, model_files.REPAIRER).get("diffusion")
+        levels = told.get("T") if isinstance(told, dict) else None  # who reads the whole file refuses another
         if self.steps and isinstance(levels, int) and self.steps > levels:
             raise OptionError(f"{self.steps} steps are too many; {path} has {levels} noise levels: give at most that")
         names = ("steps", "sampler", "quality", "detail", "seed", "blur", "grow")

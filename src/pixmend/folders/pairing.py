@@ -92,9 +92,7 @@ class Masks:
         self._used: set[str] = set()
         self._pictures = Counter(_folded(os.path.splitext(name)[0]) for name in pictures)
         listing = _list(folder, [output])
-        self.notes = (
-            [] if beside else [*listing.refused.values(), *listing.notes]
-        )  # beside pictures it is told of those
+        self.notes = [] if beside else [*listing.refused.values(), *listing.notes]  # told with the pictures, if beside
         self._all = [name for name in listing.files if not beside or _is_mask(name)]
         for name in self._all:
             stem = os.path.splitext(name)[0]
