@@ -19,7 +19,7 @@ from PIL import Image
 from pixmend.demo import ASSETS, EXAMPLE, GAP
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("pyproject.toml", "README.md", "LICENSE", "NOTICE", "src")
+PARTS = ("pyproject.toml", "README.md", "LICENSE", "LICENSE-weights", "NOTICE", "src")
 
 pytestmark = pytest.mark.slow
 
