@@ -192,8 +192,7 @@ def test_the_largest_upload_that_is_allowed_has_room() -> None:
 def test_streams_count_as_soon_as_they_are_given() -> None:
     """However many are asked for at once, before any of them is read."""
     with serving(Limits(own_streams=2)) as site, site.gate.closed():
-        job = site.service.jobs.all()[0] if site.fill(site.upload()["id"]) else None
-        assert job is not None
+        job = site.service.jobs.jobs[site.fill(site.upload()["id"])["id"]]
 
         async def ask() -> Sequence[object]:
             asked = [follow(site.service, job, lambda: "{}") for _ in range(5)]
@@ -208,10 +207,31 @@ def test_streams_count_as_soon_as_they_are_given() -> None:
         assert (site.service.streams, job.listeners) == (0, [])
 
 
-def test_what_only_asks_is_not_waited_for(site: Site) -> None:
-    with serving(Limits(first_seconds=0)) as strict:
-        assert strict.client.request("GET", "/healthz", content=b"").status_code == 200
-        assert strict.client.request("GET", "/api/about", content=b"never read").status_code == 200
+@pytest.mark.parametrize(("method", "told"), [("GET", "still open"), ("POST", "dropped")])
+def test_the_body_of_what_only_asks_is_not_waited_for(method: str, told: str) -> None:
+    """A stream of events listens for whether its visitor leaves, and would be cut off."""
+    came: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            async with asyncio.timeout(0.5):
+                await receive()
+        except HTTPException:
+            came.append("dropped")
+        except TimeoutError:
+            came.append("still open")
+
+    async def receive() -> Any:
+        return await asyncio.get_running_loop().create_future()  # nothing comes
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    guard = Guard(app, limits=Limits(first_seconds=0.01), metrics=Metrics())
+    headers = [(b"host", b"127.0.0.1"), (b"content-length", b"10"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": method, "path": "/api/jobs", "headers": headers, "query_string": b""}
+    asyncio.run(guard(scope, receive, send))
+    assert came == [told]
 
 
 def test_a_folder_that_was_cleaned_up_is_made_again(site: Site) -> None:

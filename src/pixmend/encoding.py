@@ -43,13 +43,8 @@ FORMATS = {
 _WITH_ALPHA = ("PNG", "TIFF", "WEBP", "GIF", "AVIF", "HEIF")
 _WITH_16_BITS = ("PNG", "TIFF")
 _WITH_1_BIT = ("PNG", "TIFF", "BMP")
-_LONGEST_SIDE = {
-    "WEBP": 16383,
-    "AVIF": 32768,
-    "JPEG": 65500,
-    "GIF": 65535,
-    "HEIF": 65528,
-}  # of AVIF and HEIC what decoders take
+# In pixels; of AVIF and HEIC what decoders take.
+_LONGEST_SIDE = {"WEBP": 16383, "AVIF": 32768, "JPEG": 65500, "GIF": 65535, "HEIF": 65528}
 _ROOM_IN_JPEG = {"exif": LONGEST - len(EXIF_HEAD), "xmp": LONGEST - len(XMP_HEAD), "comment": LONGEST}  # bytes
 _LOSSY = ("JPEG", "AVIF")
 _GREYS = ("1", "L", "I;16", "F")  # modes

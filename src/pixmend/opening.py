@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -100,6 +101,14 @@ def _is_cut_off_tiff(head: bytes, stream: IO[bytes]) -> bool:
     """Whether a TIFF's directory lies behind the end of the file; head: its first 12 bytes."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(head[:4])
     return order is not None and len(head) >= 8 and struct.unpack_from(order + "I", head, 4)[0] >= stream.seek(0, 2)
+
+
+def is_by_system(error: BaseException) -> bool:
+    """Whether a failure of the system is behind an error of reading, which may pass, and not damage.
+
+    A damaged file can ask to seek to where no file goes, which has a number, too.
+    """
+    return getattr(error.__cause__, "errno", None) not in (None, errno.EINVAL)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ built by two processes at once: what comes of it is the same, or one line that s
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -184,8 +183,7 @@ def _decoded_one(file: Path, side: int, go_on: Callable[[], bool]) -> Decoded | 
     try:
         (pages, left_out), digest = open_thumbnails(file, side, SMALLEST_SIDE, go_on), content_hash(file)
     except PictureError as error:  # damage has no number, failures of the system have one
-        number = getattr(error.__cause__, "errno", None)
-        return _Skipped(str(error), by_system=number not in (None, errno.EINVAL))  # to seek to where no file goes
+        return _Skipped(str(error), by_system=opening.is_by_system(error))
     except PixmendError as error:  # memory that is used up, for one
         return _Skipped(str(error), by_system=True)
     except OSError as error:

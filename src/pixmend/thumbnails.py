@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import itertools
 import os
@@ -22,7 +21,7 @@ from pixmend.errors import PictureError
 from pixmend.loading import EXACT, SIXTEEN, loaded, no_data_of, refuse_garbled, samples_of
 from pixmend.metadata import read_metadata
 from pixmend.modes import CONVERTED, to_rgb
-from pixmend.opening import TIFF, check_size, errors_as_one_line, identified, opened
+from pixmend.opening import TIFF, check_size, errors_as_one_line, identified, is_by_system, opened
 from pixmend.pictures import BAND, NOT_WHOLE, Picture, to_samples, turned
 from pixmend.wide import read_wide
 
@@ -108,8 +107,8 @@ def _page(
             check_size(image, name)
             return _thumbnail(image, stream, name, side, page, again)
     except PictureError as error:
-        if error.__cause__ is not None and getattr(error.__cause__, "errno", None) not in (None, errno.EINVAL):
-            raise  # a failure of the system, which is no damage
+        if is_by_system(error):
+            raise
         return str(error)
 
 
